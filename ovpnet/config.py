@@ -1,0 +1,455 @@
+"""What a run is made of: typed config nodes with bounds, registered as the schemas of the YAML in conf/.
+
+`Config` is one run. Hydra composes it; `resolve` checks it and returns it as plain dataclasses;
+`identity` is the part of it that can change a number, and `run_id` its short hash.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from ovpnet.errors import ConfigError
+
+ACTIVATIONS = ("sin", "cos", "exp", "tanh", "sigmoid", "erf", "poly")
+
+
+def key(default: Any, help: str, *, low: float | None = None, high: float | None = None,
+        above: float | None = None, choices: Sequence[str] | None = None) -> Any:
+    """A config field with its meaning and its bounds: low <= value <= high, value > above, or one of choices."""
+    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+# --- concept classes -------------------------------------------------------------------------------
+
+
+@dataclass
+class ConceptConfig:
+    """A target function F*: R^d -> R^k."""
+
+    family: str = MISSING
+    name: str = key(MISSING, "label used in tables and figures; not part of the run's identity")
+    k: int = key(1, "number of outputs", low=1)
+    seed: int = key(0, "seed of the target's weights, shared by every run of a study", low=0)
+
+
+@dataclass
+class TwoLayerConcept(ConceptConfig):
+    """Concept class (3.1): F*_r(x) = sum_i a_ri phi_i(<w1_i, x>) <w2_i, x>."""
+
+    family: str = "two_layer"
+    name: str = "two_layer"
+    p: int = key(4, "number of neurons of the target", low=1)
+    activations: list[str] = key(["sin"], "phi_i, cycled over the neurons", choices=ACTIVATIONS)
+    scales: list[float] = key([1.0], "inner scale c of phi_i(z) = phi(c z), cycled", above=0)
+    poly: list[float] = key([0.0, 1.0], "coefficients c_0, c_1, ... of the activation `poly`")
+    plain: bool = key(False, "w2_i = (0, ..., 0, 1): a plain two-layer teacher where x_d = 1/2")
+
+
+@dataclass
+class ThreeLayerConcept(ConceptConfig):
+    """Concept class (4.1), or with general=true the general form of Remark 4.2."""
+
+    family: str = "three_layer"
+    name: str = "three_layer"
+    p1: int = key(2, "number of outer neurons", low=1)
+    p2: int = key(2, "number of inner neurons", low=1)
+    outer: list[str] = key(["sin"], "Phi_i, cycled", choices=ACTIVATIONS)
+    outer_scales: list[float] = key([1.0], "inner scale of Phi_i, cycled", above=0)
+    phi1: list[str] = key(["sin"], "phi_1j, cycled", choices=ACTIVATIONS)
+    phi1_scales: list[float] = key([1.0], "inner scale of phi_1j, cycled", above=0)
+    phi2: list[str] = key(["cos"], "phi_2j, cycled", choices=ACTIVATIONS)
+    phi2_scales: list[float] = key([1.0], "inner scale of phi_2j, cycled", above=0)
+    poly: list[float] = key([0.0, 1.0], "coefficients c_0, c_1, ... of the activation `poly`")
+    general: bool = key(False, "Remark 4.2: inner terms phi_1j(<w1_j, x>) <w3_j, x>, phi_2j(<w2_j, x>) <w4_j, x>")
+
+
+@dataclass
+class Figure1Concept(ConceptConfig):
+    """Section 7, Figure 1: (sin 3x1 + sin 3x2 + sin 3x3 - 2)^2 cos 7x4."""
+
+    family: str = "figure1"
+    name: str = "figure1"
+
+
+@dataclass
+class Figure2Concept(ConceptConfig):
+    """Section 7, Figure 2: (tanh 8x1 + tanh 8x2 + tanh 8x3 - 2)^2 tanh 8x4."""
+
+    family: str = "figure2"
+    name: str = "figure2"
+
+
+@dataclass
+class CosExpConcept(ConceptConfig):
+    """Section 4.3's example: cos(c <w1, x>) exp(c <w2, x>)."""
+
+    family: str = "cos_exp"
+    name: str = "cos_exp"
+    c: float = key(3.0, "the constant in front of both inner products (100 in the paper)", above=0)
+
+
+@dataclass
+class ReluTeacherConcept(ConceptConfig):
+    """Control outside the theorems' reach (ReLU has no Taylor series): F*_r(x) = sum_i a_ri relu(<w_i, x>)."""
+
+    family: str = "relu_teacher"
+    name: str = "relu_teacher"
+    p: int = key(4, "number of neurons of the target", low=1)
+
+
+@dataclass
+class ParityConcept(ConceptConfig):
+    """Control outside the theorems' reach: the product of the signs of `sparsity` coordinates, drawn by seed."""
+
+    family: str = "parity"
+    name: str = "parity"
+    sparsity: int = key(2, "number of coordinates in the product", low=1)
+
+
+@dataclass
+class RandomLabelsConcept(ConceptConfig):
+    """Control: F* = 0; every label is pure noise, a fair sign independent of x."""
+
+    family: str = "random_labels"
+    name: str = "random_labels"
+
+
+# --- inputs, label noise, losses -------------------------------------------------------------------
+
+
+@dataclass
+class InputsConfig:
+    """A distribution of x in R^d with ||x|| = 1."""
+
+    family: str = key(MISSING, "distribution", choices=("normalized_gaussian", "half_sphere", "hypercube", "mixture"))
+    d: int = key(4, "input dimension", low=2)
+
+
+@dataclass
+class MixtureInputs(InputsConfig):
+    """Normalized (mu_c + spread g), g ~ N(0, I/d): a Gaussian mixture with unit centres, on the sphere."""
+
+    family: str = "mixture"
+    components: int = key(4, "number of components, equally likely", low=1)
+    spread: float = key(0.5, "standard deviation of ||g||-normalized noise about a centre", above=0)
+    seed: int = key(0, "seed of the centres", low=0)
+
+
+@dataclass
+class NoiseConfig:
+    """Label noise. `gaussian`: N(0, level^2); `uniform`: U[-level, level]; `flip`: another label with probability level."""
+
+    kind: str = key("none", "kind of label noise", choices=("none", "gaussian", "uniform", "flip"))
+    level: float = key(0.0, "standard deviation, half width, or probability", low=0)
+
+
+@dataclass
+class LossConfig:
+    """L(F(x), y), convex in F."""
+
+    name: str = key(MISSING, "loss", choices=("l2", "huber", "logistic", "cross_entropy"))
+
+
+@dataclass
+class ClassificationLoss(LossConfig):
+    """Losses whose labels are classes, made from F*."""
+
+    labels: str = key("sample", "`sample`: y drawn with the probabilities the loss assigns to F* (then F* is optimal); "
+                      "`hard`: the most likely label", choices=("sample", "hard"))
+
+
+# --- learners and algorithms -----------------------------------------------------------------------
+
+
+@dataclass
+class LearnerConfig:
+    """The network that is trained; its width is the top-level key `width`."""
+
+    name: str = key(MISSING, "architecture", choices=("two_layer", "three_layer"))
+    trained: str = key("hidden", "trained part: `hidden` weights (W; W and V) or the `last` layer a (conjugate kernel)",
+                       choices=("hidden", "last"))
+    a_std: float = key(1.0, "standard deviation eps_a of the output weights at initialization", above=0)
+
+
+@dataclass
+class AlgorithmConfig:
+    """SGD: Algorithm 1, or the minibatch momentum SGD of Section 7."""
+
+    name: str = key(MISSING, "label", choices=("sgd", "momentum_sgd"))
+    momentum: float = key(0.0, "heavy-ball momentum as in torch.optim.SGD", low=0, high=0.999999)
+    sampling: str = key("replacement", "`replacement`: i.i.d. from the training set; `shuffle`: shuffled epochs; "
+                        "`one_pass`: fresh samples, each used once", choices=("replacement", "shuffle", "one_pass"))
+    decay_at: float = key(1.0, "fraction of the steps after which lr is multiplied by decay_factor; 1 = never",
+                          above=0, high=1)
+    decay_factor: float = key(0.1, "see decay_at", above=0, high=1)
+    judged: str = key("last", "what is compared with OPT + epsilon: the risk of the `last` iterate, or the `average` "
+                      "of the population risks of all iterates W_0 ... W_{T-1} (Theorem 1)", choices=("last", "average"))
+
+
+@dataclass
+class RegularizerConfig:
+    """R(W), added to the loss with the coefficient `weight_decay`, over every trained matrix."""
+
+    name: str = key(MISSING, "`frobenius`: ||W||_F^2 / 2, torch's weight decay; `row_24`: ||W||_{2,4}^4; `none`",
+                    choices=("none", "frobenius", "row_24"))
+
+
+@dataclass
+class TestConfig:
+    """How precisely the population risk is measured (validation risk likewise, on its own fresh sample)."""
+
+    se: float = key(0.05, "fresh samples are drawn until the standard error of the risk is at most this fraction of "
+                    "the larger of epsilon and the excess risk", above=0)
+    samples: int = key(8192, "samples drawn at a time, and for each point of the curve", low=2)
+    max_samples: int = key(1 << 20, "samples drawn at most", low=2)
+
+
+@dataclass
+class OptConfig:
+    """How the empirical OPT is found."""
+
+    method: str = key("auto", "`noise`: the target's own risk; `fit`: best fit of the concept class; "
+                      "`auto`: noise where the target is optimal and in the class, else fit",
+                      choices=("auto", "noise", "fit"))
+    samples: int = key(1 << 20, "samples of the Monte Carlo estimate of the target's own risk", low=2)
+    fit_samples: int = key(20_000, "samples that the class is fitted on; as many again choose the restart, and as "
+                           "many again measure its risk", low=100)
+    restarts: int = key(8, "random restarts of the fit", low=1)
+    steps: int = key(2_000, "optimization steps of the fit", low=1)
+    p: int = key(8, "size of the two-layer class (3.1) fitted to a target that has no class of its own", low=1)
+    activations: list[str] = key(["sin", "cos"], "its activations, cycled", choices=ACTIVATIONS)
+
+
+@dataclass
+class TrackerConfig:
+    """Where runs are reported besides the store."""
+
+    name: str = key("none", "tracker", choices=("none", "wandb"))
+    project: str = key("ovpnet", "W&B project")
+    entity: str | None = key(None, "W&B entity; null = your default")
+    mode: str = key("auto", "`auto`: online with an API key, else offline", choices=("auto", "online", "offline"))
+
+
+@dataclass
+class Config:
+    """One run: a member of an ensemble."""
+
+    width: int = key(256, "m, neurons of each hidden layer", low=1)
+    samples: int = key(400, "N, size of the training set", low=1)
+    seed: int = key(0, "seed of everything random in a run but the target itself", low=0, high=2**63 - 1)
+    epsilon: float = key(0.1, "a run reaches its goal when its test risk is at most OPT + epsilon", above=0)
+    epsilon_unit: str = key("relative", "epsilon times E||y||^2 (`relative`), or in units of the loss (`absolute`)",
+                            choices=("relative", "absolute"))
+    lr: float = key(0.5, "learning rate eta, in units set by lr_scaling", above=0)
+    lr_scaling: str = key("inverse_width", "`inverse_width`: eta = lr / m (Theorem 1), so one grid serves all widths; "
+                          "`none`: eta = lr", choices=("inverse_width", "none"))
+    weight_decay: float = key(0.0, "coefficient of the regularizer", low=0)
+    batch_size: int = key(50, "samples a step", low=1)
+    steps: int | None = key(None, "number of SGD steps T; give steps or epochs", low=1)
+    epochs: float | None = key(None, "passes over the training set; give steps or epochs", above=0)
+    evaluations: int = key(20, "points of the learning curve, evenly spread over the steps", low=1)
+    dtype: str = key("float32", "precision of training", choices=("float32", "float64"))
+    concept: ConceptConfig = MISSING
+    inputs: InputsConfig = MISSING
+    noise: NoiseConfig = MISSING
+    loss: LossConfig = MISSING
+    learner: LearnerConfig = MISSING
+    algorithm: AlgorithmConfig = MISSING
+    regularizer: RegularizerConfig = MISSING
+    test: TestConfig = field(default_factory=TestConfig)
+    opt: OptConfig = field(default_factory=OptConfig)
+    # Below: nothing that can change a number.
+    engine: str = key("auto", "training engine", choices=("auto", "reference"))
+    device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`")
+    store: str = key("store", "directory of the run store")
+    study: str = key("default", "label of the study this run was asked for in; the W&B group")
+    tracker: TrackerConfig = MISSING
+
+
+# Keys that cannot change a number, and so are not part of a run's identity.
+NOT_IDENTITY = ("engine", "device", "store", "study", "tracker", "concept.name", "epochs")
+
+# Keys in which the members of one ensemble may differ; all others make up the static signature.
+PER_MEMBER = ("samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay", "concept.seed",
+              "inputs.seed", "noise.kind", "noise.level", "learner.a_std", "algorithm.momentum", "algorithm.decay_at",
+              "algorithm.decay_factor", "opt")
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "concept": {"two_layer": TwoLayerConcept, "three_layer": ThreeLayerConcept, "figure1": Figure1Concept,
+                "figure2": Figure2Concept, "cos_exp": CosExpConcept, "relu_teacher": ReluTeacherConcept,
+                "parity": ParityConcept, "random_labels": RandomLabelsConcept},
+    "inputs": {"simple": InputsConfig, "mixture": MixtureInputs},
+    "noise": {"noise": NoiseConfig},
+    "loss": {"regression": LossConfig, "classification": ClassificationLoss},
+    "learner": {"learner": LearnerConfig},
+    "algorithm": {"algorithm": AlgorithmConfig},
+    "regularizer": {"regularizer": RegularizerConfig},
+    "tracker": {"tracker": TrackerConfig},
+}
+
+
+def conf_dir() -> Path:
+    """Folder of the YAML files: inside the package when installed from a wheel, beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def register_schemas() -> None:
+    """Make every schema available to the YAML files as schema/GROUP/NAME, and `Config` as schema/config."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="config", node=Config)
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+
+
+# --- checking --------------------------------------------------------------------------------------
+
+
+def resolve(composed: DictConfig) -> Config:
+    """The composed config as checked dataclasses. Raises ConfigError for the first key that is out of bounds."""
+    for name in sorted(OmegaConf.missing_keys(composed)):
+        raise ConfigError(name, "???", "a value is needed")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for a value out of its bounds, then for an impossible combination of values."""
+    for name, value, metadata in _leaves(config):
+        for item in value if isinstance(value, list) else [value]:
+            _check_value(name, item, metadata)
+        if value == []:
+            raise ConfigError(name, value, "at least one entry is needed")
+    _check_combinations(config)
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for item in fields(node):
+        name, value = f"{prefix}{item.name}", getattr(node, item.name)
+        if is_dataclass(value):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value, item.metadata
+
+
+def _check_value(name: str, value: Any, metadata: Any) -> None:
+    if value is None:
+        return
+    low, high, above, choices = (metadata.get(bound) for bound in ("low", "high", "above", "choices"))
+    if choices and value not in choices:
+        raise ConfigError(name, value, f"not known; allowed: {', '.join(choices)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(name, value, "must be a finite number")
+    if low is not None and value < low:
+        raise ConfigError(name, value, f"must be at least {low}")
+    if above is not None and value <= above:
+        raise ConfigError(name, value, f"must be greater than {above}")
+    if high is not None and value > high:
+        raise ConfigError(name, value, f"must be at most {high}")
+
+
+def _check_combinations(config: Config) -> None:
+    one_pass = config.algorithm.sampling == "one_pass"
+    if one_pass and (config.steps is not None or config.epochs is not None):
+        given = "steps" if config.steps is not None else "epochs"
+        raise ConfigError(given, getattr(config, given), "algorithm.sampling=one_pass uses every sample once, so the "
+                          "steps are samples / batch_size; give steps=null epochs=null")
+    if not one_pass and (config.steps is None) == (config.epochs is None):
+        raise ConfigError("steps", config.steps, f"give exactly one of steps and epochs (epochs={config.epochs})")
+    if config.batch_size > config.samples and config.algorithm.sampling != "replacement":
+        raise ConfigError("batch_size", config.batch_size, f"must be at most samples ({config.samples}) "
+                          f"with algorithm.sampling={config.algorithm.sampling}")
+    if config.regularizer.name == "none" and config.weight_decay > 0:
+        raise ConfigError("weight_decay", config.weight_decay, "must be 0 with regularizer=none; "
+                          "choose regularizer=frobenius for torch's weight decay")
+    _check_concept(config)
+    _check_labels(config)
+
+
+def _check_concept(config: Config) -> None:
+    concept, d = config.concept, config.inputs.d
+    if isinstance(concept, Figure1Concept | Figure2Concept) and (d != 4 or concept.k != 1):
+        raise ConfigError("inputs.d" if d != 4 else "concept.k", d if d != 4 else concept.k,
+                          f"concept={concept.family} is a function of 4 inputs with 1 output")
+    if isinstance(concept, ParityConcept | CosExpConcept) and concept.k != 1:
+        raise ConfigError("concept.k", concept.k, f"concept={concept.family} has 1 output")
+    if isinstance(concept, ParityConcept) and concept.sparsity > d:
+        raise ConfigError("concept.sparsity", concept.sparsity, f"must be at most inputs.d ({d})")
+    if isinstance(concept, ThreeLayerConcept) and concept.general and d < 2:
+        raise ConfigError("inputs.d", d, "concept.general=true needs two orthogonal directions: at least 2")
+    if config.learner.trained == "last" and config.learner.name not in ("two_layer", "three_layer"):
+        raise ConfigError("learner.trained", "last", "not available for this learner")
+
+
+def _check_labels(config: Config) -> None:
+    loss, k, noise = config.loss.name, config.concept.k, config.noise
+    classes = isinstance(config.loss, ClassificationLoss)
+    if loss == "logistic" and k != 1:
+        raise ConfigError("concept.k", k, "loss=logistic has two classes and 1 output; use loss=cross_entropy for more")
+    if loss == "cross_entropy" and k < 2:
+        raise ConfigError("concept.k", k, "loss=cross_entropy needs one output per class: at least 2")
+    if noise.kind == "none" and noise.level > 0:
+        raise ConfigError("noise.level", noise.level, "must be 0 with noise=none")
+    if classes and noise.kind in ("gaussian", "uniform"):
+        raise ConfigError("noise.kind", noise.kind, f"labels of loss={loss} are classes; allowed: none, flip")
+    if noise.kind == "flip" and not classes:
+        raise ConfigError("noise.kind", "flip", f"labels of loss={loss} are numbers; allowed: none, gaussian, uniform")
+    if noise.kind == "flip" and noise.level > 1:
+        raise ConfigError("noise.level", noise.level, "a probability: at most 1")
+
+
+# --- identity --------------------------------------------------------------------------------------
+
+
+def total_steps(config: Config) -> int:
+    """T, the number of SGD steps of a run."""
+    if config.algorithm.sampling == "one_pass":
+        return config.samples // config.batch_size
+    if config.steps is not None:
+        return config.steps
+    assert config.epochs is not None
+    return math.ceil(config.epochs * config.samples / config.batch_size)
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The config as one level of dotted keys; lists stay lists."""
+    return {name: value for name, value, _ in _leaves(config, prefix)}
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Every dotted key that can change the run's numbers; epochs are written as the steps they amount to."""
+    kept = {name: value for name, value in flat(config).items() if not _matches(name, NOT_IDENTITY)}
+    return kept | {"steps": total_steps(config)}
+
+
+def run_id(config: Config) -> str:
+    """12 hexadecimal digits; equal for two configs exactly when their identities are equal."""
+    return digest(identity(config))
+
+
+def signature(config: Config) -> tuple[tuple[str, str], ...]:
+    """Static signature: runs that agree on it can be trained as one ensemble."""
+    return tuple((name, json.dumps(value)) for name, value in sorted(identity(config).items())
+                 if not _matches(name, PER_MEMBER))
+
+
+def digest(content: dict[str, Any]) -> str:
+    """Short hash of a flat dictionary, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _matches(name: str, keys: Sequence[str]) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in keys)

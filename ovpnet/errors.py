@@ -1,0 +1,19 @@
+"""Errors a person can act on. Each message names the key, the value and what is allowed."""
+
+from hydra.errors import HydraException
+
+
+class OvpnetError(HydraException):
+    """Base class. Hydra prints its message alone (no traceback) and exits with code 1."""
+
+
+class ConfigError(OvpnetError):
+    """A config value, or a combination of values, that cannot be run."""
+
+    def __init__(self, key: str, value: object, allowed: str):
+        self.key, self.value, self.allowed = key, value, allowed
+        super().__init__(f"{key}={value}: {allowed}")
+
+
+class StoreError(OvpnetError):
+    """The store cannot be read or written."""

@@ -1,0 +1,30 @@
+"""Named random streams: every draw of a run comes from (seed, stream, block) and from nothing else.
+
+A run therefore sees the same data, noise, initialization and minibatch order alone or packed with
+others, in any order, on any device, and from any step on (a block needs none of its predecessors).
+The generator is NumPy's Philox (Salmon et al. 2011, counter-based); the draws are made on the host.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What a draw is for. The numbers are part of every run's identity: never reuse or renumber one."""
+
+    CONCEPT = 1
+    INPUTS = 2  # parameters of the input distribution (the centres of a mixture)
+    DATA = 3
+    LABELS = 4
+    INIT = 5
+    MINIBATCH = 6
+    TEST = 7
+    VALIDATION = 8
+    MONITOR = 9
+    OPT = 10
+
+
+def generator(seed: int, stream: Stream, block: int = 0) -> np.random.Generator:
+    """Generator of one block of one stream of a seed; `seed` in [0, 2^64), `block` in [0, 2^32)."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, (stream << 32) | block], dtype=np.uint64)))
