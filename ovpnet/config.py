@@ -210,7 +210,8 @@ class TestConfig:
 
     se: float = key(0.05, "fresh samples are drawn until the standard error of the risk is at most this fraction of "
                     "the larger of epsilon and the excess risk", above=0)
-    samples: int = key(8192, "samples drawn at a time, and for each point of the curve", low=2)
+    samples: int = key(8192, "samples drawn at a time", low=2)
+    curve_samples: int = key(2048, "samples for each point of the learning curve", low=2)
     max_samples: int = key(1 << 20, "samples drawn at most", low=2)
 
 
@@ -388,10 +389,6 @@ def _check_concept(config: Config) -> None:
         raise ConfigError("concept.k", concept.k, f"concept={concept.family} has 1 output")
     if isinstance(concept, ParityConcept) and concept.sparsity > d:
         raise ConfigError("concept.sparsity", concept.sparsity, f"must be at most inputs.d ({d})")
-    if isinstance(concept, ThreeLayerConcept) and concept.general and d < 2:
-        raise ConfigError("inputs.d", d, "concept.general=true needs two orthogonal directions: at least 2")
-    if config.learner.trained == "last" and config.learner.name not in ("two_layer", "three_layer"):
-        raise ConfigError("learner.trained", "last", "not available for this learner")
 
 
 def _check_labels(config: Config) -> None:

@@ -1,0 +1,47 @@
+"""Population risks of the members of an ensemble, estimated on fresh samples to a stated precision."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ovpnet.learners import Learner, Weights
+from ovpnet.losses import Loss
+
+# Hidden activations of one evaluation, at most (entries): about the size of a core's cache on a CPU.
+_ACTIVATIONS = 1 << 20
+
+
+@dataclass
+class Mean:
+    """Running mean of n losses, and the sum of their squared deviations from it (Chan et al.'s update)."""
+
+    n: int = 0
+    mean: float = 0.0
+    deviation: float = 0.0
+
+    @property
+    def se(self) -> float:
+        """Standard error of the mean; nan of a single loss."""
+        return math.sqrt(self.deviation / (self.n - 1) / self.n) if self.n > 1 else math.nan
+
+    def add(self, losses: Tensor) -> None:
+        """Take in further losses [n]."""
+        losses = losses.double()
+        n, mean = len(losses), losses.mean().item()
+        shift, total = mean - self.mean, self.n + n
+        self.deviation += (losses - mean).square().sum().item() + shift * shift * self.n * n / total
+        self.mean += shift * n / total
+        self.n = total
+
+
+@torch.no_grad()
+def losses(learner: Learner, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+    """L(f(x), y) [E, n] of every member on its own samples x [E, n, d], y [E, n, k]."""
+    members, n = x.shape[:2]
+    width = weights["a"].shape[-1]
+    block = max(64, _ACTIVATIONS // (members * width))
+    parts = [loss.value(learner.output(weights, x[:, start:start + block]), y[:, start:start + block])
+             for start in range(0, n, block)]
+    return torch.cat(parts, 1)
