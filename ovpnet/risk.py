@@ -45,3 +45,20 @@ def losses(learner: Learner, loss: Loss, weights: Weights, x: Tensor, y: Tensor)
     parts = [loss.value(learner.output(weights, x[:, start:start + block]), y[:, start:start + block])
              for start in range(0, n, block)]
     return torch.cat(parts, 1)
+
+
+def average_over_iterates(risks: Tensor) -> tuple[Mean, Mean]:
+    """Population risk averaged over the iterates W_0 ... W_{T-1} (Theorem 1's statistic), estimated twice.
+
+    risks [T] are unbiased single estimates, one an iterate. Iterates with even t measure the test risk and
+    those with odd t the validation risk, so that the two are independent. The variance is that of successive
+    differences (von Neumann), which leaves out the decrease of the risk itself.
+    """
+    return _drifting_mean(risks[0::2]), _drifting_mean(risks[1::2])
+
+
+def _drifting_mean(values: Tensor) -> Mean:
+    values = values.double()
+    if len(values) < 2:
+        return Mean(len(values), values.sum().item(), 0.0)
+    return Mean(len(values), values.mean().item(), values.diff().square().mean().item() / 2 * (len(values) - 1))

@@ -1,0 +1,158 @@
+"""Train an ensemble: runs of one static signature, side by side, each from its own streams to its own result."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovpnet.config import Config, signature, total_steps
+from ovpnet.data import Problem
+from ovpnet.engine import Chunk, Engine, Rule, State
+from ovpnet.learners import learner
+from ovpnet.losses import LOSSES
+from ovpnet.opt import Opt
+from ovpnet.risk import Mean, losses
+from ovpnet.schedule import chunks, evaluation_steps, learning_rates, minibatches
+from ovpnet.streams import Stream, generator
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a run is judged against."""
+
+    opt: Opt
+    epsilon: float  # in units of the loss
+
+    @property
+    def threshold(self) -> float:
+        """OPT + epsilon."""
+        return self.opt.opt + self.epsilon
+
+
+def goal(config: Config, opt: Opt) -> Goal:
+    """OPT + epsilon of a run; a relative epsilon is in units of E ||y||^2."""
+    unit = opt.second_moment if config.epsilon_unit == "relative" else 1.0
+    return Goal(opt, config.epsilon * unit)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the learning curves."""
+
+    step: int
+    train: Tensor  # [E], mean minibatch loss since the point before
+    test: Tensor  # [E, n], losses of the current iterate on fresh samples
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything measured of an ensemble."""
+
+    points: list[Point]
+    train: Tensor  # [E], empirical risk of the last iterate on the training set
+    test: list[Mean]  # [E], population risk of the last iterate
+    validation: list[Mean]  # [E], the same on samples of its own, for choices such as the best lr
+    iterates: Tensor | None  # [E, T], risks of W_0 ... W_{T-1} on fresh samples, if the average is judged
+    diverged: Tensor  # [E] bool: a weight is no longer a finite number
+
+
+class Ensemble:
+    """Members [E] with their samples, weights and numbers on one device. Raises ValueError if signatures differ."""
+
+    def __init__(self, configs: Sequence[Config], goals: Sequence[Goal], engine: Engine, device: torch.device):
+        if len({signature(config) for config in configs}) != 1:
+            raise ValueError("the members of an ensemble must share one static signature")
+        self.configs, self.goals, self.engine, self.device = list(configs), list(goals), engine, device
+        self.shared = configs[0]  # read only for what is in the signature
+        self.dtype = getattr(torch, self.shared.dtype)
+        self.monitored = self.shared.algorithm.judged == "average"
+        self.learner, self.loss = learner(self.shared.learner), LOSSES[self.shared.loss.name]
+        self.rule = Rule(self.learner, self.loss, self.shared.regularizer.name,
+                         self._put(torch.tensor([config.algorithm.momentum for config in configs])),
+                         self._put(torch.tensor([config.weight_decay for config in configs])))
+        problems: dict[str, Problem] = {}
+        self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in configs]
+        self.state = self._initial_state()
+        self.x, self.y = self._samples(range(len(configs)), Stream.DATA, [config.samples for config in configs])
+
+    def train(self, on_steps: Callable[[int], None] = lambda steps: None) -> Outcome:
+        """Take every step and measure. `on_steps` hears of the steps taken, those of all members added up."""
+        steps, members = total_steps(self.shared), range(len(self.configs))
+        evaluated = set(evaluation_steps(steps, self.shared.evaluations))
+        curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
+        points: list[Point] = []
+        since_point: list[Tensor] = []
+        iterates: list[Tensor] = []
+        for block, (start, stop) in enumerate(chunks(steps, self.shared.evaluations)):
+            taken = self.engine.advance(self.rule, self.state, self._chunk(block, start, stop))
+            since_point.append(taken.train)
+            if self.monitored:
+                # In one pass every minibatch is fresh when it comes, so it measures the population risk itself.
+                iterates.append((taken.train if taken.monitor is None else taken.monitor).cpu())
+            if stop in evaluated:
+                test = losses(self.learner, self.loss, self.state.weights, *curve_samples)
+                points.append(Point(stop, torch.cat(since_point, 1).mean(1).cpu(), test.cpu()))
+                since_point.clear()
+            on_steps((stop - start) * len(members))
+        return Outcome(points, self._empirical_risk(), self._population_risk(Stream.TEST),
+                       self._population_risk(Stream.VALIDATION), torch.cat(iterates, 1) if iterates else None,
+                       self._diverged())
+
+    def _put(self, value: Tensor) -> Tensor:
+        return value.to(self.device, self.dtype if value.is_floating_point() else None)
+
+    def _initial_state(self) -> State:
+        k, d = self.shared.concept.k, self.shared.inputs.d
+        members = [self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k, config.learner.a_std)
+                   for config in self.configs]
+        weights = {name: self._put(torch.stack([member[name] for member in members])) for name in members[0]}
+        return State(weights, {name: torch.zeros_like(weights[name]) for name in self.learner.trained})
+
+    def _samples(self, members: Sequence[int], stream: Stream, sizes: Sequence[int],
+                 block: int = 0) -> tuple[Tensor, Tensor]:
+        """Samples of some members, x [E, N, d] and y [E, N, k], padded with zeros to the largest N."""
+        pairs = [self.problems[e].sample(self.configs[e].seed, stream, size, block)
+                 for e, size in zip(members, sizes, strict=True)]
+        x, y = (torch.nn.utils.rnn.pad_sequence(list(each), batch_first=True) for each in zip(*pairs, strict=True))
+        return self._put(x), self._put(y)
+
+    def _chunk(self, block: int, start: int, stop: int) -> Chunk:
+        index = np.stack([minibatches(config, block, start, stop) for config in self.configs])
+        lr = np.stack([learning_rates(config, start, stop) for config in self.configs])
+        fresh: tuple[Tensor | None, Tensor | None] = (None, None)
+        if self.monitored and self.shared.algorithm.sampling != "one_pass":
+            members, shape = range(len(self.configs)), index.shape
+            x, y = self._samples(members, Stream.MONITOR, [shape[1] * shape[2]] * len(members), block)
+            fresh = x.view(*shape, -1), y.view(*shape, -1)
+        return Chunk(self.x, self.y, self._put(torch.from_numpy(index)), self._put(torch.from_numpy(lr)), *fresh)
+
+    def _empirical_risk(self) -> Tensor:
+        values = losses(self.learner, self.loss, self.state.weights, self.x, self.y).cpu()
+        return torch.stack([each[:config.samples].mean() for each, config in zip(values, self.configs, strict=True)])
+
+    def _population_risk(self, stream: Stream) -> list[Mean]:
+        """Risk of the last iterate of every member, from fresh samples until each is known precisely enough.
+
+        A member's estimate takes as many samples as it needs itself, whatever the others need.
+        """
+        risks = [Mean() for _ in self.configs]
+        active, block = list(range(len(self.configs))), 0
+        while active:
+            block += 1  # block 0 of the test stream is the learning curve's
+            x, y = self._samples(active, stream, [self.shared.test.samples] * len(active), block)
+            weights = self.state.select(torch.tensor(active, device=self.device)).weights
+            for e, values in zip(active, losses(self.learner, self.loss, weights, x, y), strict=True):
+                risks[e].add(values)
+            active = [e for e in active if not self._precise(risks[e], self.goals[e])]
+        return risks
+
+    def _precise(self, risk: Mean, goal: Goal) -> bool:
+        test = self.shared.test
+        enough = risk.se <= test.se * max(goal.epsilon, risk.mean - goal.opt.opt)
+        return enough or not np.isfinite(risk.mean) or risk.n + test.samples > test.max_samples
+
+    def _diverged(self) -> Tensor:
+        finite = [self.state.weights[name].isfinite().flatten(1).all(1) for name in self.learner.trained]
+        return ~torch.stack(finite).all(0).cpu()

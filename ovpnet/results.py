@@ -1,0 +1,72 @@
+"""Rows of the store: what was asked for, what came out, and how it compares with OPT + epsilon."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ovpnet.config import Config, flat, run_id, total_steps
+from ovpnet.ensemble import Goal, Outcome
+from ovpnet.risk import Mean, average_over_iterates
+
+Row = dict[str, Any]
+
+
+def config_row(config: Config) -> Row:
+    """The run's id and its config, a column a dotted key; lists as JSON, epochs as the steps they amount to."""
+    columns = {name: json.dumps(value) if isinstance(value, list) else value for name, value in flat(config).items()}
+    return {"run_id": run_id(config), **columns, "steps": total_steps(config)}
+
+
+def result_rows(configs: Sequence[Config], goals: Sequence[Goal], outcome: Outcome) -> tuple[list[Row], list[Row]]:
+    """Rows of the runs, and rows of their learning curves (a row a run and evaluated step)."""
+    rows, curves = [], []
+    for e, (config, goal) in enumerate(zip(configs, goals, strict=True)):
+        curve = _curve(config, outcome, e)
+        rows.append(config_row(config) | _result(config, goal, outcome, e, curve))
+        curves += curve
+    return rows, curves
+
+
+def _curve(config: Config, outcome: Outcome, e: int) -> list[Row]:
+    rows = []
+    for point in outcome.points:
+        test = Mean()
+        test.add(point.test[e])
+        row = {"run_id": run_id(config), "step": point.step,
+               "samples_seen": min(config.samples, point.step * config.batch_size),
+               "train_risk": _finite(point.train[e].item()),
+               "test_risk": _finite(test.mean), "test_risk_se": _finite(test.se)}
+        if outcome.iterates is not None:
+            row["average_risk"] = _finite(average_over_iterates(outcome.iterates[e, :point.step])[0].mean)
+        rows.append(row)
+    return rows
+
+
+def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Row]) -> Row:
+    """A diverged run has no risks, and has not reached its goal."""
+    opt = goal.opt
+    test, validation = outcome.test[e], outcome.validation[e]
+    measured = {"train_risk": outcome.train[e].item(), "last_risk": test.mean, "last_risk_se": test.se}
+    if outcome.iterates is not None:
+        test, validation = average_over_iterates(outcome.iterates[e])
+        measured |= {"average_risk": test.mean, "average_risk_se": test.se}
+    measured |= {"test_risk": test.mean, "test_risk_se": test.se,
+                 "validation_risk": validation.mean, "validation_risk_se": validation.se,
+                 "excess_risk": test.mean - opt.opt, "excess_risk_se": math.hypot(test.se, opt.opt_se)}
+    diverged = bool(outcome.diverged[e]) or not math.isfinite(test.mean)
+    judged = "average_risk" if outcome.iterates is not None else "test_risk"
+    first = next((row for row in curve if row[judged] is not None and row[judged] <= goal.threshold), None)
+    return {
+        "status": "diverged" if diverged else "done",
+        "opt": opt.opt, "opt_se": opt.opt_se, "opt_method": opt.opt_method, "opt_id": opt.opt_id,
+        "second_moment": opt.second_moment, "epsilon_absolute": goal.epsilon, "threshold": goal.threshold,
+        **{name: None if diverged else value for name, value in measured.items()},
+        "reached": not diverged and test.mean <= goal.threshold,
+        "reached_step": None if first is None else first["step"],
+        "reached_samples": None if first is None else first["samples_seen"],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
