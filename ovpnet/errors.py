@@ -1,9 +1,9 @@
 """Errors a person can act on. Each message names the key, the value and what is allowed."""
 
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 
 
-class OvpnetError(HydraException):
+class OvpnetError(CompactHydraException):
     """Base class. Hydra prints its message alone (no traceback) and exits with code 1."""
 
 

@@ -1,0 +1,13 @@
+"""The namespace in which Hydra looks for plug-ins; the plug-ins themselves are in launch/plugins.py."""
+
+import launch.plugins
+
+launch.plugins.register()
+
+
+class PackSweeper(launch.plugins.PackSweeper):
+    """hydra/sweeper=packs"""
+
+
+class LocalLauncher(launch.plugins.LocalLauncher):
+    """hydra/launcher=local"""

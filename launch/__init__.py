@@ -1,0 +1,1 @@
+"""Sweeps onto machines: plan runs into packs, and run the packs."""

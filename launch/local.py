@@ -1,0 +1,53 @@
+"""Run a sweep here: pack after pack in this process."""
+
+import sys
+from collections.abc import Sequence
+
+from launch.plan import Plan, plan
+from ovpnet.config import Config, run_id
+from ovpnet.progress import Progress
+from ovpnet.store import Store
+
+
+def run(configs: Sequence[Config], runs_per_pack: int | None = None) -> list[float | None]:
+    """Train what is not in the store yet; test risks of the runs (None where diverged), in the order asked for.
+
+    Every pack is stored as soon as it is trained. Raises ConfigError, StoreError.
+    """
+    store = Store(configs[0].store)
+    store.prepare()
+    planned = plan(configs, store.finished(), runs_per_pack)
+    for message in store.skipped:
+        print(message, file=sys.stderr)
+    print(_announcement(planned, store))
+    if planned.packs:
+        _train(planned)
+    rows = store.runs().set_index("run_id")
+    print(_summary(planned, rows.loc[list({run_id(config) for config in configs}), "status"].value_counts().to_dict()))
+    risks = rows["test_risk"].to_dict()
+    return [risks[run_id(config)] for config in configs]
+
+
+def _train(planned: Plan) -> None:
+    from ovpnet.pack import run_pack  # imports torch, which a finished sweep need not wait for
+
+    with Progress(planned.distinct - planned.finished, sum(pack.work for pack in planned.packs)) as progress:
+        for pack in planned.packs:
+            progress.cost = pack.cost
+            run_pack(pack.configs, progress.advance)
+            progress.finish(len(pack.configs))
+
+
+def _announcement(planned: Plan, store: Store) -> str:
+    parts = [f"{planned.distinct} runs"]
+    if planned.asked > planned.distinct:
+        parts.append(f"({planned.asked - planned.distinct} asked for twice)")
+    if planned.finished:
+        parts.append(f"of which {planned.finished} are in {store.path} already and are skipped")
+    todo = planned.distinct - planned.finished
+    return " ".join(parts) + (f"; training {todo} in {len(planned.packs)} packs" if todo else "; nothing to train")
+
+
+def _summary(planned: Plan, statuses: dict[str, int]) -> str:
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items(), reverse=True))
+    return f"{planned.distinct} runs: {counts}. Next: python -m analysis verdict"

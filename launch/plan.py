@@ -1,0 +1,66 @@
+"""A sweep as packs: each run once, finished ones left out, grouped by static signature, cut to size."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from ovpnet.config import Config, run_id, signature, total_steps
+
+# Activations [E, B, m] of one step that still stay in the cache of a CPU core: larger ensembles run no faster per
+# member, and smaller ones waste calls.
+_CACHED_ACTIVATIONS = 1 << 18
+_MOST_MEMBERS = 512
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs that one process trains as an ensemble."""
+
+    configs: list[Config]
+
+    @property
+    def cost(self) -> float:
+        """Time of one step of one member, in any unit: its multiplications, and a share of the fixed cost of a call."""
+        config = self.configs[0]
+        per_sample = config.width * (config.inputs.d + config.concept.k)
+        if config.learner.name == "three_layer":
+            per_sample += config.width**2
+        return config.batch_size * per_sample + 1e5 / len(self.configs)
+
+    @property
+    def work(self) -> float:
+        """Time of the pack, in the unit of `cost`."""
+        return self.cost * total_steps(self.configs[0]) * len(self.configs)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep comes to."""
+
+    packs: list[Pack]
+    asked: int  # configs
+    distinct: int  # runs
+    finished: int  # of these, already in the store
+
+
+def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: int | None = None) -> Plan:
+    """Packs of the runs that are not finished, longest first."""
+    runs = {run_id(config): config for config in configs}
+    groups: dict[tuple[object, ...], list[Config]] = {}
+    for run, config in runs.items():
+        if run not in finished:
+            groups.setdefault((signature(config), *_together(config)), []).append(config)
+    packs = [Pack(group[start:start + size]) for group in groups.values()
+             for size in [runs_per_pack or _members(group[0])] for start in range(0, len(group), size)]
+    packs.sort(key=lambda pack: pack.work, reverse=True)
+    return Plan(packs, len(configs), len(runs), len(runs.keys() & finished))
+
+
+def _together(config: Config) -> tuple[object, ...]:
+    """What besides the signature the runs of one process must share."""
+    return config.store, config.device, config.engine, config.study, str(config.tracker)
+
+
+def _members(config: Config) -> int:
+    """How many runs like this one to train side by side."""
+    return max(1, min(_MOST_MEMBERS, _CACHED_ACTIVATIONS // (config.batch_size * config.width)))

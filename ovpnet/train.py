@@ -1,0 +1,55 @@
+"""`python -m ovpnet.train`: train one run, or with -m a sweep of runs, and keep them in the store."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
+from ovpnet.progress import Progress
+from ovpnet.store import Store
+
+register_schemas()
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+def main(composed: DictConfig) -> None:
+    """Train one run. (With -m Hydra calls the sweeper and launcher of `launch` instead.)"""
+    config = resolve(composed)
+    store = Store(config.store)
+    store.prepare()
+    if run_id(config) in store.finished():
+        print(f"run {run_id(config)} is in {store.path} already; nothing to train")
+    else:
+        from ovpnet.pack import run_pack  # imports torch, which --help and a finished run need not wait for
+
+        with Progress(runs=1, work=total_steps(config)) as progress:
+            run_pack([config], progress.advance)
+            progress.finish(1)
+    for message in store.skipped:
+        print(message, file=sys.stderr)
+    print(summary(store, run_id(config)))
+
+
+def summary(store: Store, run: str) -> str:
+    """What came out of a stored run, in a line or two."""
+    runs = store.runs()
+    row = runs[runs["run_id"] == run].iloc[0]
+    goal = f"OPT + epsilon = {row['opt']:.4g} + {row['epsilon_absolute']:.4g}"
+    if row["status"] == "diverged":
+        return f"run {run} diverged: its weights are no longer finite numbers; try a smaller lr ({goal})"
+    verdict = f"reached at step {row['reached_step']:.0f}" if row["reached"] else "not reached"
+    return f"run {run}: test risk {row['test_risk']:.4g} +- {row['test_risk_se']:.2g}; {goal}: {verdict}"
+
+
+def cli() -> None:
+    """`main` with an interruption by the user told in one line."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\ninterrupted; every finished run is in the store: the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    cli()
