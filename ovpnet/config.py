@@ -370,9 +370,9 @@ def _check_combinations(config: Config) -> None:
                           "steps are samples / batch_size; give steps=null epochs=null")
     if not one_pass and (config.steps is None) == (config.epochs is None):
         raise ConfigError("steps", config.steps, f"give exactly one of steps and epochs (epochs={config.epochs})")
-    if config.batch_size > config.samples and config.algorithm.sampling != "replacement":
+    if one_pass and config.batch_size > config.samples:
         raise ConfigError("batch_size", config.batch_size, f"must be at most samples ({config.samples}) "
-                          f"with algorithm.sampling={config.algorithm.sampling}")
+                          "with algorithm.sampling=one_pass")
     if config.regularizer.name == "none" and config.weight_decay > 0:
         raise ConfigError("weight_decay", config.weight_decay, "must be 0 with regularizer=none; "
                           "choose regularizer=frobenius for torch's weight decay")

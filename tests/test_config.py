@@ -1,0 +1,114 @@
+import dataclasses
+import re
+
+import pytest
+from hydra import compose
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovpnet import config as c
+from ovpnet.errors import ConfigError
+
+# override(s), then what the message must name: key=value, and a part of what is allowed
+BAD = [
+    (["width=0"], "width=0", "at least 1"),
+    (["samples=-1"], "samples=-1", "at least 1"),
+    (["seed=-1"], "seed=-1", "at least 0"),
+    (["epsilon=0"], "epsilon=0.0", "greater than 0"),
+    (["lr=nan"], "lr=nan", "finite"),
+    (["epsilon_unit=percent"], "epsilon_unit=percent", "relative, absolute"),
+    (["dtype=float16"], "dtype=float16", "float32, float64"),
+    (["steps=10", "epochs=2"], "steps=10", "exactly one"),
+    (["steps=null"], "steps=None", "exactly one"),
+    (["algorithm.sampling=one_pass"], "steps=30", "uses every sample once"),
+    (["algorithm.sampling=one_pass", "steps=null", "batch_size=50"], "batch_size=50", "at most samples (40)"),
+    (["regularizer=none", "weight_decay=0.1"], "weight_decay=0.1", "must be 0"),
+    (["concept.activations=[relu]"], "concept.activations=relu", "sin, cos"),
+    (["concept.activations=[]"], "concept.activations=[]", "at least one"),
+    (["concept.scales=[-1]"], "concept.scales=-1.0", "greater than 0"),
+    (["concept=figure1", "inputs.d=5"], "inputs.d=5", "4 inputs"),
+    (["concept=parity", "concept.sparsity=9"], "concept.sparsity=9", "at most inputs.d (4)"),
+    (["concept=parity", "concept.k=2"], "concept.k=2", "1 output"),
+    (["loss=logistic", "concept.k=2"], "concept.k=2", "cross_entropy"),
+    (["loss=cross_entropy"], "concept.k=1", "at least 2"),
+    (["loss=logistic", "noise=gaussian"], "noise.kind=gaussian", "flip"),
+    (["noise=flip"], "noise.kind=flip", "gaussian"),
+    (["loss=logistic", "noise=flip", "noise.level=1.5"], "noise.level=1.5", "at most 1"),
+    (["noise.level=0.5"], "noise.level=0.5", "must be 0"),
+    (["inputs.d=1"], "inputs.d=1", "at least 2"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "names", "allowed"), BAD, ids=[bad[1] for bad in BAD])
+def test_bad_values_are_named_with_what_is_allowed(make, overrides, names, allowed):
+    with pytest.raises(ConfigError, match=re.escape(names)) as error:
+        make(*overrides)
+    assert allowed in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["widht=3", "concept.sparsity=2", "concept=no_such", "width=wide"])
+def test_unknown_keys_options_and_types_fail_at_compose_time(override):
+    with pytest.raises(Exception, match=re.escape(override.split("=")[0])):
+        compose("config", [override])
+
+
+@pytest.mark.parametrize("group", sorted(path.name for path in c.conf_dir().iterdir() if path.is_dir()))
+def test_every_option_composes_and_is_checked(make, group):
+    extra = {"cross_entropy": ["concept.k=3"], "flip": ["loss=logistic"], "sgd": ["batch_size=1"]}
+    if group in ("experiment", "hydra"):
+        pytest.skip("not an option of a run")
+    for file in (c.conf_dir() / group).glob("*.yaml"):
+        made = make(f"{group}={file.stem}", *extra.get(file.stem, []))
+        assert dataclasses.is_dataclass(getattr(made, group))
+
+
+def test_identity_leaves_out_what_cannot_change_a_number(make):
+    base = make()
+    for same in ["store=elsewhere", "device=cpu", "engine=reference", "study=other", "tracker=wandb",
+                 "tracker.project=x", "concept.name=label"]:
+        assert c.run_id(make(same)) == c.run_id(base), same
+
+
+@pytest.mark.parametrize("other", ["width=17", "samples=41", "seed=1", "lr=0.4", "weight_decay=0.1", "epsilon=0.2",
+                                   "steps=31", "batch_size=11", "dtype=float64", "concept.seed=1", "concept.p=5",
+                                   "concept.scales=[2.0]", "noise=gaussian", "learner.trained=last",
+                                   "regularizer=row_24", "opt.restarts=9", "test.se=0.1", "inputs=hypercube"])
+def test_identity_holds_everything_else(make, other):
+    assert c.run_id(make(other)) != c.run_id(make())
+
+
+def test_run_id_is_pinned(make):
+    """A store outlives releases: a change of this value trains every run of every user again."""
+    assert c.run_id(make()) == "PINNED"
+
+
+def test_epochs_are_the_steps_they_amount_to(make):
+    assert c.run_id(make("steps=null", "epochs=7.5")) == c.run_id(make("steps=30"))
+    assert c.total_steps(make("steps=null", "epochs=1", "samples=41")) == 5
+    assert c.total_steps(make("steps=null", "algorithm.sampling=one_pass", "samples=49")) == 4
+
+
+def test_signature_is_shared_exactly_by_what_may_share_an_ensemble(make):
+    base = c.signature(make())
+    for member in ["seed=3", "samples=20", "lr=1", "weight_decay=0.1", "noise=gaussian", "epsilon=0.3",
+                   "concept.seed=2", "algorithm.momentum=0.5", "store=elsewhere"]:
+        assert c.signature(make(member)) == base, member
+    for static in ["width=17", "inputs.d=5", "steps=31", "batch_size=11", "concept.k=2", "loss=huber",
+                   "learner=three_layer", "learner.trained=last", "dtype=float64", "regularizer=none"]:
+        assert c.signature(make(static)) != base, static
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.floats(allow_nan=False), st.text())))
+def test_digest_ignores_the_order_of_keys(content):
+    assert c.digest(content) == c.digest(dict(reversed(content.items())))
+
+
+def test_every_key_is_explained():
+    undocumented = [f"{node.__name__}.{item.name}" for node in _nodes() for item in dataclasses.fields(node)
+                    if not dataclasses.is_dataclass(item.type) and "help" not in item.metadata
+                    and item.name not in ("family", "name", "p", "k") and "Config" not in str(item.type)]
+    assert undocumented == []
+
+
+def _nodes():
+    return [c.Config, c.TestConfig, c.OptConfig, *{schema for group in c.SCHEMAS.values() for schema in group.values()}]
