@@ -1,0 +1,55 @@
+"""Writes docs/configuration.md from the typed config nodes: python docs/configuration.py"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ovpnet import config
+
+HEADER = """# Configuration
+
+Made from `ovpnet/config.py` by `python docs/configuration.py`; do not edit by hand.
+
+Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `KEY=range(3)` or any
+other form of [Hydra's override grammar](https://hydra.cc/docs/advanced/override_grammar/basic/). Files in `conf/`
+choose among the nodes below: `concept=figure1` takes `conf/concept/figure1.yaml`.
+"""
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    parts = [HEADER, _section("One run", "", config.Config)]
+    for group, schemas in config.SCHEMAS.items():
+        parts += [_section(f"{group}: {name}" if len(schemas) > 1 else group, f"{group}.", schema)
+                  for name, schema in schemas.items()]
+    parts += [_section(name, f"{name}.", node) for name, node in (("test", config.TestConfig), ("opt", config.OptConfig))]
+    parts.append("## Not part of a run's identity\n\nRuns that differ only in these are the same run, trained once: "
+                 + ", ".join(f"`{name}`" for name in config.NOT_IDENTITY)
+                 + " (epochs count as the steps they amount to).\n")
+    return "\n".join(parts)
+
+
+def _section(title: str, prefix: str, node: type) -> str:
+    rows = [_row(prefix, item) for item in dataclasses.fields(node) if "help" in item.metadata]
+    table = ["| key | default | allowed | meaning |", "|---|---|---|---|", *rows] if rows else []
+    return "\n".join([f"## {title}", "", (node.__doc__ or "").strip(), "", *table, ""])
+
+
+def _row(prefix: str, item: "dataclasses.Field[object]") -> str:
+    value = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+    default = "" if value == "???" else f"`{'null' if value is None else value}`"
+    meaning = item.metadata["help"].replace("|", "\\|")
+    return f"| `{prefix}{item.name}` | {default} | {_allowed(item.metadata)} | {meaning} |"
+
+
+def _allowed(metadata: Mapping[str, Any]) -> str:
+    if metadata["choices"]:
+        return ", ".join(f"`{choice}`" for choice in metadata["choices"])
+    bounds = [f"{sign} {metadata[bound]}" for bound, sign in (("low", "at least"), ("above", "greater than"),
+                                                              ("high", "at most")) if metadata[bound] is not None]
+    return ", ".join(bounds)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(page())
