@@ -23,7 +23,7 @@ def page() -> str:
     for group, schemas in config.SCHEMAS.items():
         parts += [_section(f"{group}: {name}" if len(schemas) > 1 else group, f"{group}.", schema)
                   for name, schema in schemas.items()]
-    parts += [_section(name, f"{name}.", node) for name, node in (("test", config.TestConfig), ("opt", config.OptConfig))]
+    parts += [_section("test", "test.", config.TestConfig), _section("opt", "opt.", config.OptConfig)]
     parts.append("## Not part of a run's identity\n\nRuns that differ only in these are the same run, trained once: "
                  + ", ".join(f"`{name}`" for name in config.NOT_IDENTITY)
                  + " (epochs count as the steps they amount to).\n")

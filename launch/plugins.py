@@ -44,7 +44,8 @@ class PackSweeper(BasicSweeper):
     """Hydra's grid, handed to the launcher whole: not composed here a first time, and no folder made."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        assert self.hydra_context is not None and self.launcher is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         return [self.launcher.launch(jobs, initial_job_idx=0)

@@ -147,10 +147,10 @@ class MixtureInputs(InputsConfig):
 
 @dataclass
 class NoiseConfig:
-    """Label noise. `gaussian`: N(0, level^2); `uniform`: U[-level, level]; `flip`: another label with probability level."""
+    """Label noise. `gaussian`: N(0, level^2); `uniform`: U[-level, level]; `flip`: another class."""
 
     kind: str = key("none", "kind of label noise", choices=("none", "gaussian", "uniform", "flip"))
-    level: float = key(0.0, "standard deviation, half width, or probability", low=0)
+    level: float = key(0.0, "standard deviation, half width, or probability of a flip", low=0)
 
 
 @dataclass
@@ -192,8 +192,8 @@ class AlgorithmConfig:
     decay_at: float = key(1.0, "fraction of the steps after which lr is multiplied by decay_factor; 1 = never",
                           above=0, high=1)
     decay_factor: float = key(0.1, "see decay_at", above=0, high=1)
-    judged: str = key("last", "what is compared with OPT + epsilon: the risk of the `last` iterate, or the `average` "
-                      "of the population risks of all iterates W_0 ... W_{T-1} (Theorem 1)", choices=("last", "average"))
+    judged: str = key("last", "what is compared with OPT + epsilon: the risk of the `last` iterate, or the `average` of "
+                      "the population risks of all iterates W_0 ... W_{T-1} (Theorem 1)", choices=("last", "average"))
 
 
 @dataclass

@@ -43,7 +43,7 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
     }
     rows = [row | about for row in rows]
     store.write_pack(rows, curves)
-    track(shared.tracker, shared.study, store.path / "wandb", rows, curves)
+    track(shared.tracker, shared.study, store.path, rows, curves)
     return rows
 
 

@@ -33,7 +33,8 @@ def minibatches(config: Config, block: int, start: int, stop: int) -> np.ndarray
         case "shuffle":
             # Epochs follow each other without a gap: a minibatch may end one and begin the next.
             first, last = start * size // n, (stop * size - 1) // n
-            orders = [generator(config.seed, Stream.MINIBATCH, epoch).permutation(n) for epoch in range(first, last + 1)]
+            orders = [generator(config.seed, Stream.MINIBATCH, epoch).permutation(n)
+                      for epoch in range(first, last + 1)]
             flat = np.concatenate(orders)[start * size - first * n:stop * size - first * n]
     return flat.reshape(-1, size)
 

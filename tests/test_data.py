@@ -8,7 +8,8 @@ def test_smaller_training_sets_begin_larger_ones(make):
     problem = Problem(make("noise=gaussian", "inputs=mixture"))
     x, y = problem.sample(3, Stream.DATA, 50)
     more_x, more_y = problem.sample(3, Stream.DATA, 80)
-    assert torch.equal(more_x[:50], x) and torch.equal(more_y[:50], y)
+    assert torch.equal(more_x[:50], x)
+    assert torch.equal(more_y[:50], y)
 
 
 def test_streams_seeds_and_blocks_are_distinct():
@@ -21,11 +22,13 @@ def test_labels_are_target_plus_noise_and_independent_of_the_inputs_stream(make)
     clean, noisy = Problem(make()), Problem(make("noise=gaussian", "noise.level=0.2"))
     x, y = noisy.sample(0, Stream.TEST, 5000)
     same_x, exact = clean.sample(0, Stream.TEST, 5000)
-    assert torch.equal(x, same_x) and torch.equal(exact, clean.target(x))
+    assert torch.equal(x, same_x)
+    assert torch.equal(exact, clean.target(x))
     assert abs((y - exact).std().item() - 0.2) < 0.02
 
 
 def test_random_labels_are_fair_signs_whatever_x_is(make):
     x, y = Problem(make("concept=random_labels")).sample(0, Stream.DATA, 20000)
     assert set(y.flatten().tolist()) == {-1.0, 1.0}
-    assert abs(y.mean().item()) < 0.03 and (x * y).mean(0).abs().max() < 0.03
+    assert abs(y.mean().item()) < 0.03
+    assert (x * y).mean(0).abs().max() < 0.03

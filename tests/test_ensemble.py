@@ -55,8 +55,11 @@ def test_a_diverging_run_is_recorded_and_poisons_no_other(make):
     alone, _ = trained([good])
     assert rows[run_id(good)]["test_risk"] == pytest.approx(alone[run_id(good)]["test_risk"], rel=2e-4)
     bad = rows[run_id(make("lr=1e12"))]
-    assert bad["status"] == "diverged" and bad["reached"] is False
-    assert bad["test_risk"] is None and bad["train_risk"] is None and bad["opt"] == 0
+    assert bad["status"] == "diverged"
+    assert bad["reached"] is False
+    assert bad["test_risk"] is None
+    assert bad["train_risk"] is None
+    assert bad["opt"] == 0
     assert all(point["test_risk"] is None or math.isfinite(point["test_risk"]) for point in curves)
 
 
@@ -104,5 +107,6 @@ def test_first_reached_is_on_the_curve(make):
     rows, curves = trained([config])
     row = rows[run_id(config)]
     assert row["reached"]
-    first = [point["step"] for point in curves if point["test_risk"] <= row["threshold"]][0]
-    assert row["reached_step"] == first and row["reached_samples"] == min(200, first * 10)
+    first = next(point["step"] for point in curves if point["test_risk"] <= row["threshold"])
+    assert row["reached_step"] == first
+    assert row["reached_samples"] == min(200, first * 10)

@@ -69,7 +69,7 @@ def test_gradients_equal_finite_differences(name, trained, loss):
     gradients = pullback(LOSSES[loss].gradient(output, y))
     for key in net.trained:
         direction = torch.randn(weights[key].shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-        sides = [LOSSES[loss].value(net.output(weights | {key: weights[key] + h * direction}, x), y).sum((-1))
+        sides = [LOSSES[loss].value(net.output(weights | {key: weights[key] + h * direction}, x), y).sum(-1)
                  for h in (1e-6, -1e-6)]
         slope = (sides[0] - sides[1]) / 2e-6
         torch.testing.assert_close(slope, (gradients[key] * direction).sum((-1, -2)), rtol=1e-5, atol=1e-6)

@@ -20,7 +20,9 @@ MANY = "opt.samples=300000"
 ])
 def test_closed_forms_are_confirmed_by_monte_carlo(make, overrides, exact):
     opt = compute_opt(make(MANY, *overrides))
-    assert opt.opt == pytest.approx(exact) and opt.opt_se == 0 and opt.opt_method == "noise"
+    assert opt.opt == pytest.approx(exact)
+    assert opt.opt_se == 0
+    assert opt.opt_method == "noise"
     assert abs(opt.opt_monte_carlo - exact) <= 5 * opt.opt_monte_carlo_se + 1e-12
 
 

@@ -19,7 +19,8 @@ def test_what_is_written_is_read_back(tmp_path):
     store.write_pack([row("a", lr=0.1), row("b", test_risk=None, status="diverged", extra="x")],
                      [{"run_id": "a", "step": 1, "test_risk": 0.7}])
     runs = store.runs().set_index("run_id")
-    assert runs.loc["a", "lr"] == 0.1 and runs.loc["b", "extra"] == "x"
+    assert runs.loc["a", "lr"] == 0.1
+    assert runs.loc["b", "extra"] == "x"
     assert pd.isna(runs.loc["b", "test_risk"])
     assert store.finished() == {"a", "b"}
     assert store.curves()["step"].tolist() == [1]
@@ -49,7 +50,8 @@ def test_truncated_file_is_skipped_and_named(tmp_path, keep):
     victim = max(tmp_path.glob("runs-*.parquet"), key=lambda path: path.stat().st_mtime_ns)
     victim.write_bytes(victim.read_bytes()[:keep])
     assert store.runs()["run_id"].tolist() == ["whole"]
-    assert len(store.skipped) == 1 and victim.name in store.skipped[0]
+    assert len(store.skipped) == 1
+    assert victim.name in store.skipped[0]
 
 
 def test_store_that_is_a_file_is_refused(tmp_path):
@@ -65,9 +67,10 @@ def test_full_disk_loses_nothing_and_leaves_no_litter(tmp_path):
         store = Store(tmp_path)
         store.prepare()
         store.write_pack([row("a")], [])
-        with pytest.raises(StoreError, match="No space left on device.*nothing stored before is lost"):
+        with pytest.raises(StoreError, match=r"No space left on device.*nothing stored before is lost"):
             store.write_pack([row("b", noise=os.urandom(200_000).hex())], [])
-        assert store.finished() == {"a"} and store.skipped == []
+        assert store.finished() == {"a"}
+        assert store.skipped == []
         assert len(list(tmp_path.iterdir())) == 1
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)

@@ -10,4 +10,5 @@ __all__ = ["Learner", "ThreeLayer", "TwoLayer", "Weights", "learner"]
 
 def learner(config: LearnerConfig) -> Learner:
     """The learner a config names."""
-    return {"two_layer": TwoLayer, "three_layer": ThreeLayer}[config.name](config.trained)
+    learners: dict[str, type[Learner]] = {"two_layer": TwoLayer, "three_layer": ThreeLayer}
+    return learners[config.name](config.trained)
