@@ -193,7 +193,8 @@ class AlgorithmConfig:
                           above=0, high=1)
     decay_factor: float = key(0.1, "see decay_at", above=0, high=1)
     judged: str = key("last", "what is compared with OPT + epsilon: the risk of the `last` iterate, or the `average` of "
-                      "the population risks of all iterates W_0 ... W_{T-1} (Theorem 1)", choices=("last", "average"))
+                      "the population risks of all iterates W_0 ... W_{T-1} (Theorem 1)",
+                      choices=("last", "average"))
 
 
 @dataclass

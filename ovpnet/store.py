@@ -103,7 +103,8 @@ class Store:
             os.replace(temporary, self.path / name)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"store={self.path}: {name} could not be written ({_reason(error)}); nothing stored "
-                             "before is lost: make room or give another store, and run the same command again") from error
+                             "before is lost: make room or give another store, and run the same command "
+                             "again") from error
         finally:
             _remove(temporary)
 
