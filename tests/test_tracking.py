@@ -144,6 +144,14 @@ def test_curves_are_sorted_by_step(store: Path):
     assert [point["step"] for point in Written(store, "b").history] == [10, 20, 30]
 
 
+def test_every_file_is_whole_on_return(store: Path):
+    """The client's own finish() returns a moment too early, now and then: one run is too few to see it."""
+    names = [f"r{i}" for i in range(20)]
+    for name in names:
+        track(TrackerConfig(name="wandb"), "s", store, [row(name)], curve(name))
+        assert Written(store, name).exit_code == 0
+
+
 def test_no_tracker_writes_nothing_and_does_not_import_wandb(store: Path):
     code = ("import sys; from pathlib import Path; from ovpnet.tracking import track; "
             "from ovpnet.config import TrackerConfig; "
@@ -214,8 +222,12 @@ def test_a_tracker_that_fails_warns_and_does_not_raise(store: Path, caplog: pyte
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     message = warning.getMessage()
     assert "safe in the store" in message
-    assert "0 of 1" in message
     assert "tracker=none" in message
+
+
+def test_rows_that_make_no_sense_warn_and_do_not_raise(store: Path, caplog: pytest.LogCaptureFixture):
+    track(TrackerConfig(name="wandb"), "s", store, [row("a")], curve("of another run"))
+    assert "safe in the store" in caplog.text
 
 
 def test_offline_runs_come_with_the_command_that_uploads_them(store: Path, caplog: pytest.LogCaptureFixture):
