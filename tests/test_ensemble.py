@@ -82,18 +82,14 @@ def test_risk_is_measured_to_the_stated_precision(make):
 
 def test_average_over_iterates_agrees_with_the_risks_of_stored_iterates(make):
     """Theorem 1's statistic against its definition: the risk of every iterate on one large sample, averaged."""
-    config = make("algorithm=sgd", "batch_size=1", "steps=60", "evaluations=60", "test.curve_samples=20000",
+    config = make("algorithm=sgd", "batch_size=1", "steps=600", "evaluations=600", "test.curve_samples=2000",
                   "lr=0.2", "concept.scales=[2]")
-    opt = compute_opt(config)
-    ensemble = Ensemble([config], [goal(config, opt)], ReferenceEngine(), torch.device("cpu"))
-    first = ensemble.learner.output(ensemble.state.weights, ensemble.x)
-    assert torch.isfinite(first).all()
     rows, curves = trained([config])
     definition = np.mean([point["test_risk"] for point in curves])
     row = rows[run_id(config)]
     assert row["test_risk"] == row["average_risk"] != row["last_risk"]
     assert abs(row["test_risk"] - definition) < 5 * row["test_risk_se"]
-    assert row["test_risk_se"] < 0.5 * row["second_moment"]
+    assert row["test_risk_se"] < 0.15 * definition
 
 
 def test_goal_units(make):
