@@ -192,9 +192,8 @@ class AlgorithmConfig:
     decay_at: float = key(1.0, "fraction of the steps after which lr is multiplied by decay_factor; 1 = never",
                           above=0, high=1)
     decay_factor: float = key(0.1, "see decay_at", above=0, high=1)
-    judged: str = key("last", "what is compared with OPT + epsilon: the risk of the `last` iterate, or the `average` of "
-                      "the population risks of all iterates W_0 ... W_{T-1} (Theorem 1)",
-                      choices=("last", "average"))
+    judged: str = key("last", "compared with OPT + epsilon: the risk of the `last` iterate, or the `average` of the "
+                      "population risks of all iterates W_0 ... W_{T-1} (Theorem 1)", choices=("last", "average"))
 
 
 @dataclass
@@ -260,6 +259,8 @@ class Config:
     steps: int | None = key(None, "number of SGD steps T; give steps or epochs", low=1)
     epochs: float | None = key(None, "passes over the training set; give steps or epochs", above=0)
     evaluations: int = key(20, "points of the learning curve, evenly spread over the steps", low=1)
+    C_star: float = key(1e4, "the constant C* of the concept's complexities C_s and C_eps (Section 2), which are "
+                        "recorded beside the results", above=0)
     dtype: str = key("float32", "precision of training", choices=("float32", "float64"))
     concept: ConceptConfig = MISSING
     inputs: InputsConfig = MISSING
@@ -284,7 +285,7 @@ NOT_IDENTITY = ("engine", "device", "store", "study", "tracker", "concept.name",
 # Keys in which the members of one ensemble may differ; all others make up the static signature.
 PER_MEMBER = ("samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay", "concept.seed",
               "inputs.seed", "noise.kind", "noise.level", "learner.a_std", "algorithm.momentum", "algorithm.decay_at",
-              "algorithm.decay_factor", "opt")
+              "algorithm.decay_factor", "opt", "C_star")
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "concept": {"two_layer": TwoLayerConcept, "three_layer": ThreeLayerConcept, "figure1": Figure1Concept,
@@ -382,6 +383,9 @@ def _check_combinations(config: Config) -> None:
 
 
 def _check_concept(config: Config) -> None:
+    from ovpnet.concepts.domain import check_domain  # which imports the nodes above
+
+    check_domain(config.concept, config.dtype)
     concept, d = config.concept, config.inputs.d
     if isinstance(concept, Figure1Concept | Figure2Concept) and (d != 4 or concept.k != 1):
         raise ConfigError("inputs.d" if d != 4 else "concept.k", d if d != 4 else concept.k,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtr
 from torch import Tensor
 
 from ovpnet.config import InputsConfig, MixtureInputs
@@ -22,8 +23,7 @@ def sample(config: InputsConfig, rng: np.random.Generator, n: int) -> Tensor:
     - hypercube: independent signs / sqrt(d).
     - mixture: normalized mu_c + spread g / sqrt(d), g ~ N(0, I), c uniform, unit centres mu drawn by inputs.seed.
 
-    `rng` is called a constant number of times whatever n is: draws are vectorized over the samples. The first rows
-    of a larger draw need not be those of a smaller one.
+    The first rows of a larger draw are those of a smaller one.
     """
     match config.family:
         case "normalized_gaussian":
@@ -43,9 +43,10 @@ def sample(config: InputsConfig, rng: np.random.Generator, n: int) -> Tensor:
 
 def _mixture(config: MixtureInputs, rng: np.random.Generator, n: int) -> Floats:
     centres = _sphere(generator(config.seed, Stream.INPUTS), config.components, config.d)
-    component = rng.integers(0, config.components, n)
-    noise = rng.standard_normal((n, config.d)) / math.sqrt(config.d)
-    return _normalized(centres[component] + config.spread * noise)
+    # The component comes from one more normal draw of the same row, so that a row does not depend on n.
+    draws = rng.standard_normal((n, config.d + 1))
+    component = np.minimum((ndtr(draws[:, 0]) * config.components).astype(int), config.components - 1)
+    return _normalized(centres[component] + config.spread * draws[:, 1:] / math.sqrt(config.d))
 
 
 def _sphere(rng: np.random.Generator, n: int, d: int) -> Floats:

@@ -5,8 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ovpnet.concepts.complexity import concept_log_C_eps, concept_log_C_s
 from ovpnet.config import Config, flat, run_id, total_steps
 from ovpnet.ensemble import Goal, Outcome
+from ovpnet.errors import ConfigError
 from ovpnet.risk import Mean, average_over_iterates
 
 Row = dict[str, Any]
@@ -23,7 +25,7 @@ def result_rows(configs: Sequence[Config], goals: Sequence[Goal], outcome: Outco
     rows, curves = [], []
     for e, (config, goal) in enumerate(zip(configs, goals, strict=True)):
         curve = _curve(config, outcome, e)
-        rows.append(config_row(config) | _result(config, goal, outcome, e, curve))
+        rows.append(config_row(config) | _result(config, goal, outcome, e, curve) | _complexities(config, goal))
         curves += curve
     return rows, curves
 
@@ -66,6 +68,15 @@ def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Ro
         "reached_step": None if first is None else first["step"],
         "reached_samples": None if first is None else first["samples_seen"],
     }
+
+
+def _complexities(config: Config, goal: Goal) -> Row:
+    """Natural logarithms of C_s(phi, 1) and C_eps(phi, 1) of the concept; None where it has no such series."""
+    try:
+        return {"log_C_s": concept_log_C_s(config.concept, config.C_star),
+                "log_C_eps": concept_log_C_eps(config.concept, goal.epsilon, config.C_star)}
+    except ConfigError:
+        return {"log_C_s": None, "log_C_eps": None}
 
 
 def _finite(value: float) -> float | None:

@@ -98,6 +98,14 @@ def test_goal_units(make):
     assert goal(make("epsilon=0.1", "epsilon_unit=absolute"), opt).threshold == pytest.approx(0.6)
 
 
+def test_complexities_are_recorded_where_the_concept_has_them(make):
+    row = next(iter(trained([make("C_star=1")])[0].values()))
+    # sin: sum over odd i of (i+1)^1.75 / i!, by hand from its first terms
+    assert math.exp(row["log_C_s"]) == pytest.approx(sum((i + 1) ** 1.75 / math.factorial(i) for i in range(1, 30, 2)))
+    assert row["log_C_eps"] > 0
+    assert next(iter(trained([make("concept=relu_teacher", "opt.method=noise")])[0].values()))["log_C_s"] is None
+
+
 def test_first_reached_is_on_the_curve(make):
     config = make("steps=300", "lr=1", "samples=200", "evaluations=30", "epsilon=0.3")
     rows, curves = trained([config])

@@ -14,8 +14,6 @@ class Learner(Protocol):
 
     trained: tuple[str, ...]
 
-    def __init__(self, trained: str): ...
-
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """Random initialization of one member, float64, without the ensemble axis."""
         ...

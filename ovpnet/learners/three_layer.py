@@ -11,7 +11,7 @@ class ThreeLayer:
     """W [E, m, d], b1 [E, m], V [E, m, m], b2 [E, m], a [E, k, m]. Trained: W and V (`hidden`) or a (`last`)."""
 
     def __init__(self, trained: str):
-        self.trained = {"hidden": ("W", "V"), "last": ("a",)}[trained]
+        self.trained: tuple[str, ...] = {"hidden": ("W", "V"), "last": ("a",)}[trained]
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """W, b1 ~ N(0, 1/m1), V, b2 ~ N(0, 1/m2) entrywise, a_r ~ N(0, a_std^2) (Section 4)."""

@@ -11,7 +11,7 @@ class TwoLayer:
     """W [E, m, d], b [E, m], a [E, k, m]. Trained: W (`hidden`, as in the paper) or a (`last`: conjugate kernel)."""
 
     def __init__(self, trained: str):
-        self.trained = {"hidden": ("W",), "last": ("a",)}[trained]
+        self.trained: tuple[str, ...] = {"hidden": ("W",), "last": ("a",)}[trained]
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """W, b ~ N(0, 1/m) entrywise, a_r ~ N(0, a_std^2) (Section 3.2)."""
