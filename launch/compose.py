@@ -1,6 +1,7 @@
 """The configs of a sweep, from the overrides of its jobs."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,14 +21,15 @@ def compose(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[st
     Raises ConfigError, or Hydra's own errors, for the first job that is not valid.
     """
     parser = OverridesParser.create(config_loader=loader)
-    parsed: dict[str, Override] = {}
-    for text in {text for job in jobs for text in job}:
-        parsed[text] = parser.parse_override(text)
+    parsed = {text: parser.parse_override(text) for text in {text for job in jobs for text in job}}
+    # Asked once a key: the loader copies all of Hydra's config to answer.
+    groups = {key for key in {each.key_or_group for each in parsed.values()} if loader.get_group_options(key)}
+    plain = {text for text, override in parsed.items() if _sets_a_value(override, groups)}
     bases: dict[tuple[tuple[str, ...], tuple[str, ...]], DictConfig] = {}
     configs = []
     for job in jobs:
-        values = [text for text in job if _sets_a_value(parsed[text], loader)]
-        rest = tuple(text for text in job if text not in values)
+        values = [text for text in job if text in plain]
+        rest = tuple(text for text in job if text not in plain)
         # Jobs that set the same keys overwrite each other's values, so they can share one config object.
         key = rest, tuple(parsed[text].key_or_group for text in values)
         if key not in bases:
@@ -40,10 +42,10 @@ def compose(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[st
     return configs
 
 
-def _sets_a_value(override: Override, loader: ConfigLoader) -> bool:
+def _sets_a_value(override: Override, groups: AbstractSet[str]) -> bool:
     """Whether the override is a plain KEY=VALUE that does not choose a config file."""
-    plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.package)
-    return plain and not loader.get_group_options(override.key_or_group)
+    special = override.is_add() or override.is_force_add() or override.is_delete() or override.package
+    return not special and override.key_or_group not in groups
 
 
 def _set(config: DictConfig, override: Override) -> None:

@@ -1,6 +1,7 @@
 """Documents that are made from the code, or name its choices, are up to date."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -19,6 +20,6 @@ def test_configuration_page_is_current():
 
 def test_help_lists_every_choice():
     template = OmegaConf.load(conf_dir() / "config.yaml").hydra.help.template
-    choices = template[template.index("Choices"):template.index("$CONFIG")].split()
+    choices = re.findall(r"\w+", template[template.index("Choices"):template.index("$CONFIG")])
     for file in conf_dir().glob("*/*.yaml"):
         assert file.stem in choices, f"{file} is not in the help of conf/config.yaml"
