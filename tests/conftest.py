@@ -1,27 +1,33 @@
 """Shared fixtures: configs composed by Hydra itself from the project's own YAML."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from ovpnet.config import Config, conf_dir, register_schemas, resolve
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _hydra() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def composed() -> Callable[..., DictConfig]:
+    """composed("width=8") -> what Hydra composes, unchecked."""
     register_schemas()
-    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        yield
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+            return compose("config", list(overrides))
+
+    return composed
 
 
 @pytest.fixture(scope="session")
-def make() -> Callable[..., Config]:
+def make(composed: Callable[..., DictConfig]) -> Callable[..., Config]:
     """make("width=8", "concept=parity") -> checked config, small unless told otherwise."""
-    def composed(*overrides: str) -> Config:
+    def make(*overrides: str) -> Config:
         small = ["width=16", "samples=40", "steps=30", "batch_size=10", "evaluations=3", "test.samples=512",
                  "test.curve_samples=256", "opt.samples=4096"]
         keys = {override.split("=")[0] for override in overrides}
-        return resolve(compose("config", [*(each for each in small if each.split("=")[0] not in keys), *overrides]))
+        return resolve(composed(*(each for each in small if each.split("=")[0] not in keys), *overrides))
 
-    return composed
+    return make
