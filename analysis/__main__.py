@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m analysis", description="Does the sample complexity of the runs in a store scale with the width?")
+        prog="python -m analysis",
+        description="Does the sample complexity of the runs in a store scale with the width?")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, help in (("verdict", "print whether N_eps scales with m, why, and what to run next"),
                        ("table", "print the best-tuned runs; with --csv write them"),
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--epsilon-unit", choices=["relative", "absolute"], default="relative",
                              help="epsilon times E||y||^2 (default), or in units of the loss")
         command.add_argument("--delta", type=float, default=DELTA,
-                             help="exponents of m between -delta and delta count as independent of m (default: %(default)g)")
+                             help="exponents of m in (-delta, delta) count as independent of m (default: %(default)g)")
         if name in ("figures", "report"):
             command.add_argument("--out", type=Path, default=Path("report"), help="folder to write (default: ./report)")
         if name == "table":

@@ -1,33 +1,34 @@
 """Figures of one problem: N_eps against m with the fitted law, and test risk against N for each m."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.scaling import Law
 from analysis.verdict import Study
-
-matplotlib.use("Agg")
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
-STYLE = {"figure.figsize": (6.4, 4.4), "figure.dpi": 120, "font.size": 10, "axes.spines.top": False,
-         "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
-         "legend.fontsize": 8, "axes.titlesize": 10, "svg.fonttype": "none", "svg.hashsalt": "ovpnet"}
+
+matplotlib.use("Agg")
+matplotlib.rcParams.update({
+    "figure.figsize": (6.4, 4.4), "figure.dpi": 120, "font.size": 10, "axes.titlesize": 10, "legend.fontsize": 8,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "ovpnet",
+})
 
 
 def figures(study: Study) -> dict[str, Figure]:
     """All figures by file name (without suffix): sample_complexity_P and test_risk_P for every problem P."""
     made = {}
     for row in study.verdicts.itertuples():
-        with _style():
-            made[f"sample_complexity_{row.problem}"] = sample_complexity(study, row.problem)
-            made[f"test_risk_{row.problem}"] = test_risk(study, row.problem)
+        made[f"sample_complexity_{row.problem}"] = sample_complexity(study, row.problem)
+        made[f"test_risk_{row.problem}"] = test_risk(study, row.problem)
     return made
 
 
@@ -50,7 +51,7 @@ def sample_complexity(study: Study, problem: int) -> Figure:
     for i, (_, group) in enumerate(own.groupby("seed")):
         x = group["width"] * 1.06 ** (i - (len(seeds) - 1) / 2)
         low, high = _drawn(group)
-        name = "seeds: N just failing to N just passing" if i == 0 else None
+        name = "seeds: N just failing to N just passing" if i == 0 else "_nolegend_"
         axes.vlines(x, low, high, color=COLOURS[0], alpha=0.5, lw=2, label=name)
         for side, marker, at in (("left", "v", low), ("right", "^", high)):
             out = (group["censored"] == side).to_numpy()
@@ -66,7 +67,7 @@ def sample_complexity(study: Study, problem: int) -> Figure:
     axes.set_xlabel("width m")
     axes.set_ylabel(r"sample complexity $N_\varepsilon(m)$")
     interval = "" if np.isnan(law.low) else rf" ($\alpha$ = {law.alpha:.2f}, 95%: {law.low:.2f} to {law.high:.2f})"
-    axes.set_title(f"{row['label'].replace('E|y|^2', '').strip()}\n{row['verdict']}{interval}", loc="left")
+    axes.set_title(f"{row['label']}\n{row['verdict']}{interval}", loc="left")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -80,7 +81,7 @@ def test_risk(study: Study, problem: int) -> Figure:
     for i, width in enumerate(widths):
         group = best[best["width"] == width].groupby("samples")["test_risk"]
         colour, mean = COLOURS[i % len(COLOURS)], group.mean()
-        axes.plot(mean.index, mean, "o-", color=colour, ms=4, lw=1.5, label=f"m = {width:g}",
+        axes.plot(mean.index, mean, marker="o", color=colour, ms=4, lw=1.5, label=f"m = {width:g}",
                   ls=["-", "--", "-.", ":"][i // len(COLOURS) % 4])
         axes.fill_between(mean.index, group.min(), group.max(), color=colour, alpha=0.1, lw=0)
     threshold, opt = best["threshold"].iloc[0], best["opt"].iloc[0]
@@ -93,15 +94,12 @@ def test_risk(study: Study, problem: int) -> Figure:
     axes.set_xlabel("samples N")
     axes.set_ylabel("test risk (mean and range over seeds)")
     row = study.verdicts.set_index("problem").loc[problem]
-    axes.set_title(row["label"].replace("E|y|^2", "").strip(), loc="left")
+    axes.set_title(row["label"], loc="left")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def _draw_law(axes: matplotlib.axes.Axes, law: object, own: pd.DataFrame) -> None:
-    from analysis.scaling import Law
-
-    assert isinstance(law, Law)
+def _draw_law(axes: Axes, law: Law, own: pd.DataFrame) -> None:
     m = np.geomspace(own["width"].min(), own["width"].max(), 60)
     centre = np.exp(np.log(np.sort(own["width"].unique())).mean())
     middle = float(law.at(np.array([centre]))[0])
@@ -121,16 +119,10 @@ def _drawn(group: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64
     return np.where(low == 0, high / 1.2, low), np.where(np.isinf(high), low * 1.2, high)
 
 
-def _plain_ticks(axes: matplotlib.axes.Axes, x: NDArray[np.float64], y: NDArray[np.float64] | None) -> None:
+def _plain_ticks(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64] | None) -> None:
     """Ticks at the values that were swept, as plain numbers."""
     for axis, values in ((axes.xaxis, x), (axes.yaxis, y)):
         if values is not None:
             kept = values[:: max(1, -(-len(values) // 9))]
             axis.set_ticks(kept, labels=[f"{value:g}" for value in kept])
             axis.set_ticks([], minor=True)
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context(STYLE):
-        yield

@@ -28,7 +28,8 @@ def load(store: Path, filters: Sequence[str] = ()) -> tuple[pd.DataFrame, list[s
     source = Store(store)
     runs = source.runs()
     if runs.empty:
-        raise StoreError(f"store={store}: no runs there; train some first: python -m ovpnet.train -m experiment=quickstart")
+        raise StoreError(f"store={store}: no runs there; train some first, or give another --store: "
+                         "python -m ovpnet.train -m experiment=quickstart")
     for each in filters:
         runs = _filtered(runs, each)
     return numbered(runs), source.skipped
@@ -47,7 +48,7 @@ def problem_columns(runs: pd.DataFrame) -> list[str]:
     groups = {*SCHEMAS, "test", "opt"}
     leaves = set(Config.__dataclass_fields__) - groups
     left_out = {*SWEPT, *NOT_IDENTITY, "steps"}
-    config = [name for name in runs if name in leaves or name.partition(".")[0] in groups and "." in name]
+    config = [name for name in runs if name in leaves or ("." in name and name.partition(".")[0] in groups)]
     return [*(name for name in config if name not in left_out and name.partition(".")[0] not in left_out), "budget"]
 
 
@@ -64,8 +65,8 @@ def rejudged(runs: pd.DataFrame, epsilon: float, unit: str) -> pd.DataFrame:
 def label(row: pd.Series) -> str:
     """Short name of a problem, from any of its rows."""
     trained = "" if row["learner.trained"] == "hidden" else f"({row['learner.trained']})"
-    unit = "E|y|^2" if row["epsilon_unit"] == "relative" else ""
-    return f"{row['concept.name']}, {row['learner.name']}{trained}, {row['algorithm.name']}, eps={row['epsilon']:g} {unit}"
+    epsilon = f"{row['epsilon']:.0%} of E|y|²" if row["epsilon_unit"] == "relative" else f"{row['epsilon']:g}"
+    return f"{row['concept.name']}: {row['learner.name']}{trained}, {row['algorithm.name']}, eps = {epsilon}"
 
 
 def _budget(runs: pd.DataFrame) -> pd.Series:

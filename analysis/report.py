@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 from analysis.figures import figures, save
 from analysis.verdict import Study
 
+FAILURE = ["run_id", "status", "width", "samples", "lr", "weight_decay", "seed"]
+PROVENANCE = ["ovpnet_version", "git_revision", "torch_version", "python_version", "device_used", "engine_used", "host"]
+
 
 def write(study: Study, directory: Path, skipped: list[str]) -> Path:
     """Write figures (PNG, SVG), tables (CSV) and index.html into the directory; returns the page's path."""
@@ -26,8 +29,8 @@ def write(study: Study, directory: Path, skipped: list[str]) -> Path:
 
 
 def _page(study: Study, made: dict[str, Figure], skipped: list[str]) -> str:
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        files("analysis").joinpath("report.html.j2").read_text())
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("analysis").joinpath("report.html.j2").read_text())
     runs = study.runs
     problems = [{
         "row": row._asdict(),
@@ -35,9 +38,8 @@ def _page(study: Study, made: dict[str, Figure], skipped: list[str]) -> str:
         "intervals": _interval_table(study.intervals[study.intervals["problem"] == row.problem]),
         "tuning": _tuning_table(study.best[study.best["problem"] == row.problem]),
     } for row in study.verdicts.itertuples(index=False)]
-    failures = runs.loc[runs["status"] != "done", ["run_id", "status", "width", "samples", "lr", "weight_decay", "seed"]]
-    facts = {name: ", ".join(sorted(str(value) for value in runs[name].dropna().unique())) for name in
-             ("ovpnet_version", "git_revision", "torch_version", "python_version", "device_used", "engine_used", "host")}
+    failures = runs.loc[runs["status"] != "done", FAILURE]
+    facts = {name: ", ".join(sorted(str(value) for value in runs[name].dropna().unique())) for name in PROVENANCE}
     return template.render(
         problems=problems, warnings=[*skipped, *study.warnings], failures=failures.to_dict("records"), facts=facts,
         runs=len(runs), seconds=float(runs["train_seconds"].sum()), made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
