@@ -56,8 +56,9 @@ def sample_complexity(study: Study, problem: int) -> Figure:
         for side, marker, at in (("left", "v", low), ("right", "^", high)):
             out = (group["censored"] == side).to_numpy()
             axes.plot(x[out], at[out], marker, color=COLOURS[0], alpha=0.7, ms=5)
-    median = own.assign(high=own["high"].replace(np.inf, np.nan)).groupby("width")["high"].median()
-    axes.plot(median.index, median, "o", color=COLOURS[1], ms=6, label="median over seeds")
+    middle = own.assign(middle=np.sqrt(np.prod(_drawn(own), axis=0)))
+    median = middle.groupby("width")["middle"].median()
+    axes.plot(median.index, median, "o", color=COLOURS[1], ms=6, label="median of their middles")
     if np.isfinite(law.alpha):
         _draw_law(axes, law, own)
     axes.set_xscale("log", base=2)
