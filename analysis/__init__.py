@@ -1,1 +1,0 @@
-"""From the rows of a store to a verdict: does the sample complexity scale with the width?"""
