@@ -22,7 +22,7 @@ WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
 TOP_LEVEL_KEYS = ("width", "samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay",
                   "batch_size", "steps", "epochs", "evaluations", "dtype", "engine", "device", "store", "study")
 
-LABEL_KEYS = ("concept.name", "learner.name", "learner.trained", "algorithm.name", "epsilon")
+LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,9 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     as one, keeps its newest row that did not fail. The number of steps is no part of a problem where it
     follows from the samples (epochs, one-pass SGD).
     """
-    columns = problem_columns(runs)
-    keys = runs[columns].astype(object).where(runs[columns].notna(), None)
-    if "steps" in columns:
-        keys["steps"] = keys["steps"].where(~_steps_follow_samples(runs), None)
-    runs = runs.assign(problem=_labels(runs, keys))
+    keys = _problem_keys(runs)
+    number = keys.groupby(list(keys), dropna=False).ngroup()
+    runs = runs.assign(problem=number.map(_labels(runs, keys, number)))
     order = runs.assign(_failed=runs["status"].eq("failed")).sort_values(
         ["problem", *WITHIN_PROBLEM, "_failed", "finished_at", "run_id"],
         ascending=[True] * (2 + len(WITHIN_PROBLEM)) + [False, True])
@@ -105,22 +103,29 @@ def _steps_follow_samples(runs: pd.DataFrame) -> pd.Series:
     return follows
 
 
-def _labels(runs: pd.DataFrame, keys: pd.DataFrame) -> pd.Series:
-    """One label a row: concept, learner, trained part, algorithm and epsilon, then whatever else tells problems apart."""
-    varying = [name for name in keys if keys[name].map(_text).nunique() > 1]
-    shown = [name for name in LABEL_KEYS if name in runs]
-    base = runs[shown].map(_text).agg(_base_label, axis=1)
+def _problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
+    """What tells problems apart, as text (stored values have mixed types and nulls), one row a run."""
+    keys = runs[problem_columns(runs)].apply(lambda column: column.map(_text))
+    if "steps" in keys:
+        keys["steps"] = keys["steps"].mask(_steps_follow_samples(runs), "null")
+    return keys
+
+
+def _labels(runs: pd.DataFrame, keys: pd.DataFrame, number: pd.Series) -> pd.Series:
+    """A label for each problem number: concept, learner, trained part, algorithm and epsilon, then what else differs."""
+    problems = keys.groupby(number).first().assign(concept=runs["concept.name"].groupby(number).min())
+    base = problems.apply(_base_label, axis=1)
     labels = base.copy()
-    for _, group in keys.groupby(base, sort=False):
-        extra = [name for name in varying if name not in shown and group[name].map(_text).nunique() > 1]
-        for name in extra:
-            labels.loc[group.index] += f", {name}=" + group[name].map(_text)
+    for _, group in problems.groupby(base):
+        for name in keys.columns.difference(LABEL_KEYS, sort=False):
+            if group[name].nunique() > 1:
+                labels[group.index] += f", {name}=" + group[name]
     return labels
 
 
-def _base_label(row: pd.Series) -> str:
-    learner = f"{row['learner.name']} ({row['learner.trained']})"
-    return f"{row['concept.name']}, {learner}, {row['algorithm.name']}, epsilon={row['epsilon']}"
+def _base_label(problem: pd.Series) -> str:
+    learner = f"{problem['learner.name']} ({problem['learner.trained']})"
+    return f"{problem['concept']}, {learner}, {problem['algorithm.name']}, epsilon={problem['epsilon']}"
 
 
 def _text(value: Any) -> str:

@@ -132,7 +132,7 @@ def _maximize(sample: _Sample) -> _Maximum:
     spread = float(np.std(middle - sample.design @ start))
     precision = 1 / np.clip(spread, 4 * SIGMA_FLOOR, SIGMA_CEILING)
     found = minimize(_loss, np.append(start * precision, precision), args=(sample, middle), jac=True,
-                     method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-6, "maxiter": 500},
+                     method="SLSQP", options={"ftol": 1e-10, "maxiter": 500},
                      bounds=[(None, None)] * len(start) + [(1 / SIGMA_CEILING, 1 / SIGMA_FLOOR)])
     precision = found.x[-1]
     return _Maximum(found.x[:-1] / precision, float(1 / precision), float(-found.fun))
