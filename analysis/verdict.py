@@ -186,4 +186,4 @@ def _listing(values: Iterable[float]) -> str:
 
 def interval_text(low: float, high: float) -> str:
     """An interval of alpha as text, e.g. [-0.03, 0.05]; an unbounded end is written -inf or inf."""
-    return f"[{low:.2f}, {high:.2f}]"
+    return f"[{low:z.2f}, {high:z.2f}]"
