@@ -1,0 +1,146 @@
+"""`python -m analysis verdict|table|figures|report`: what the runs of a store say."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from analysis import complexity, tune
+from analysis.load import Stored, default_store, load
+from analysis.verdict import DELTA, Analysis, analyze, interval_text
+from ovpnet.errors import OvpnetError
+
+FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
+               "learner.name=three_layer. A filter on epsilon picks runs by the epsilon they were trained with; "
+               "--epsilon judges all runs at another.")
+NON_TTY_WIDTH = 80
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit code: 0, or 1 after a one-line message on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except OvpnetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
+    common.add_argument("--store", default=default_store(), metavar="DIR",
+                        help="the run store (default: environment variable OVPNET_STORE, else ./store)")
+    common.add_argument("--epsilon", type=float, metavar="E",
+                        help="judge the stored runs at this epsilon, in their own epsilon_unit, without training")
+    delta = argparse.ArgumentParser(add_help=False)
+    delta.add_argument("--delta", type=float, default=DELTA, metavar="D",
+                       help="exponents of m within (-D, D) count as none (default: %(default)s)")
+    out = argparse.ArgumentParser(add_help=False)
+    out.add_argument("--out", type=Path, default=Path("report"), metavar="DIR",
+                     help="directory that is written to (default: ./report)")
+
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="Does the sample complexity of the runs in "
+                                     "a store scale with width? Reads the store only; nothing is trained.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    verdict = commands.add_parser("verdict", parents=[common, delta], help="print one verdict a problem, why, and what "
+                                  "to run next")
+    verdict.set_defaults(run=_verdict)
+    table = commands.add_parser("table", parents=[common], help="print the best-tuned risk at each width and samples")
+    table.add_argument("--csv", type=Path, metavar="PATH", help="write the table, one row a seed, to a CSV file instead")
+    table.set_defaults(run=_table)
+    figures = commands.add_parser("figures", parents=[common, delta, out], help="draw the figures as PNG and SVG")
+    figures.set_defaults(run=_figures)
+    report = commands.add_parser("report", parents=[common, delta, out], help="write the report, one HTML file")
+    report.set_defaults(run=_report)
+    return parser
+
+
+def _load(options: argparse.Namespace) -> Stored:
+    stored = load(options.store, options.filters, options.epsilon)
+    for message in stored.skipped:
+        print(f"warning: skipped {message}", file=sys.stderr)
+    return stored
+
+
+def _analyze(stored: Stored, options: argparse.Namespace) -> Analysis:
+    analysis = analyze(stored.runs, options.delta)
+    for message in [*tune.warnings(analysis.best), *complexity.warnings(analysis.intervals)]:
+        print(f"warning: {message}", file=sys.stderr)
+    return analysis
+
+
+def _console() -> Console:
+    """Rich's console; without a terminal, 80 columns (or $COLUMNS) whatever the environment is."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else NON_TTY_WIDTH, highlight=False)
+
+
+def _verdict(options: argparse.Namespace) -> None:
+    analysis = _analyze(_load(options), options)
+    console = _console()
+    table = Table("#", "concept", "learner", "alpha", "95% interval", "verdict", box=None, padding=(0, 1))
+    for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
+        alpha = "" if pd.isna(row.alpha) else f"{row.alpha:z.2f}"
+        interval = "" if pd.isna(row.alpha) else interval_text(row.alpha_low, row.alpha_high)
+        table.add_row(str(index), row.concept, f"{row.learner} ({row.trained})", alpha, _literal(interval), row.verdict)
+    console.print(table)
+    for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
+        # Not through rich: a wrapped command could not be copied, and its brackets are not markup.
+        print(f"\n{index}. {row.problem}\n   why: {row.why}")
+        if row.next:
+            print(f"   next: {row.next}")
+
+
+def _literal(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _table(options: argparse.Namespace) -> None:
+    stored = _load(options)
+    best = tune.best_tuned(stored.runs)
+    for message in tune.warnings(best):
+        print(f"warning: {message}", file=sys.stderr)
+    if options.csv:
+        options.csv.parent.mkdir(parents=True, exist_ok=True)
+        best.to_csv(options.csv, index=False)
+        print(options.csv)
+        return
+    console = _console()
+    for problem, rows in tune.choices(best).groupby("problem"):
+        table = Table("m", "N", "lr", "weight decay", "seeds", "test risk", "OPT + eps", "pass", box=None,
+                      padding=(0, 1), title=_literal(str(problem)), title_justify="left")
+        for row in rows.itertuples():
+            table.add_row(str(row.width), str(row.samples), f"{row.lr:g}", f"{row.weight_decay:g}", str(row.seeds),
+                          f"{row.test_risk:.4g}", f"{row.threshold:.4g}", f"{row.reached:.0%}")
+        console.print(table)
+
+
+def _figures(options: argparse.Namespace) -> None:
+    analysis = _analyze(_load(options), options)
+    from analysis import figures  # matplotlib takes a second to import; a verdict need not wait for it
+
+    for paths in figures.save(analysis, options.out / "figures").values():
+        for path in paths:
+            print(path)
+
+
+def _report(options: argparse.Namespace) -> None:
+    stored = _load(options)
+    analysis = _analyze(stored, options)
+    from analysis import report  # as above
+
+    print(report.write(stored, analysis, options.out, options.delta))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The exact command that trains what a verdict still lacks."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from analysis.load import ALIASES, WITHIN_PROBLEM, decode, problem_columns
+from ovpnet import config
+
+
+def command(runs: pd.DataFrame, **changed: Iterable[float]) -> str:
+    """The `python -m ovpnet.train -m ...` line that sweeps one problem over its own widths, samples, seeds, lr and
+    weight_decay, with the axes in `changed` replaced. `runs`: rows of that problem. Runs that the store already
+    has are not trained again, so the line asks for the whole grid."""
+    axes = {name: sorted(changed.get(name, runs[name].unique())) for name in WITHIN_PROBLEM}
+    words = [f"{name}={','.join(_number(value) for value in values)}" for name, values in axes.items()]
+    return " ".join(["python -m ovpnet.train -m", *problem_overrides(runs), *words])
+
+
+def problem_overrides(runs: pd.DataFrame) -> list[str]:
+    """The overrides that make the default config into this problem: its choices, then each key that still differs.
+
+    Assumes that a config group's option is called by its name, family or kind, as all in conf/ are; the keys
+    of an option that conf/ does not have are all written out.
+    """
+    row = runs.iloc[-1]
+    choices = [f"{group}={row[column]}" for group, column in ALIASES.items() if column in row and pd.notna(row[column])]
+    wanted = {name: decode(row[name]) for name in problem_columns(runs)}
+    if wanted.get("epochs") is not None or wanted.get("algorithm.sampling") == "one_pass":
+        wanted["steps"] = None
+    default = _composed(choices)
+    kept = [choice for choice in choices if _changes_default(choice, default)]
+    different = [f"{name}={_value(value)}" for name, value in wanted.items()
+                 if (value is not None or name in default) and default.get(name) != value]
+    return [shlex.quote(word) for word in [*kept, *different]]
+
+
+def _composed(choices: list[str]) -> Mapping[str, Any]:
+    """The flat default config under these choices; empty where conf/ has no such option."""
+    config.register_schemas()
+    try:
+        with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+            return config.flat(OmegaConf.to_object(compose("config", overrides=choices)))
+    except HydraException:
+        return {}
+
+
+def _changes_default(choice: str, composed: Mapping[str, Any]) -> bool:
+    if not composed:
+        return True
+    group, _, option = choice.partition("=")
+    return _default_choices().get(group) != option
+
+
+def _default_choices() -> dict[str, str]:
+    defaults = OmegaConf.to_container(OmegaConf.load(config.conf_dir() / "config.yaml"))["defaults"]  # type: ignore
+    return {group: option for entry in defaults if isinstance(entry, dict) for group, option in entry.items()}
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "[" + ",".join(_value(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.12g}"
