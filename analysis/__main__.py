@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
                                   "to run next")
     verdict.set_defaults(run=_verdict)
     table = commands.add_parser("table", parents=[common], help="print the best-tuned risk at each width and samples")
-    table.add_argument("--csv", type=Path, metavar="PATH", help="write the table, one row a seed, to a CSV file instead")
+    table.add_argument("--csv", type=Path, metavar="PATH", help="write it, one row a seed, to a CSV file instead")
     table.set_defaults(run=_table)
     figures = commands.add_parser("figures", parents=[common, delta, out], help="draw the figures as PNG and SVG")
     figures.set_defaults(run=_figures)
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 def _load(options: argparse.Namespace) -> Stored:
     stored = load(options.store, options.filters, options.epsilon)
     for message in stored.skipped:
-        print(f"warning: skipped {message}", file=sys.stderr)
+        print(f"warning: {message}", file=sys.stderr)
     return stored
 
 

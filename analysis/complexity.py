@@ -17,7 +17,8 @@ def sample_complexity(best: pd.DataFrame) -> pd.DataFrame:
     ordered = best.sort_values([*keys, "samples"])
     rows = [(*key, *_interval(group["samples"].to_numpy(float), group["reached"].to_numpy(bool)))
             for key, group in ordered.groupby(keys)]
-    return pd.DataFrame(rows, columns=[*keys, "low", "high", "censored", "monotone"])
+    table = pd.DataFrame(rows, columns=[*keys, "low", "high", "censored", "monotone"])
+    return table.astype({"low": float, "high": float, "monotone": bool})  # also where no run finished
 
 
 def by_width(intervals: pd.DataFrame) -> pd.DataFrame:

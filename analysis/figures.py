@@ -6,6 +6,7 @@ Drawn on matplotlib's object interface, with no pyplot and no window; matplotlib
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -22,7 +23,7 @@ from analysis.verdict import Analysis, Finding, interval_text
 
 # Okabe and Ito's colours: distinct under the common kinds of colour blindness.
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif", "font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": BLACK,
     "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -109,7 +110,7 @@ def _set_limits(axes: Axes, widths: np.ndarray, intervals: pd.DataFrame, finding
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     axes.set_xlim(widths[0] / 1.35, widths[-1] * 1.35)
-    axes.xaxis.set_major_locator(FixedLocator(widths))
+    axes.xaxis.set_major_locator(FixedLocator(list(widths)))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_locator(NullLocator())
     _plain_log_axis(axes.yaxis)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ovpnet.config import NOT_IDENTITY
@@ -37,15 +38,15 @@ class Stored:
 def load(path: str | Path, filters: Sequence[str] = (), epsilon: float | None = None) -> Stored:
     """Read, filter and (with `epsilon`) re-judge the store at `path`. Raises StoreError when there is nothing to read,
     ConfigError for a filter with an unknown key or value."""
-    from ovpnet.store import Store  # pyarrow is slow to import; --help must not wait for it
-
     if not Path(path).is_dir():
         raise StoreError(f"no store at {path}. Train something first (python -m ovpnet.train), or name another "
                          "directory with --store")
+    from ovpnet.store import Store  # pyarrow is slow to import: --help and a mistyped directory need not wait for it
+
     store = Store(path)
     runs = store.runs()
     if runs.empty:
-        skipped = "".join(f"; skipped: {each}" for each in store.skipped)
+        skipped = "".join(f"; {each}" for each in store.skipped)
         raise StoreError(f"the store at {path} holds no runs{skipped}. Train something first "
                          "(python -m ovpnet.train), or name another directory with --store")
     runs = select(runs, filters)
@@ -112,7 +113,7 @@ def _problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _labels(runs: pd.DataFrame, keys: pd.DataFrame, number: pd.Series) -> pd.Series:
-    """A label for each problem number: concept, learner, trained part, algorithm and epsilon, then what else differs."""
+    """A label per problem number: concept, learner, trained part, algorithm and epsilon, then what else differs."""
     problems = keys.groupby(number).first().assign(concept=runs["concept.name"].groupby(number).min())
     base = problems.apply(_base_label, axis=1)
     labels = base.copy()
@@ -132,8 +133,8 @@ def _text(value: Any) -> str:
     if value is None or (not isinstance(value, str) and pd.isna(value)):
         return "null"
     if isinstance(value, float):
-        return f"{value:g}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return f"{value:.12g}"
+    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
 # --- filters -----------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def _values(column: pd.Series, most: int = 20) -> str:
 
 
 def judge(runs: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """`runs` judged at another epsilon, with no training: epsilon, epsilon_absolute, threshold and reached are replaced.
+    """`runs` judged at another epsilon, with no training: replaces epsilon, epsilon_absolute, threshold and reached.
 
     `epsilon` is in each run's own epsilon_unit: a fraction of second_moment = E||y||^2 (`relative`) or in units of the
     loss (`absolute`). reached_step and reached_samples belong to the old epsilon and become null.

@@ -57,7 +57,8 @@ def _verdict_rows(verdicts: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _complexity_rows(intervals: pd.DataFrame) -> list[dict[str, Any]]:
-    return [row | {"interval": interval_of(row["low"], row["high"])} for row in _records(complexity.by_width(intervals))]
+    table = complexity.by_width(intervals)
+    return [row | {"interval": interval_of(row["low"], row["high"])} for row in _records(table)]
 
 
 def _failure_rows(failures: pd.DataFrame) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 

@@ -31,7 +31,7 @@ def best_tuned(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def choices(best: pd.DataFrame) -> pd.DataFrame:
-    """The tuning choices in `best` (from `best_tuned`), one row a cell: its setting, number of seeds, and mean risks."""
+    """The tuning choices in `best` (from `best_tuned`), one row a cell: setting, number of seeds, mean risks."""
     return best.groupby([*CELL, *SETTING, "missing_seeds", "lr_edge"], as_index=False).agg(
         seeds=("seed", "size"), diverged=("status", lambda status: int(status.eq("diverged").sum())),
         validation_risk=("validation_risk", "mean"), test_risk=("test_risk", "mean"),

@@ -1,0 +1,200 @@
+"""From runs to verdicts: known laws get the right verdict, and nothing irrelevant changes it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis import tune
+from analysis.complexity import by_width, sample_complexity
+from analysis.load import judge as judge_runs
+from analysis.load import with_problem
+from analysis.scaling import ScalingLaw
+from analysis.verdict import FLAT, OPEN, SCALES, SHRINKS, analyze, judge
+from ovpnet.errors import ConfigError
+
+
+def only(runs, **options):
+    verdicts = analyze(with_problem(runs), **options).verdicts
+    assert len(verdicts) == 1
+    return verdicts.iloc[0]
+
+
+@pytest.mark.parametrize(("alpha", "verdict"), [(0.0, FLAT), (0.5, SCALES), (1.5, SCALES), (-0.5, SHRINKS)])
+def test_known_laws(make_runs, alpha, verdict):
+    row = only(make_runs(alpha, n_first=3000 if alpha < 0 else 900, lrs=[0.5]))
+    assert row["verdict"] == verdict
+    assert row["alpha_low"] <= alpha <= row["alpha_high"]  # 1.5 is right-censored at the two largest widths
+    assert row["next"] == ""
+    assert (row["widths"], row["seeds"], row["concept"], row["learner"]) == (4, 5, "two_layer", "two_layer")
+
+
+def test_too_few_data_never_pass_for_no_scaling(make_runs):
+    assert only(make_runs(0.0, seeds=range(2), sigma=0.3, lrs=[0.5]))["verdict"] == OPEN
+
+
+@pytest.mark.parametrize(("options", "why", "wanted"), [
+    ({"samples": [100, 200]}, "no N up to 200 passes", "samples=100,200,400,800"),
+    ({"samples": [8000, 16000]}, "smallest N (8000) already passes", "samples=2000,4000,8000,16000"),
+    ({"widths": [64]}, "at least 2 widths", "width=64,256,1024"),
+    ({"seeds": [3]}, "at least 2 seeds", "seed=0,1,2,3,4"),
+    ({"sigma": 0.5, "seeds": range(3)}, "too few seeds (3)", "seed=0,1,2,3,4"),
+    ({"samples": [100, 300, 900, 2700, 8100]}, "grid of samples is too coarse", "samples=100,300,520,520,900")])
+def test_inconclusive_says_why_and_what_to_run(make_runs, options, why, wanted):
+    row = only(make_runs(0.0, lrs=[0.2, 0.5], **options))
+    assert row["verdict"] == OPEN
+    assert why in row["why"]
+    assert row["next"].startswith("python -m ovpnet.train -m ")
+    if "520" in wanted:
+        added = set(_axis(row["next"], "samples")) - {100, 300, 900, 2700, 8100}
+        assert added
+        assert all(300 < each < 2700 for each in added)
+    else:
+        assert wanted in row["next"]
+    assert "lr=0.2,0.5" in row["next"]
+
+
+def _axis(command: str, name: str) -> list[int]:
+    word = next(word for word in command.split() if word.startswith(f"{name}="))
+    return [int(value) for value in word.split("=")[1].split(",")]
+
+
+def test_next_reproduces_the_problem(make_runs):
+    overrides = ["concept=parity", "concept.sparsity=3", "learner=three_layer", "learner.trained=last",
+                 "opt.activations=[sin]", "epochs=100", "steps=null"]
+    command = only(make_runs(0.0, overrides=overrides, samples=[100, 200], lrs=[0.5]))["next"]
+    words = command.split()
+    for word in ("concept=parity", "concept.sparsity=3", "learner=three_layer", "learner.trained=last", "epochs=100",
+                 "steps=null", "'opt.activations=[sin]'"):
+        assert word in words
+    assert not any(word.startswith(("inputs", "loss", "algorithm", "epsilon", "batch_size")) for word in words)
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [
+    (-0.05, 0.05, FLAT), (-0.1, 0.05, OPEN), (0.11, 2, SCALES), (0.1, 2, OPEN), (-2, -0.11, SHRINKS),
+    (0.2, np.inf, SCALES), (-np.inf, np.inf, OPEN)])
+def test_equivalence_needs_the_whole_interval(low, high, verdict):
+    assert judge(ScalingLaw(0, low, high, 0, 0, 1, 1), 0.1) == verdict
+
+
+def test_delta(make_runs):
+    runs = make_runs(0.5, lrs=[0.5])
+    assert only(runs, delta=0.7)["verdict"] == FLAT
+    with pytest.raises(ConfigError, match="delta=-1"):
+        analyze(with_problem(runs), delta=-1)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.randoms(use_true_random=False))
+def test_row_order_and_repeated_rows_change_nothing(make_runs, order):
+    runs = make_runs(0.5, samples=[400, 800, 1600, 3200, 6400, 12800], seeds=range(3), lrs=[0.2, 0.5])
+    index = [*range(len(runs)), *order.sample(range(len(runs)), 20)]
+    order.shuffle(index)
+    shuffled = runs.iloc[index].reset_index(drop=True)
+    pd.testing.assert_frame_equal(analyze(with_problem(shuffled)).verdicts, analyze(with_problem(runs)).verdicts)
+
+
+def test_unit_of_the_loss_changes_nothing(make_runs):
+    one, thousand = (only(make_runs(0.5, unit=unit, lrs=[0.5])) for unit in (1.0, 1000.0))
+    pd.testing.assert_series_equal(one, thousand)
+
+
+def test_unit_of_the_samples_changes_nothing_but_the_level(make_runs):
+    runs = with_problem(make_runs(0.5, lrs=[0.5]))
+    one, ten = analyze(runs), analyze(runs.assign(samples=runs["samples"] * 10))
+    for column in ("alpha", "alpha_low", "alpha_high"):
+        assert one.verdicts[column][0] == pytest.approx(ten.verdicts[column][0], abs=2e-3)
+
+
+def test_tuning_chooses_by_validation_and_judges_by_test(make_runs):
+    runs = make_runs(0.0, samples=[100], widths=[64], lrs=[0.2, 0.5])
+    runs.loc[runs["lr"].eq(0.2), "test_risk"] = 0.0  # lucky on the test set; must not be chosen for that
+    best = tune.best_tuned(with_problem(runs))
+    assert set(best["lr"]) == {0.5}
+    assert best["test_risk"].gt(0).all()
+
+
+def test_a_setting_with_a_diverged_seed_loses(make_runs):
+    runs = make_runs(0.0, samples=[100], widths=[64], lrs=[0.2, 0.5])
+    runs.loc[runs["lr"].eq(0.5) & runs["seed"].eq(2), ["status", "test_risk", "validation_risk"]] = (
+        "diverged", np.nan, np.nan)
+    assert set(tune.best_tuned(with_problem(runs))["lr"]) == {0.2}
+
+
+def test_a_setting_with_a_failed_seed_loses_and_what_no_setting_has_is_reported(make_runs):
+    runs = make_runs(0.0, samples=[100], widths=[64], lrs=[0.2, 0.5])
+    runs.loc[runs["lr"].eq(0.5) & runs["seed"].eq(2), "status"] = "failed"
+    assert set(tune.best_tuned(with_problem(runs))["lr"]) == {0.2}
+    runs.loc[runs["lr"].eq(0.2) & runs["seed"].eq(3), "status"] = "failed"
+    assert any("no (lr, weight_decay) has every seed" in each
+               for each in tune.warnings(tune.best_tuned(with_problem(runs))))
+
+
+def test_all_diverged_counts_as_not_reached(make_runs):
+    runs = make_runs(0.0, samples=[100, 20_000], widths=[64], lrs=[0.5])
+    runs.loc[runs["samples"].eq(20_000), ["status", "test_risk", "validation_risk"]] = ("diverged", np.nan, np.nan)
+    assert sample_complexity(tune.best_tuned(with_problem(runs)))["censored"].eq("right").all()
+
+
+@pytest.mark.parametrize(("lrs", "warned"), [([0.5, 1.0], "smaller"), ([0.2, 0.5], "larger"), ([0.2, 0.5, 1.0], ""),
+                                             ([0.5], "")])
+def test_edge_of_the_lr_grid_is_flagged(make_runs, lrs, warned):
+    found = tune.warnings(tune.best_tuned(with_problem(make_runs(0.0, samples=[100], lrs=lrs))))
+    assert bool(found) == bool(warned)
+    if warned:
+        assert "lr grid may be too narrow" in found[0]
+        assert found[0].endswith(f"add {warned} ones")
+
+
+def test_intervals_of_n_eps():
+    best = pd.DataFrame([("p", 64, seed, n, passes) for seed, row in enumerate(["0011", "0101", "1111", "0000"])
+                         for n, passes in zip([10, 20, 40, 80], [c == "1" for c in row], strict=True)],
+                        columns=["problem", "width", "seed", "samples", "reached"])
+    found = sample_complexity(best.sample(frac=1, random_state=0))
+    assert found[["low", "high", "censored", "monotone"]].values.tolist() == [
+        [20, 40, "", True], [10, 20, "", False], [0, 10, "left", True], [80, np.inf, "right", True]]
+    summary = by_width(found).iloc[0]
+    assert (summary["left"], summary["right"], summary["non_monotone"], summary["seeds"]) == (1, 1, 1, 4)
+    assert np.isnan(summary["n_eps"])
+    assert by_width(found[:2])["n_eps"][0] == pytest.approx((20 * 40 * 10 * 20) ** 0.25)
+
+
+def test_another_epsilon_moves_the_goal_without_training(make_runs):
+    runs = make_runs(0.0, lrs=[0.5])  # the excess risk falls as 1/N: half of epsilon needs twice the samples
+    halved = analyze(with_problem(judge_runs(runs, 0.05)))
+    first = analyze(with_problem(runs))
+    ratio = by_width(halved.intervals)["n_eps"] / by_width(first.intervals)["n_eps"]
+    assert ratio.to_numpy() == pytest.approx(2, rel=0.15)
+    assert halved.verdicts["epsilon"][0] == 0.05
+    judged = judge_runs(runs, 0.05)
+    np.testing.assert_allclose(judged["threshold"], 0.2 + 0.05 * 2.0)
+    absolute = judge_runs(runs.assign(epsilon_unit="absolute"), 0.05)
+    np.testing.assert_allclose(absolute["threshold"], 0.2 + 0.05)
+    with pytest.raises(ConfigError, match="epsilon=0"):
+        judge_runs(runs, 0)
+
+
+def test_runs_at_two_epsilons_become_one_problem_when_judged_at_one(make_runs):
+    runs = pd.concat([make_runs(0.0, lrs=[0.5]), make_runs(0.0, lrs=[0.5], overrides=["epsilon=0.2"])],
+                     ignore_index=True)
+    assert with_problem(runs)["problem"].nunique() == 2
+    together = with_problem(judge_runs(runs, 0.1))
+    assert together["problem"].nunique() == 1
+    assert len(together) == len(runs) / 2
+
+
+def test_problems_are_told_apart_by_identity_not_by_label(make_runs):
+    few = {"samples": [100], "widths": [64], "seeds": [0], "lrs": [0.5]}
+    runs = [make_runs(**few), make_runs(**few, overrides=["concept.p=6"]),
+            make_runs(**few, overrides=["concept.name=zeta", "study=b", "device=cpu"]).assign(run_id="again")]
+    labels = set(with_problem(pd.concat(runs, ignore_index=True))["problem"])
+    assert len(labels) == 2
+    assert any("concept.p=6" in label for label in labels)
+
+
+def test_steps_do_not_split_a_problem_with_epochs(make_runs):
+    runs = make_runs(samples=[100, 200], overrides=["epochs=10", "steps=null"], lrs=[0.5])
+    assert with_problem(runs.assign(steps=runs["samples"] / 5))["problem"].nunique() == 1
+    fixed = make_runs(samples=[100, 200], lrs=[0.5])
+    assert with_problem(fixed.assign(steps=fixed["samples"] / 5))["problem"].nunique() == 2
