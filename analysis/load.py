@@ -3,14 +3,14 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ovpnet.config import NOT_IDENTITY
+from ovpnet.config import NOT_IDENTITY, Config
 from ovpnet.errors import ConfigError, OvpnetError, StoreError
 
 ALIASES = {"concept": "concept.name", "inputs": "inputs.family", "noise": "noise.kind", "loss": "loss.name",
@@ -20,8 +20,7 @@ ALIASES = {"concept": "concept.name", "inputs": "inputs.family", "noise": "noise
 WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
 
 # Undotted columns that are config keys; every dotted column is one.
-TOP_LEVEL_KEYS = ("width", "samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay",
-                  "batch_size", "steps", "epochs", "evaluations", "dtype", "engine", "device", "store", "study")
+TOP_LEVEL_KEYS = {item.name for item in fields(Config) if not is_dataclass(item.type)}
 
 LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
