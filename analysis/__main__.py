@@ -97,6 +97,8 @@ def _verdict(options: argparse.Namespace) -> None:
     for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
         # Not through rich: a wrapped command could not be copied, and its brackets are not markup.
         print(f"\n{index}. {row.problem}\n   why: {row.why}")
+        if not pd.isna(row.bootstrap_low):
+            print(f"   bootstrap over seeds, for comparison: {interval_text(row.bootstrap_low, row.bootstrap_high)}")
         if row.next:
             print(f"   next: {row.next}")
 

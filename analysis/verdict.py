@@ -48,7 +48,9 @@ def analyze(runs: pd.DataFrame, delta: float = DELTA) -> Analysis:
     """Verdicts of `runs` (from `load.with_problem`). `delta`: an exponent within (-delta, delta) counts as none.
 
     verdicts has one row per problem: problem, concept, learner, trained, algorithm, epsilon, epsilon_unit, widths and
-    seeds (numbers of), alpha, alpha_low, alpha_high (95%; infinite = unbounded, nan = no law), verdict, why, next.
+    seeds (numbers of), alpha, alpha_low, alpha_high (95%; infinite = unbounded, nan = no law), bootstrap_low,
+    bootstrap_high (95% percentiles of a bootstrap over seeds, which decide nothing: see scaling.fit), verdict, why,
+    next.
     Raises ConfigError unless delta > 0.
     """
     if not delta > 0:
@@ -79,7 +81,9 @@ def _row(runs: pd.DataFrame, finding: Finding) -> dict[str, object]:
         "trained": first["learner.trained"], "algorithm": first["algorithm.name"], "epsilon": first["epsilon"],
         "epsilon_unit": first["epsilon_unit"], "widths": runs["width"].nunique(), "seeds": runs["seed"].nunique(),
         "alpha": law.alpha if law else np.nan, "alpha_low": law.alpha_low if law else np.nan,
-        "alpha_high": law.alpha_high if law else np.nan, "verdict": finding.verdict, "why": finding.why,
+        "alpha_high": law.alpha_high if law else np.nan,
+        "bootstrap_low": law.bootstrap_low if law else np.nan,
+        "bootstrap_high": law.bootstrap_high if law else np.nan, "verdict": finding.verdict, "why": finding.why,
         "next": finding.next}
 
 

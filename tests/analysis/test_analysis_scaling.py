@@ -102,3 +102,16 @@ def test_a_bent_law_is_noticed_and_a_straight_one_is_not():
     bent.loc[bent["width"].isin([64, 4096]), ["low", "high"]] *= 3
     assert scaling.fit(straight).bent_p > 0.01
     assert scaling.fit(bent).bent_p < 1e-4
+
+
+def test_bootstrap_over_seeds_is_the_spread_of_the_seeds_slopes():
+    """Seeds with slopes of their own and no other noise: the percentiles approach +- 1.96 sd / sqrt(S)."""
+    slopes = np.linspace(-0.5, 0.5, 11)
+    rows = [{"width": width, "seed": seed, "low": n / 1.001, "high": n}
+            for seed, slope in enumerate(slopes) for width in (64, 256, 1024, 4096)
+            for n in [500 * (width / 512) ** slope]]
+    law = fit(pd.DataFrame(rows))
+    expected = 1.96 * slopes.std() / np.sqrt(len(slopes))
+    assert law.bootstrap_high == pytest.approx(expected, rel=0.2)
+    assert law.bootstrap_low == pytest.approx(-expected, rel=0.2)
+    assert law.alpha_high > law.bootstrap_high

@@ -75,7 +75,7 @@ def test_next_reproduces_the_problem(make_runs):
     (-0.05, 0.05, FLAT), (-0.1, 0.05, OPEN), (0.11, 2, SCALES), (0.1, 2, OPEN), (-2, -0.11, SHRINKS),
     (0.2, np.inf, SCALES), (-np.inf, np.inf, OPEN)])
 def test_equivalence_needs_the_whole_interval(low, high, verdict):
-    assert judge(ScalingLaw(0, low, high, 0, 0, 1, 1), 0.1) == verdict
+    assert judge(ScalingLaw(0, low, high, low, high, 0, 0, 1, 1), 0.1) == verdict
 
 
 def test_delta(make_runs):
