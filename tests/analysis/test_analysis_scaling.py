@@ -110,7 +110,7 @@ def test_bootstrap_over_seeds_is_the_spread_of_the_seeds_slopes():
     rows = [{"width": width, "seed": seed, "low": n / 1.001, "high": n}
             for seed, slope in enumerate(slopes) for width in (64, 256, 1024, 4096)
             for n in [500 * (width / 512) ** slope]]
-    law = fit(pd.DataFrame(rows))
+    law = scaling.fit(pd.DataFrame(rows))
     expected = 1.96 * slopes.std() / np.sqrt(len(slopes))
     assert law.bootstrap_high == pytest.approx(expected, rel=0.2)
     assert law.bootstrap_low == pytest.approx(-expected, rel=0.2)
