@@ -30,7 +30,9 @@ def problem_overrides(runs: pd.DataFrame) -> list[str]:
     of an option that conf/ does not have are all written out.
     """
     row = runs.iloc[-1]
-    choices = [f"{group}={row[column]}" for group, column in ALIASES.items() if column in row and pd.notna(row[column])]
+    # A concept's name is only a label, which a person may change; its file is called by its family.
+    columns = ALIASES | {"concept": "concept.family"}
+    choices = [f"{group}={row[column]}" for group, column in columns.items() if column in row and pd.notna(row[column])]
     wanted = {name: decode(row[name]) for name in problem_columns(runs)}
     if wanted.get("epochs") is not None or wanted.get("algorithm.sampling") == "one_pass":
         wanted["steps"] = None

@@ -10,6 +10,8 @@ from ovpnet.config import Config, run_id, signature, total_steps
 # member, and smaller ones waste calls.
 _CACHED_ACTIVATIONS = 1 << 18
 _MOST_MEMBERS = 512
+# Entries of the training sets [E, N, d + k] of a pack, padded to its largest N: half a gigabyte in float64.
+_SAMPLE_ENTRIES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: i
         if run not in finished:
             groups.setdefault((signature(config), *_together(config)), []).append(config)
     packs = [Pack(group[start:start + size]) for group in groups.values()
-             for size in [runs_per_pack or _members(group[0])] for start in range(0, len(group), size)]
+             for size in [runs_per_pack or _members(group)] for start in range(0, len(group), size)]
     packs.sort(key=lambda pack: pack.work, reverse=True)
     return Plan(packs, len(configs), len(runs), len(runs.keys() & finished))
 
@@ -61,6 +63,8 @@ def _together(config: Config) -> tuple[object, ...]:
     return config.store, config.device, config.engine, config.study, str(config.tracker)
 
 
-def _members(config: Config) -> int:
-    """How many runs like this one to train side by side."""
-    return max(1, min(_MOST_MEMBERS, _CACHED_ACTIVATIONS // (config.batch_size * config.width)))
+def _members(group: Sequence[Config]) -> int:
+    """How many runs of one signature to train side by side."""
+    config, samples = group[0], max(config.samples for config in group)
+    return max(1, min(_MOST_MEMBERS, _CACHED_ACTIVATIONS // (config.batch_size * config.width),
+                      _SAMPLE_ENTRIES // (samples * (config.inputs.d + config.concept.k))))

@@ -39,7 +39,7 @@ class ConceptConfig:
     family: str = MISSING
     name: str = key(MISSING, "label used in tables and figures; not part of the run's identity")
     k: int = key(1, "number of outputs", low=1)
-    seed: int = key(0, "seed of the target's weights, shared by every run of a study", low=0)
+    seed: int = key(0, "seed of the target's weights, shared by every run of a study", low=0, high=2**63 - 1)
 
 
 @dataclass
@@ -142,7 +142,7 @@ class MixtureInputs(InputsConfig):
     family: str = "mixture"
     components: int = key(4, "number of components, equally likely", low=1)
     spread: float = key(0.5, "standard deviation of ||g||-normalized noise about a centre", above=0)
-    seed: int = key(0, "seed of the centres", low=0)
+    seed: int = key(0, "seed of the centres", low=0, high=2**63 - 1)
 
 
 @dataclass

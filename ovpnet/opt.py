@@ -140,7 +140,8 @@ def _risk(fitted: Family, weights: dict[str, Tensor], sample: tuple[Tensor, Tens
 def _restarts(fitted: Family, concept_class: ConceptConfig, config: Config) -> dict[str, Tensor]:
     """Starting points [R, ...]: random ones, and the target itself where it is in the class that is fitted."""
     d = config.inputs.d
-    starts = [fitted.draw(generator(restart, Stream.OPT), d) for restart in range(config.opt.restarts)]
+    starts = [fitted.draw(generator(config.concept.seed, Stream.OPT, 1 << 22 | restart), d)
+              for restart in range(config.opt.restarts)]
     if concept_class == config.concept:
         starts.append(fitted.draw(generator(config.concept.seed, Stream.CONCEPT), d))
     return {name: torch.stack([start[name] for start in starts]) for name in starts[0]}

@@ -15,7 +15,8 @@ class Progress:
         self.started = time.perf_counter()
         self.cost = 1.0
         # A terminal gets a live bar; a log file a line every ten seconds.
-        self.bar = tqdm(total=work, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 10, leave=True,
+        self.bar = tqdm(total=work, desc=f"0/{runs} runs", file=sys.stderr,
+                        mininterval=0.2 if sys.stderr.isatty() else 10,
                         bar_format="{percentage:3.0f}%|{bar}| {desc}, {elapsed} elapsed, {remaining} left")
         self._describe()
 

@@ -38,7 +38,9 @@ def summary(store: Store, run: str) -> str:
     goal = f"OPT + epsilon = {row['opt']:.4g} + {row['epsilon_absolute']:.4g}"
     if row["status"] == "diverged":
         return f"run {run} diverged: its weights are no longer finite numbers; try a smaller lr ({goal})"
-    verdict = f"reached at step {row['reached_step']:.0f}" if row["reached"] else "not reached"
+    verdict = "reached" if row["reached"] else "not reached"
+    if row["reached_step"] > 0:  # NaN where no point of the curve is below the threshold
+        verdict += f", first at step {row['reached_step']:.0f}"
     return f"run {run}: test risk {row['test_risk']:.4g} +- {row['test_risk_se']:.2g}; {goal}: {verdict}"
 
 

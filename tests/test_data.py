@@ -1,11 +1,15 @@
+import pytest
 import torch
 
 from ovpnet.data import Problem
 from ovpnet.streams import Stream, generator
 
 
-def test_smaller_training_sets_begin_larger_ones(make):
-    problem = Problem(make("noise=gaussian", "inputs=mixture"))
+@pytest.mark.parametrize("inputs", ["mixture", "hypercube", "half_sphere", "normalized_gaussian"])
+@pytest.mark.parametrize("labels", [["noise=gaussian"], ["noise=uniform"], ["loss=logistic"],
+                                    ["concept=random_labels"]], ids=str)
+def test_smaller_training_sets_begin_larger_ones(make, inputs, labels):
+    problem = Problem(make(f"inputs={inputs}", *labels))
     x, y = problem.sample(3, Stream.DATA, 50)
     more_x, more_y = problem.sample(3, Stream.DATA, 80)
     assert torch.equal(more_x[:50], x)

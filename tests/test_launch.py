@@ -75,3 +75,10 @@ def test_wide_nets_come_in_smaller_packs(make):
         configs = [replace(base, width=width, seed=seed) for seed in range(600)]
         sizes.append(max(len(pack.configs) for pack in plan(configs, set()).packs))
     assert sizes[0] > sizes[1] > sizes[2] >= 1
+
+
+def test_large_training_sets_come_in_smaller_packs(make):
+    base = make()
+    configs = [replace(base, width=8, samples=10_000_000, seed=seed) for seed in range(20)]
+    entries = [len(pack.configs) * 10_000_000 * 5 for pack in plan(configs, set()).packs]
+    assert max(entries) <= 1 << 26
