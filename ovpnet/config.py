@@ -325,6 +325,7 @@ def resolve(composed: DictConfig) -> Config:
         raise ConfigError(name, "???", "a value is needed")
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    _check_keys(composed, config)
     check(config)
     return config
 
@@ -337,6 +338,16 @@ def check(config: Config) -> None:
         if value == []:
             raise ConfigError(name, value, "at least one entry is needed")
     _check_combinations(config)
+
+
+def _check_keys(composed: DictConfig, node: Any, prefix: str = "") -> None:
+    """Raise ConfigError for a key that was added with +KEY=VALUE but that no node has."""
+    known = [item.name for item in fields(node)]
+    for name in composed:
+        if name not in known:
+            raise ConfigError(f"{prefix}{name}", composed[name], f"no such key; allowed: {', '.join(known)}")
+        if is_dataclass(getattr(node, str(name))):
+            _check_keys(composed[name], getattr(node, str(name)), f"{prefix}{name}.")
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

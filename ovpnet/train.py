@@ -3,6 +3,7 @@
 import sys
 
 import hydra
+import pandas as pd
 from omegaconf import DictConfig
 
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
@@ -39,7 +40,7 @@ def summary(store: Store, run: str) -> str:
     if row["status"] == "diverged":
         return f"run {run} diverged: its weights are no longer finite numbers; try a smaller lr ({goal})"
     verdict = "reached" if row["reached"] else "not reached"
-    if row["reached_step"] > 0:  # NaN where no point of the curve is below the threshold
+    if pd.notna(row["reached_step"]):
         verdict += f", first at step {row['reached_step']:.0f}"
     return f"run {run}: test risk {row['test_risk']:.4g} +- {row['test_risk_se']:.2g}; {goal}: {verdict}"
 

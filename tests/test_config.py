@@ -35,6 +35,8 @@ BAD = [
     (["loss=logistic", "noise=flip", "noise.level=1.5"], "noise.level=1.5", "at most 1"),
     (["noise.level=0.5"], "noise.level=0.5", "must be 0"),
     (["inputs.d=1"], "inputs.d=1", "at least 2"),
+    (["+foo=1"], "foo=1", "no such key"),
+    (["+concept.foo=1"], "concept.foo=1", "activations"),
 ]
 
 

@@ -30,6 +30,12 @@ def test_one_run_then_the_same_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["store"], "no output folders"
 
 
+def test_a_run_that_never_reaches_its_goal_says_so(tmp_path):
+    done = train(*SMALL, "epsilon=1e-9", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("not reached")
+
+
 def test_sweep_skips_what_is_finished_and_equals_single_runs(tmp_path):
     single = train(*SMALL, "width=8", "samples=50", "seed=1", cwd=tmp_path)
     assert single.returncode == 0, single.stderr
