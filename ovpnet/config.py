@@ -343,11 +343,11 @@ def check(config: Config) -> None:
 def _check_keys(composed: DictConfig, node: Any, prefix: str = "") -> None:
     """Raise ConfigError for a key that was added with +KEY=VALUE but that no node has."""
     known = [item.name for item in fields(node)]
-    for name in composed:
+    for name in map(str, composed):
         if name not in known:
             raise ConfigError(f"{prefix}{name}", composed[name], f"no such key; allowed: {', '.join(known)}")
-        if is_dataclass(getattr(node, str(name))):
-            _check_keys(composed[name], getattr(node, str(name)), f"{prefix}{name}.")
+        if is_dataclass(getattr(node, name)):
+            _check_keys(composed[name], getattr(node, name), f"{prefix}{name}.")
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
