@@ -60,9 +60,9 @@ def test_store_that_is_a_file_is_refused(tmp_path):
         Store(tmp_path / "file").prepare()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_full_disk_loses_nothing_and_leaves_no_litter(tmp_path):
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=False).returncode:
+        pytest.skip("mounting a small file system needs more rights")
     try:
         store = Store(tmp_path)
         store.prepare()
