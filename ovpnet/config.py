@@ -176,8 +176,10 @@ class LearnerConfig:
     """The network that is trained; its width is the top-level key `width`."""
 
     name: str = key(MISSING, "architecture", choices=("two_layer", "three_layer"))
-    trained: str = key("hidden", "trained part: `hidden` weights (W; W and V) or the `last` layer a (conjugate kernel)",
-                       choices=("hidden", "last"))
+    trained: str = key("hidden", "trained part: `hidden` weights (W; W and V); the `last` layer a (conjugate kernel); "
+                       "`ntk`: W and V of the linearization at initialization; `quadratic`: W and V of the net with "
+                       "its signs frozen at initialization (pseudo network); `all` weights and biases",
+                       choices=("hidden", "last", "ntk", "quadratic", "all"))
     a_std: float = key(1.0, "standard deviation eps_a of the output weights at initialization", above=0)
 
 
@@ -196,12 +198,25 @@ class AlgorithmConfig:
                       "population risks of all iterates W_0 ... W_{T-1} (Theorem 1)", choices=("last", "average"))
 
 
+PENALTIES = ("none", "frobenius", "row_24")
+
+
 @dataclass
 class RegularizerConfig:
-    """R(W), added to the loss with the coefficient `weight_decay`, over every trained matrix."""
+    """R, added to the loss with the coefficient `weight_decay`: a penalty for every trained matrix.
 
-    name: str = key(MISSING, "`frobenius`: ||W||_F^2 / 2, torch's weight decay; `row_24`: ||W||_{2,4}^4; `none`",
-                    choices=("none", "frobenius", "row_24"))
+    `frobenius`: ||W||_F^2 / 2, torch's weight decay; `row_24`: ||W||_{2,4}^4.
+    """
+
+    name: str = key(MISSING, "label", choices=("none", "frobenius", "row_24"))
+    of: str = key("weights", "R of the `weights`, or of their `increments` since initialization",
+                  choices=("weights", "increments"))
+    W: str = key("none", "penalty of W, where it is trained", choices=PENALTIES)
+    V: str = key("none", "penalty of V, where it is trained", choices=PENALTIES)
+    rest: str = key("none", "penalty of output weights and biases, where they are trained", choices=PENALTIES)
+    weight_W: float = key(1.0, "factor of W's penalty, besides weight_decay", low=0)
+    weight_V: float = key(1.0, "factor of V's penalty, besides weight_decay", low=0)
+    weight_rest: float = key(1.0, "factor of the other penalties, besides weight_decay", low=0)
 
 
 @dataclass
@@ -272,7 +287,9 @@ class Config:
     test: TestConfig = field(default_factory=TestConfig)
     opt: OptConfig = field(default_factory=OptConfig)
     # Below: nothing that can change a number.
-    engine: str = key("auto", "training engine", choices=("auto", "reference"))
+    engine: str = key("auto", "training engine: `reference`; `dual`, the same iterates of learners that are linear in "
+                      "what is trained (last, ntk), through their kernel; `auto`, the faster one",
+                      choices=("auto", "reference", "dual"))
     device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`")
     store: str = key("store", "directory of the run store")
     study: str = key("default", "label of the study this run was asked for in; the W&B group")
@@ -285,7 +302,8 @@ NOT_IDENTITY = ("engine", "device", "store", "study", "tracker", "concept.name",
 # Keys in which the members of one ensemble may differ; all others make up the static signature.
 PER_MEMBER = ("samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay", "concept.seed",
               "inputs.seed", "noise.kind", "noise.level", "learner.a_std", "algorithm.momentum", "algorithm.decay_at",
-              "algorithm.decay_factor", "opt", "C_star")
+              "algorithm.decay_factor", "regularizer.weight_W", "regularizer.weight_V",
+              "regularizer.weight_rest", "opt", "C_star")
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "concept": {"two_layer": TwoLayerConcept, "three_layer": ThreeLayerConcept, "figure1": Figure1Concept,

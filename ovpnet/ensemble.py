@@ -13,6 +13,7 @@ from ovpnet.engine import Chunk, Engine, Rule, State
 from ovpnet.learners import learner
 from ovpnet.losses import LOSSES
 from ovpnet.opt import Opt
+from ovpnet.regularizers import Regularizer, regularizer
 from ovpnet.risk import Mean, losses
 from ovpnet.schedule import chunks, evaluation_steps, learning_rates, minibatches
 from ovpnet.streams import Stream, generator
@@ -69,9 +70,8 @@ class Ensemble:
         self.dtype = getattr(torch, self.shared.dtype)
         self.monitored = self.shared.algorithm.judged == "average"
         self.learner, self.loss = learner(self.shared.learner), LOSSES[self.shared.loss.name]
-        self.rule = Rule(self.learner, self.loss, self.shared.regularizer.name,
-                         self._put(torch.tensor([config.algorithm.momentum for config in configs])),
-                         self._put(torch.tensor([config.weight_decay for config in configs])))
+        self.rule = Rule(self.learner, self.loss, self._regularizer(),
+                         self._numbers([config.algorithm.momentum for config in configs]))
         problems: dict[str, Problem] = {}
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in configs]
         self.state = self._initial_state()
@@ -100,6 +100,15 @@ class Ensemble:
                        self._population_risk(Stream.VALIDATION), torch.cat(iterates, 1) if iterates else None,
                        self._diverged())
 
+    def _regularizer(self) -> Regularizer:
+        coefficients = {layer: self._numbers([config.weight_decay * getattr(config.regularizer, f"weight_{layer}")
+                                              for config in self.configs]) for layer in ("W", "V", "rest")}
+        return regularizer(self.shared.regularizer, self.learner.trained, coefficients)
+
+    def _numbers(self, values: Sequence[float]) -> Tensor:
+        """A number a member, [E]."""
+        return self._put(torch.tensor(values, dtype=torch.float64))
+
     def _put(self, value: Tensor) -> Tensor:
         return value.to(self.device, self.dtype if value.is_floating_point() else None)
 
@@ -108,7 +117,11 @@ class Ensemble:
         members = [self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k, config.learner.a_std)
                    for config in self.configs]
         weights = {name: self._put(torch.stack([member[name] for member in members])) for name in members[0]}
-        return State(weights, {name: torch.zeros_like(weights[name]) for name in self.learner.trained})
+        velocity = {name: torch.zeros_like(weights[name]) for name in self.learner.trained}
+        # Learners whose signs are frozen keep W and V at initialization among their weights.
+        initial = {name: weights[f"{name}0"] if f"{name}0" in weights else weights[name].clone()
+                   for name in self.learner.trained}
+        return State(weights, velocity, initial)
 
     def _samples(self, members: Sequence[int], stream: Stream, sizes: Sequence[int],
                  block: int = 0) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,18 @@
-"""The reference engine against torch's own modules, autograd and optimizer, one net at a time."""
+"""The reference engine against torch's own modules, autograd and optimizer, one net at a time; the dual against it."""
+
+import logging
 
 import numpy as np
 import pytest
 import torch
 
 from ovpnet.config import LearnerConfig
-from ovpnet.engine import Chunk, ReferenceEngine, Rule, State
+from ovpnet.engine import Chunk, DualEngine, ReferenceEngine, Rule, State, engine
+from ovpnet.ensemble import Ensemble, goal
 from ovpnet.learners import learner
 from ovpnet.losses import LOSSES
+from ovpnet.opt import Opt
+from ovpnet.regularizers import Penalty, Regularizer
 
 E, N, M, D, K, S, B = 3, 20, 9, 4, 2, 12, 5
 
@@ -27,10 +32,11 @@ class Net(torch.nn.Module):
         return hidden @ w["a"].T
 
 
+@pytest.mark.parametrize("increments", [False, True])
 @pytest.mark.parametrize("regularizer", ["none", "frobenius", "row_24"])
-@pytest.mark.parametrize("trained", ["hidden", "last"])
+@pytest.mark.parametrize("trained", ["hidden", "last", "all"])
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])
-def test_training_equals_torch_sgd(name, trained, regularizer):
+def test_training_equals_torch_sgd(name, trained, regularizer, increments):
     net = learner(LearnerConfig(name=name, trained=trained))
     rng = np.random.default_rng(0)
     members = [net.init(rng, M, D, K, 1.0) for _ in range(E)]
@@ -43,20 +49,27 @@ def test_training_equals_torch_sgd(name, trained, regularizer):
     lr[:, S // 2:] /= 10
     momentum, decay = torch.tensor([0.9, 0.5, 0.0]).double(), torch.tensor([0.0, 0.1, 0.2]).double()
     state = State({key: value.clone() for key, value in weights.items()},
-                  {key: torch.zeros_like(weights[key]) for key in net.trained})
-    rule = Rule(net, LOSSES["l2"], regularizer, momentum, decay)
+                  {key: torch.zeros_like(weights[key]) for key in net.trained},
+                  {key: weights[key].clone() for key in net.trained})
+    penalties = {} if regularizer == "none" else {key: Penalty(regularizer, decay) for key in net.trained}
+    rule = Rule(net, LOSSES["l2"], Regularizer(penalties, increments), momentum)
     step_losses = ReferenceEngine().advance(rule, state, Chunk(x, y, index, lr))
     for e in range(E):
         module = Net({key: value[e] for key, value in weights.items()}, net.trained)
+        torchs_own = regularizer == "frobenius" and not increments
         optimizer = torch.optim.SGD([module.values[key] for key in net.trained], lr=1.0, momentum=momentum[e].item(),
-                                    weight_decay=decay[e].item() if regularizer == "frobenius" else 0.0)
+                                    weight_decay=decay[e].item() if torchs_own else 0.0)
         for step in range(S):
             # torch scales its momentum buffer by lr only when it applies it, so lr may change between steps
             optimizer.param_groups[0]["lr"] = lr[e, step].item()
             loss = K * torch.nn.functional.mse_loss(module(x[e, index[e, step]]), y[e, index[e, step]])
             assert step_losses.train[e, step].item() == pytest.approx(loss.item(), rel=1e-9)
-            if regularizer == "row_24":
-                loss = loss + decay[e] * sum(module.values[key].norm(dim=1).pow(4).sum() for key in net.trained)
+            for key in net.trained:
+                point = module.values[key] - weights[key][e] if increments else module.values[key]
+                if regularizer == "row_24":
+                    loss = loss + decay[e] * point.view(len(point), -1).square().sum(1).square().sum()
+                elif regularizer == "frobenius" and increments:
+                    loss = loss + decay[e] / 2 * point.square().sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -67,12 +80,71 @@ def test_training_equals_torch_sgd(name, trained, regularizer):
 def test_monitor_measures_the_iterate_before_each_step():
     net = learner(LearnerConfig(name="two_layer"))
     weights = {key: value[None] for key, value in net.init(np.random.default_rng(0), M, D, K, 1.0).items()}
-    state = State(weights, {key: torch.zeros_like(weights[key]) for key in net.trained})
+    state = State(weights, {key: torch.zeros_like(weights[key]) for key in net.trained}, {})
     draw = torch.Generator().manual_seed(0)
     x, y = (torch.randn(1, N, size, generator=draw, dtype=torch.float64) for size in (D, K))
     index = torch.arange(S * B).view(1, S, B) % N
     zero = torch.zeros(1, dtype=torch.float64)
     chunk = Chunk(x, y, index, torch.full((1, S), 0.01, dtype=torch.float64), x[:, index[0]], y[:, index[0]])
-    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"], "none", zero, zero), state, chunk)
+    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"], Regularizer({}), zero), state, chunk)
     # monitored on its own minibatch, each iterate must score just what its training loss says
     torch.testing.assert_close(step_losses.monitor, step_losses.train)
+
+
+DUAL = ["width=40", "batch_size=6", "algorithm.decay_at=0.5", "lr_scaling=none", "dtype=float64"]
+
+
+@pytest.mark.parametrize("overrides", [
+    ["learner=two_layer", "learner.trained=last"], ["learner=two_layer", "learner.trained=ntk"],
+    ["learner=three_layer", "learner.trained=last"], ["learner=three_layer", "learner.trained=ntk"],
+    ["learner=two_layer", "learner.trained=last", "concept.k=3", "loss=cross_entropy"],
+    ["learner=three_layer", "learner.trained=ntk", "regularizer.of=increments"],
+    ["learner=three_layer", "learner.trained=ntk", "regularizer=none", "weight_decay=0"],
+    ["learner=two_layer", "learner.trained=ntk", "algorithm.sampling=replacement", "batch_size=60"],
+], ids=" ".join)
+def test_dual_engine_takes_the_steps_of_the_reference_engine(make, overrides):
+    settings = ["seed=0", "seed=0 lr=0.001 weight_decay=0.3", "seed=1 samples=25 algorithm.momentum=0.5",
+                "seed=1 lr=0.003 weight_decay=0.01"]
+    given = {each.split("=")[0] for each in overrides}
+    base = [each for each in [*DUAL, "steps=40", "lr=0.002", "weight_decay=0.1"] if each.split("=")[0] not in given]
+    configs = [make(*base, *overrides, *(each for each in setting.split()
+                                         if not (each.startswith("weight_decay") and "weight_decay" in given)))
+               for setting in settings]
+    opt = Opt("", 0, 0, "noise", 0, 0, 1)
+    results = []
+    for each in (ReferenceEngine(), DualEngine()):
+        ensemble = Ensemble(configs, [goal(config, opt) for config in configs], each, torch.device("cpu"))
+        results.append((ensemble.train(), ensemble.state))
+    (reference, expected), (dual, found) = results
+    for name in expected.weights:
+        torch.testing.assert_close(found.weights[name], expected.weights[name], rtol=1e-9, atol=1e-10)
+    for name in expected.velocity:
+        assert expected.velocity[name].abs().max() > 1e-3
+        torch.testing.assert_close(found.velocity[name], expected.velocity[name], rtol=1e-9, atol=1e-9)
+    for left, right in zip(reference.points, dual.points, strict=True):
+        torch.testing.assert_close(right.train, left.train, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(right.test, left.test, rtol=1e-8, atol=1e-9)
+    assert reference.points[-1].train.max() < reference.points[0].train.max()
+
+
+def test_auto_takes_the_dual_engine_where_it_pays(make):
+    few = ["samples=100", "learner=three_layer"]
+    assert engine([make("width=200", "learner.trained=ntk", *few)]).name == "dual"
+    assert engine([make("width=200", "learner.trained=last", *few)]).name == "dual"
+    assert engine([make("width=20", "learner.trained=last", *few)]).name == "reference"
+    assert engine([make("width=200", "learner.trained=hidden", *few)]).name == "reference"
+    assert engine([make("width=200", "learner.trained=ntk", "engine=reference", *few)]).name == "reference"
+    assert engine([make("width=200", "learner.trained=ntk", "regularizer=row_24", *few)]).name == "reference"
+
+
+@pytest.mark.parametrize(("overrides", "what"), [
+    (["learner.trained=hidden"], "learner.trained=hidden"),
+    (["learner.trained=ntk", "concept.k=2"], "concept.k=2"),
+    (["learner.trained=ntk", "regularizer=row_24"], "row_24"),
+    (["learner=three_layer", "learner.trained=ntk", "regularizer.V=none"], "W and V"),
+    (["learner.trained=ntk", "algorithm.judged=average"], "average"),
+])
+def test_what_the_dual_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):
+    with caplog.at_level(logging.WARNING):
+        assert engine([make("engine=dual", *overrides)]).name == "reference"
+    assert what in caplog.text

@@ -4,11 +4,12 @@ import torch
 
 from ovpnet.config import LearnerConfig
 from ovpnet.learners import ThreeLayer, TwoLayer, learner
+from ovpnet.learners.base import gaussian
 from ovpnet.losses import LOSSES
 
 MEMBERS, N, M, D = 3, 7, 11, 5
-CASES = [(name, trained, loss) for name in ("two_layer", "three_layer") for trained in ("hidden", "last")
-         for loss in LOSSES]
+TRAINED = ("hidden", "last", "all", "ntk", "quadratic")
+CASES = [(name, trained, loss) for name in ("two_layer", "three_layer") for trained in TRAINED for loss in LOSSES]
 
 
 def build(name, trained, k, dtype=torch.float64):
@@ -16,6 +17,8 @@ def build(name, trained, k, dtype=torch.float64):
     rng = np.random.default_rng(0)
     members = [net.init(rng, M, D, k, 1.0) for _ in range(MEMBERS)]
     weights = {key: torch.stack([member[key] for member in members]).to(dtype) for key in members[0]}
+    for key in net.trained:  # away from the initialization
+        weights[key] = weights[key] + 0.2 * gaussian(rng, 1, *weights[key].shape)
     return net, weights
 
 
@@ -30,17 +33,47 @@ def problem(loss, k):
     return x, y
 
 
-def formula(name, weights, x):
-    """The networks of (3.2) and Section 4 in PyTorch's own layers, one member and one sample at a time."""
+def formula(name, trained, weights, x):
+    """The networks of (3.2), Section 4 and 6.2, one member and one sample at a time, with no line of the learners'."""
     outputs = []
     for e in range(len(x)):
         w = {key: value[e] for key, value in weights.items()}
-        if name == "two_layer":
-            outputs.append([w["a"] @ torch.relu(w["W"] @ each + w["b"]) for each in x[e]])
-        else:
-            outputs.append([w["a"] @ torch.relu(w["V"] @ torch.relu(w["W"] @ each + w["b1"]) + w["b2"])
-                            for each in x[e]])
+        of = FORMULAS[name, trained if trained in ("ntk", "quadratic") else "net"]
+        outputs.append([of(w, each) for each in x[e]])
     return torch.stack([torch.stack(rows) for rows in outputs])
+
+
+def frozen(w, x):
+    """The net with frozen signs (6.2): D_w and D_v as diagonal matrices."""
+    D_w = torch.diag((w["W0"] @ x + w["b1"] >= 0).double())
+    D_v = torch.diag((w["V0"] @ D_w @ (w["W0"] @ x + w["b1"]) + w["b2"] >= 0).double())
+    return w["a"] @ D_v @ (w["V"] @ D_w @ (w["W"] @ x + w["b1"]) + w["b2"])
+
+
+def frozen_two(w, x):
+    return w["a"] @ torch.diag((w["W0"] @ x + w["b"] >= 0).double()) @ (w["W"] @ x + w["b"])
+
+
+def three(w, x):
+    return w["a"] @ torch.relu(w["V"] @ torch.relu(w["W"] @ x + w["b1"]) + w["b2"])
+
+
+def linearized(w, x):
+    """f + <grad f, (W - W0, V - V0)>, by torch.func at the initialization."""
+    fixed = {key: value for key, value in w.items() if key in ("b1", "b2", "a")}
+
+    def net(W, V):
+        return three(fixed | {"W": W, "V": V}, x)
+
+    value, change = torch.func.jvp(net, (w["W0"], w["V0"]), (w["W"] - w["W0"], w["V"] - w["V0"]))
+    return value + change
+
+
+FORMULAS = {
+    ("two_layer", "net"): lambda w, x: w["a"] @ torch.relu(w["W"] @ x + w["b"]),
+    ("two_layer", "ntk"): frozen_two, ("two_layer", "quadratic"): frozen_two,
+    ("three_layer", "net"): three, ("three_layer", "ntk"): linearized, ("three_layer", "quadratic"): frozen,
+}
 
 
 @pytest.mark.parametrize(("name", "trained", "loss"), CASES)
@@ -49,7 +82,7 @@ def test_outputs_and_gradients_equal_autograd_in_float64(name, trained, loss):
     net, weights = build(name, trained, k)
     x, y = problem(loss, k)
     leaves = {key: value.clone().requires_grad_() for key, value in weights.items()}
-    expected = formula(name, leaves, x)
+    expected = formula(name, trained, leaves, x)
     LOSSES[loss].value(expected, y).sum().backward()
     output, pullback = net.output_and_gradient(weights, x)
     torch.testing.assert_close(output, expected.detach(), rtol=1e-12, atol=1e-12)
@@ -57,7 +90,7 @@ def test_outputs_and_gradients_equal_autograd_in_float64(name, trained, loss):
     gradients = pullback(LOSSES[loss].gradient(output, y))
     assert set(gradients) == set(net.trained)
     for key, gradient in gradients.items():
-        torch.testing.assert_close(gradient, leaves[key].grad, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(gradient, leaves[key].grad, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "trained", "loss"), CASES)
@@ -72,7 +105,7 @@ def test_gradients_equal_finite_differences(name, trained, loss):
         sides = [LOSSES[loss].value(net.output(weights | {key: weights[key] + h * direction}, x), y).sum(-1)
                  for h in (1e-6, -1e-6)]
         slope = (sides[0] - sides[1]) / 2e-6
-        torch.testing.assert_close(slope, (gradients[key] * direction).sum((-1, -2)), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(slope, (gradients[key] * direction).flatten(1).sum(1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("net", [TwoLayer("hidden"), ThreeLayer("hidden")])
@@ -100,3 +133,52 @@ def test_initialization_has_the_papers_variances(net):
         assert abs(value.var().item() / variance - 1) < 5 * (2 / n) ** 0.5, key
     flat = torch.cat([value.flatten() for value in weights.values()])
     assert len(flat.unique()) == len(flat)
+
+
+@pytest.mark.parametrize("trained", ["last", "ntk"])
+@pytest.mark.parametrize("name", ["two_layer", "three_layer"])
+def test_kernels_equal_gram_matrices_of_torch_func_jacobians(name, trained):
+    net, weights = build(name, trained, 1)
+    draw = torch.Generator().manual_seed(0)
+    x, x2 = (torch.randn(MEMBERS, n, D, generator=draw, dtype=torch.float64) for n in (4, 6))
+    found = net.kernel(weights, x, x2)
+    assert net.linear
+    for e in range(MEMBERS):
+        w = {key: value[e] for key, value in weights.items()}
+        # Of the net itself, at the initialization: the linearization has the same gradients.
+        start = {key: w.get(f"{key}0", w[key]) for key in net.trained}
+        net_formula = FORMULAS[name, "net"]
+
+        def gradients(points, start=start, w=w, net_formula=net_formula):
+            rows = [torch.func.jacrev(lambda leaves, each=each: net_formula(w | leaves, each)[0])(start)
+                    for each in points]
+            return torch.stack([torch.cat([row[key].flatten() for key in start]) for row in rows])
+
+        torch.testing.assert_close(found[e], gradients(x[e]) @ gradients(x2[e]).T, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["two_layer", "three_layer"])
+def test_constant_linear_and_quadratic_terms_reproduce_f_while_no_sign_changes(name):
+    """Section 6.2: f = a D_v (V0 D_w (W0 x + b1) + b2) + linear terms + a D_v V' D_w W' x while D_w, D_v hold."""
+    net, quadratic, linear = (learner(LearnerConfig(name=name, trained=trained))
+                              for trained in ("hidden", "quadratic", "ntk"))
+    weights = {key: value[None] for key, value in quadratic.init(np.random.default_rng(3), M, D, 2, 1.0).items()}
+    x = torch.randn(1, 50, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start = net.output(weights, x)
+    torch.testing.assert_close(quadratic.output(weights, x), start)
+    torch.testing.assert_close(linear.output(weights, x), start)
+    step = {key: 1e-6 * torch.randn(weights[key].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+            for key in net.trained}
+    moved = weights | {key: weights[key] + step[key] for key in net.trained}
+    f = net.output(moved, x)
+    assert (f - start).abs().max() > 1e-7
+    torch.testing.assert_close(quadratic.output(moved, x), f, rtol=0, atol=1e-13)
+    if name == "three_layer":
+        D_w = (x @ weights["W"].mT + weights["b1"][:, None] >= 0).double()
+        first = D_w * (x @ weights["W"].mT + weights["b1"][:, None])
+        D_v = (first @ weights["V"].mT + weights["b2"][:, None] >= 0).double()
+        pseudo = (D_v * ((D_w * (x @ step["W"].mT)) @ step["V"].mT)) @ weights["a"].mT
+        assert pseudo.abs().max() > 1e-13
+        torch.testing.assert_close(quadratic.output(moved, x) - linear.output(moved, x), pseudo, rtol=0, atol=2e-15)
+    far = weights | {key: weights[key] + 1e6 * step[key] for key in net.trained}
+    assert (quadratic.output(far, x) - net.output(far, x)).abs().max() > 0.1

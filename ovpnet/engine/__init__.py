@@ -1,11 +1,54 @@
 """Training engines: one interface, chosen by config; their results agree."""
 
+import logging
+from collections.abc import Sequence
+
+from ovpnet.config import Config
 from ovpnet.engine.base import Chunk, Engine, Rule, State, StepLosses
+from ovpnet.engine.dual import DualEngine
 from ovpnet.engine.reference import ReferenceEngine
 
-__all__ = ["Chunk", "Engine", "ReferenceEngine", "Rule", "State", "StepLosses", "engine"]
+__all__ = ["Chunk", "DualEngine", "Engine", "ReferenceEngine", "Rule", "State", "StepLosses", "engine"]
+
+# Entries of one kernel [N, N], at most.
+_KERNEL_ENTRIES = 1 << 28
 
 
-def engine(name: str) -> Engine:
-    """The engine a config names; `auto` is the fastest one that covers every signature."""
-    return {"auto": ReferenceEngine, "reference": ReferenceEngine}[name]()
+def engine(configs: Sequence[Config]) -> Engine:
+    """The engine for an ensemble of these runs, which share their signature and the key `engine`."""
+    shared = configs[0]
+    if shared.engine == "reference":
+        return ReferenceEngine()
+    missing = _dual_lacks(configs)
+    if missing and shared.engine == "dual":
+        logging.getLogger(__name__).warning("engine=dual does not cover %s; using the reference engine", missing)
+    if missing or (shared.engine == "auto" and not _dual_pays(configs)):
+        return ReferenceEngine()
+    return DualEngine()
+
+
+def _dual_lacks(configs: Sequence[Config]) -> str | None:
+    """What of these runs the dual engine has no form for; None if it covers them."""
+    shared = configs[0]
+    trained, k, regularizer = shared.learner.trained, shared.concept.k, shared.regularizer
+    if trained not in ("last", "ntk"):
+        return f"learner.trained={trained}"
+    if trained == "ntk" and k > 1:
+        return f"concept.k={k} with learner.trained=ntk"
+    layers = ("rest",) if trained == "last" else ("W",) if shared.learner.name == "two_layer" else ("W", "V")
+    if any(getattr(regularizer, layer) == "row_24" for layer in layers):
+        return f"regularizer={regularizer.name}"
+    if len({getattr(regularizer, layer) for layer in layers}) > 1 or any(
+            config.regularizer.weight_W != config.regularizer.weight_V for config in configs if len(layers) > 1):
+        return "different regularizers of W and V"
+    if shared.algorithm.judged == "average" and shared.algorithm.sampling != "one_pass":
+        return "algorithm.judged=average"
+    return None
+
+
+def _dual_pays(configs: Sequence[Config]) -> bool:
+    """Whether rows of the kernel are shorter than the rows of features that they replace."""
+    shared, samples = configs[0], max(config.samples for config in configs)
+    inputs = shared.inputs.d + (shared.width if shared.learner.name == "three_layer" else 0)
+    features = shared.width * (inputs if shared.learner.trained == "ntk" else 1)
+    return samples < 2 * features and samples**2 <= _KERNEL_ENTRIES

@@ -7,30 +7,31 @@ from torch import Tensor
 
 from ovpnet.learners import Learner, Weights
 from ovpnet.losses import Loss
+from ovpnet.regularizers import Regularizer
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a step does, the same at every step: v <- momentum v + grad L + weight_decay grad R;  W <- W - lr v."""
+    """What a step does, the same at every step: v <- momentum v + grad (L + R);  W <- W - lr v."""
 
     learner: Learner
     loss: Loss
-    regularizer: str
+    regularizer: Regularizer
     momentum: Tensor  # [E]
-    weight_decay: Tensor  # [E]
 
 
 @dataclass
 class State:
-    """An ensemble in training. An engine changes it in place."""
+    """An ensemble in training. An engine changes weights and velocity in place."""
 
     weights: Weights  # [E, ...]
-    velocity: Weights  # [E, ...], of the trained matrices
+    velocity: Weights  # [E, ...], of what is trained
+    initial: Weights  # [E, ...], what is trained, at initialization
 
     def select(self, members: Tensor) -> "State":
         """The state of some members (indices [e])."""
-        return State({name: value[members] for name, value in self.weights.items()},
-                     {name: value[members] for name, value in self.velocity.items()})
+        return State(*({name: value[members] for name, value in each.items()}
+                       for each in (self.weights, self.velocity, self.initial)))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """The reference engine: batched PyTorch on any device, one line of mathematics a line of code."""
 
 import torch
-from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.regularizers import GRADIENTS
+from ovpnet.regularizers import per_member
 
 
 class ReferenceEngine:
@@ -15,7 +14,6 @@ class ReferenceEngine:
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
         train, monitor = [], []
-        regularizer_gradient = GRADIENTS[rule.regularizer]
         members = torch.arange(len(chunk.index), device=chunk.index.device)[:, None]
         for step in range(chunk.index.shape[1]):
             index = chunk.index[:, step]
@@ -26,15 +24,11 @@ class ReferenceEngine:
             output, pullback = rule.learner.output_and_gradient(state.weights, x)
             train.append(rule.loss.value(output, y).mean(-1))
             gradients = pullback(rule.loss.gradient(output, y) / y.shape[1])
-            for name in rule.learner.trained:
-                weights, velocity, gradient = state.weights[name], state.velocity[name], gradients[name]
-                if regularizer_gradient is not None:
-                    gradient.add_(_column(rule.weight_decay) * regularizer_gradient(weights))
-                velocity.mul_(_column(rule.momentum)).add_(gradient)
-                weights.addcmul_(_column(chunk.lr[:, step]), velocity, value=-1)
+            for name, gradient in gradients.items():
+                weights, velocity = state.weights[name], state.velocity[name]
+                if name in rule.regularizer.penalties:
+                    point = rule.regularizer.point(name, state.weights, state.initial)
+                    rule.regularizer.penalties[name].add_gradient(gradient, point)
+                torch.addcmul(gradient, velocity, per_member(rule.momentum, velocity), out=velocity)
+                weights.addcmul_(per_member(chunk.lr[:, step], weights), velocity, value=-1)
         return StepLosses(torch.stack(train, 1), torch.stack(monitor, 1) if monitor else None)
-
-
-def _column(per_member: Tensor) -> Tensor:
-    """[E] -> [E, 1, 1], to scale matrices [E, rows, columns]."""
-    return per_member[:, None, None]

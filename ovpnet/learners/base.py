@@ -10,9 +10,10 @@ Weights = dict[str, Tensor]
 
 
 class Learner(Protocol):
-    """A network f: R^d -> R^k of width m, of which the matrices named in `trained` are trained."""
+    """A network f: R^d -> R^k of width m, of which the matrices and biases named in `trained` are trained."""
 
     trained: tuple[str, ...]
+    linear: bool  # f is affine in what is trained
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """Random initialization of one member, float64, without the ensemble axis."""
@@ -26,9 +27,16 @@ class Learner(Protocol):
         """f(x) and the map from dL/df [E, n, k] to dL/dweights, with ReLU's derivative at z taken as 1[z >= 0]."""
         ...
 
+    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
+        """Of a linear learner: inner products [E, n, n2] of the gradients of f at x [E, n, d] and x2 [E, n2, d].
+
+        The last layer has the same ones for each of its k outputs; the NTK's are those of its single output (k = 1).
+        """
+        ...
+
 
 class Pullback(Protocol):
-    """Gradient of sum_n <output_gradient_n, f(x_n)> in every trained matrix."""
+    """Gradient of sum_n <output_gradient_n, f(x_n)> in everything trained."""
 
     def __call__(self, output_gradient: Tensor) -> Weights: ...
 

@@ -1,5 +1,7 @@
 """Three-layer ReLU network (Section 4): f_r(x) = <a_r, relu(V relu(W x + b1) + b2)>, with m1 = m2 = m."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,10 +10,12 @@ from ovpnet.learners.base import Pullback, Weights, gaussian
 
 
 class ThreeLayer:
-    """W [E, m, d], b1 [E, m], V [E, m, m], b2 [E, m], a [E, k, m]. Trained: W and V (`hidden`) or a (`last`)."""
+    """W [E, m, d], b1 [E, m], V [E, m, m], b2 [E, m], a [E, k, m]. Trained: W and V (`hidden`), a (`last`) or `all`."""
 
     def __init__(self, trained: str):
-        self.trained: tuple[str, ...] = {"hidden": ("W", "V"), "last": ("a",)}[trained]
+        self.trained: tuple[str, ...] = {"hidden": ("W", "V"), "last": ("a",),
+                                         "all": ("W", "b1", "V", "b2", "a")}[trained]
+        self.linear = trained == "last"
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """W, b1 ~ N(0, 1/m1), V, b2 ~ N(0, 1/m2) entrywise, a_r ~ N(0, a_std^2) (Section 4)."""
@@ -20,23 +24,103 @@ class ThreeLayer:
                 "a": gaussian(rng, a_std, k, m)}
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
-        first = torch.baddbmm(weights["b1"].unsqueeze(1), x, weights["W"].mT).relu_()
-        second = torch.baddbmm(weights["b2"].unsqueeze(1), first, weights["V"].mT).relu_()
-        return second @ weights["a"].mT
+        return self._features(weights, x) @ weights["a"].mT
 
     def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
-        z1 = torch.baddbmm(weights["b1"].unsqueeze(1), x, weights["W"].mT)
+        z1 = _affine(x, weights["W"], weights["b1"])
         active1 = z1 >= 0
         first = z1.relu_()
-        z2 = torch.baddbmm(weights["b2"].unsqueeze(1), first, weights["V"].mT)
+        z2 = _affine(first, weights["V"], weights["b2"])
         active2 = z2 >= 0
         second = z2.relu_()
 
         def pullback(output_gradient: Tensor) -> Weights:
-            if self.trained == ("a",):
-                return {"a": output_gradient.mT @ second}
-            z2_gradient = (output_gradient @ weights["a"]).mul_(active2)
-            z1_gradient = (z2_gradient @ weights["V"]).mul_(active1)
-            return {"W": z1_gradient.mT @ x, "V": z2_gradient.mT @ first}
+            gradients = {}
+            if "a" in self.trained:
+                gradients["a"] = output_gradient.mT @ second
+            if "V" in self.trained:
+                z2_gradient = (output_gradient @ weights["a"]).mul_(active2)
+                z1_gradient = (z2_gradient @ weights["V"]).mul_(active1)
+                gradients |= {"W": z1_gradient.mT @ x, "V": z2_gradient.mT @ first}
+                if "b1" in self.trained:
+                    gradients |= {"b1": z1_gradient.sum(1), "b2": z2_gradient.sum(1)}
+            return gradients
 
         return second @ weights["a"].mT, pullback
+
+    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
+        """Conjugate kernel: inner products of the second layer's activations."""
+        return self._features(weights, x) @ self._features(weights, x2).mT
+
+    @staticmethod
+    def _features(weights: Weights, x: Tensor) -> Tensor:
+        first = _affine(x, weights["W"], weights["b1"]).relu_()
+        return _affine(first, weights["V"], weights["b2"]).relu_()
+
+
+class FrozenThreeLayer(ThreeLayer):
+    """The net with its signs D_w, D_v frozen at initialization (Section 6.2). Trained: W and V.
+
+    `quadratic`, the pseudo network:  f_r(x) = a_r D_v (V D_w (W x + b1) + b2).
+    `ntk`, without the products of the increments W - W0 and V - V0:
+        f_r(x) = a_r D_v (V0 D_w (W x + b1) + (V - V0) D_w (W0 x + b1) + b2).
+    Beside the weights of the net it has W0 and V0, which are not trained.
+    """
+
+    def __init__(self, trained: str):
+        self.trained, self.linear = ("W", "V"), trained == "ntk"
+
+    def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
+        weights = super().init(rng, m, d, k, a_std)
+        return weights | {"W0": weights["W"].clone(), "V0": weights["V"].clone()}
+
+    def output(self, weights: Weights, x: Tensor) -> Tensor:
+        return self.output_and_gradient(weights, x)[0]
+
+    def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
+        frozen = self._frozen(weights, x)
+        first = _affine(x, weights["W"], weights["b1"]).mul_(frozen.active1)
+        if self.linear:
+            z2 = _affine(first - frozen.first, weights["V0"], weights["b2"]).baddbmm_(frozen.first, weights["V"].mT)
+            first_of_V, V_of_first = frozen.first, weights["V0"]
+        else:
+            z2 = _affine(first, weights["V"], weights["b2"])
+            first_of_V, V_of_first = first, weights["V"]
+
+        def pullback(output_gradient: Tensor) -> Weights:
+            z2_gradient = (output_gradient @ weights["a"]).mul_(frozen.active2)
+            z1_gradient = (z2_gradient @ V_of_first).mul_(frozen.active1)
+            return {"W": z1_gradient.mT @ x, "V": z2_gradient.mT @ first_of_V}
+
+        return z2.mul_(frozen.active2) @ weights["a"].mT, pullback
+
+    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
+        """NTK of the one output: <x, x'> <g_w, g_w'> + <D_w (W0 x + b1), D_w' (W0 x' + b1)> <g_v, g_v'>, where
+        g_v = D_v a and g_w = D_w V0^T g_v are the output's gradients in the two layers' pre-activations."""
+        (first, g_w, g_v), (first2, g_w2, g_v2) = (self._gradients(weights, each) for each in (x, x2))
+        return (x @ x2.mT).mul_(g_w @ g_w2.mT).add_((first @ first2.mT).mul_(g_v @ g_v2.mT))
+
+    def _gradients(self, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        frozen = self._frozen(weights, x)
+        g_v = frozen.active2 * weights["a"]
+        return frozen.first, (g_v @ weights["V0"]).mul_(frozen.active1), g_v
+
+    @staticmethod
+    def _frozen(weights: Weights, x: Tensor) -> "_Frozen":
+        z1 = _affine(x, weights["W0"], weights["b1"])
+        active1 = z1 >= 0
+        first = z1.relu_()
+        return _Frozen(active1, first, _affine(first, weights["V0"], weights["b2"]) >= 0)
+
+
+class _Frozen(NamedTuple):
+    """The net at initialization: signs of both layers and activations of the first, each [E, n, m]."""
+
+    active1: Tensor
+    first: Tensor
+    active2: Tensor
+
+
+def _affine(x: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
+    """weights x + bias [E, n, rows] for x [E, n, columns]."""
+    return torch.baddbmm(bias.unsqueeze(1), x, weights.mT)

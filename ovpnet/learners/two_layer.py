@@ -8,28 +8,75 @@ from ovpnet.learners.base import Pullback, Weights, gaussian
 
 
 class TwoLayer:
-    """W [E, m, d], b [E, m], a [E, k, m]. Trained: W (`hidden`, as in the paper) or a (`last`: conjugate kernel)."""
+    """W [E, m, d], b [E, m], a [E, k, m]. Trained: W (`hidden`, as in the paper), a (`last`) or `all`."""
 
     def __init__(self, trained: str):
-        self.trained: tuple[str, ...] = {"hidden": ("W",), "last": ("a",)}[trained]
+        self.trained: tuple[str, ...] = {"hidden": ("W",), "last": ("a",), "all": ("W", "b", "a")}[trained]
+        self.linear = trained == "last"
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """W, b ~ N(0, 1/m) entrywise, a_r ~ N(0, a_std^2) (Section 3.2)."""
         return {"W": gaussian(rng, m**-0.5, m, d), "b": gaussian(rng, m**-0.5, m), "a": gaussian(rng, a_std, k, m)}
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
-        hidden = torch.baddbmm(weights["b"].unsqueeze(1), x, weights["W"].mT).relu_()
-        return hidden @ weights["a"].mT
+        return self._hidden(weights, x).relu_() @ weights["a"].mT
 
     def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
-        z = torch.baddbmm(weights["b"].unsqueeze(1), x, weights["W"].mT)
+        z = self._hidden(weights, x)
         active = z >= 0
         hidden = z.relu_()
 
         def pullback(output_gradient: Tensor) -> Weights:
-            if self.trained == ("a",):
-                return {"a": output_gradient.mT @ hidden}
-            z_gradient = (output_gradient @ weights["a"]).mul_(active)
-            return {"W": z_gradient.mT @ x}
+            gradients = {}
+            if "a" in self.trained:
+                gradients["a"] = output_gradient.mT @ hidden
+            if "W" in self.trained:
+                z_gradient = (output_gradient @ weights["a"]).mul_(active)
+                gradients["W"] = z_gradient.mT @ x
+                if "b" in self.trained:
+                    gradients["b"] = z_gradient.sum(1)
+            return gradients
 
         return hidden @ weights["a"].mT, pullback
+
+    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
+        """Conjugate kernel <relu(W x + b), relu(W x' + b)>."""
+        return self._hidden(weights, x).relu_() @ self._hidden(weights, x2).relu_().mT
+
+    @staticmethod
+    def _hidden(weights: Weights, x: Tensor) -> Tensor:
+        return torch.baddbmm(weights["b"].unsqueeze(1), x, weights["W"].mT)
+
+
+class FrozenTwoLayer(TwoLayer):
+    """The net with its signs D_w = 1[W0 x + b >= 0] frozen at initialization: f_r(x) = a_r D_w (W x + b).
+
+    Linear in W, so that it is the NTK linearization and the quadratic approximation at once. Beside the weights of
+    the net it has W0 [E, m, d], which is not trained.
+    """
+
+    def __init__(self) -> None:
+        self.trained, self.linear = ("W",), True
+
+    def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
+        weights = super().init(rng, m, d, k, a_std)
+        return weights | {"W0": weights["W"].clone()}
+
+    def output(self, weights: Weights, x: Tensor) -> Tensor:
+        return self.output_and_gradient(weights, x)[0]
+
+    def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
+        active = self._active(weights, x)
+
+        def pullback(output_gradient: Tensor) -> Weights:
+            return {"W": (output_gradient @ weights["a"]).mul_(active).mT @ x}
+
+        return self._hidden(weights, x).mul_(active) @ weights["a"].mT, pullback
+
+    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
+        """NTK <x, x'> <a D_w(x), a D_w(x')> of the one output."""
+        g, g2 = (self._active(weights, each) * weights["a"] for each in (x, x2))
+        return (x @ x2.mT).mul_(g @ g2.mT)
+
+    def _active(self, weights: Weights, x: Tensor) -> Tensor:
+        return self._hidden(weights | {"W": weights["W0"]}, x) >= 0
