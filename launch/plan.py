@@ -10,7 +10,7 @@ from ovpnet.config import Config, run_id, signature, total_steps
 # member, and smaller ones waste calls.
 _CACHED_ACTIVATIONS = 1 << 18
 _MOST_MEMBERS = 512
-# Entries of the training sets [E, N, d + k] of a pack, padded to its largest N: half a gigabyte in float64.
+# Entries of the largest tensors of a pack (training sets [E, N, d + k], kernels): half a gigabyte in float64.
 _SAMPLE_ENTRIES = 1 << 26
 
 
@@ -27,6 +27,8 @@ class Pack:
         per_sample = config.width * (config.inputs.d + config.concept.k)
         if config.learner.name == "three_layer":
             per_sample += config.width**2
+        if _linear(config):  # through its kernel, if that is shorter
+            per_sample = min(per_sample, config.samples)
         return config.batch_size * per_sample + 1e5 / len(self.configs)
 
     @property
@@ -66,5 +68,15 @@ def _together(config: Config) -> tuple[object, ...]:
 def _members(group: Sequence[Config]) -> int:
     """How many runs of one signature to train side by side."""
     config, samples = group[0], max(config.samples for config in group)
-    return max(1, min(_MOST_MEMBERS, _CACHED_ACTIVATIONS // (config.batch_size * config.width),
-                      _SAMPLE_ENTRIES // (samples * (config.inputs.d + config.concept.k))))
+    members = min(_MOST_MEMBERS, _SAMPLE_ENTRIES // (samples * (config.inputs.d + config.concept.k)))
+    if _linear(config):
+        # The dual engine keeps kernels, and all samples' activations at once; a step of it is small whatever m.
+        weights = config.width * (config.width if config.learner.name == "three_layer" else config.inputs.d)
+        members = min(members, _SAMPLE_ENTRIES // (samples**2 + samples * config.width + weights))
+    else:
+        members = min(members, _CACHED_ACTIVATIONS // (config.batch_size * config.width))
+    return max(1, members)
+
+
+def _linear(config: Config) -> bool:
+    return config.learner.trained in ("last", "ntk")

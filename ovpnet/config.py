@@ -180,6 +180,8 @@ class LearnerConfig:
                        "`ntk`: W and V of the linearization at initialization; `quadratic`: W and V of the net with "
                        "its signs frozen at initialization (pseudo network); `all` weights and biases",
                        choices=("hidden", "last", "ntk", "quadratic", "all"))
+    biases: bool = key(False, "hidden biases are trained with W and V (learner.trained=hidden, ntk, quadratic); "
+                       "frozen in the theorems, trained in the presets of Section 7")
     a_std: float = key(1.0, "standard deviation eps_a of the output weights at initialization", above=0)
 
 
@@ -407,6 +409,9 @@ def _check_combinations(config: Config) -> None:
     if config.regularizer.name == "none" and config.weight_decay > 0:
         raise ConfigError("weight_decay", config.weight_decay, "must be 0 with regularizer=none; "
                           "choose regularizer=frobenius for torch's weight decay")
+    if config.learner.biases and config.learner.trained in ("last", "all"):
+        raise ConfigError("learner.biases", True, f"must be false with learner.trained={config.learner.trained}; it "
+                          "belongs to hidden, ntk and quadratic")
     _check_concept(config)
     _check_labels(config)
 

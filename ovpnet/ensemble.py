@@ -10,7 +10,7 @@ from torch import Tensor
 from ovpnet.config import Config, signature, total_steps
 from ovpnet.data import Problem
 from ovpnet.engine import Chunk, Engine, Rule, State
-from ovpnet.learners import learner
+from ovpnet.learners import initial, learner
 from ovpnet.losses import LOSSES
 from ovpnet.opt import Opt
 from ovpnet.regularizers import Regularizer, regularizer
@@ -119,9 +119,9 @@ class Ensemble:
         weights = {name: self._put(torch.stack([member[name] for member in members])) for name in members[0]}
         velocity = {name: torch.zeros_like(weights[name]) for name in self.learner.trained}
         # Learners whose signs are frozen keep W and V at initialization among their weights.
-        initial = {name: weights[f"{name}0"] if f"{name}0" in weights else weights[name].clone()
-                   for name in self.learner.trained}
-        return State(weights, velocity, initial)
+        start = {name: weights[initial(name)] if initial(name) in weights else weights[name].clone()
+                 for name in self.learner.trained}
+        return State(weights, velocity, start)
 
     def _samples(self, members: Sequence[int], stream: Stream, sizes: Sequence[int],
                  block: int = 0) -> tuple[Tensor, Tensor]:

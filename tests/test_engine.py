@@ -99,6 +99,8 @@ DUAL = ["width=40", "batch_size=6", "algorithm.decay_at=0.5", "lr_scaling=none",
     ["learner=three_layer", "learner.trained=last"], ["learner=three_layer", "learner.trained=ntk"],
     ["learner=two_layer", "learner.trained=last", "concept.k=3", "loss=cross_entropy"],
     ["learner=three_layer", "learner.trained=ntk", "regularizer.of=increments"],
+    ["learner=three_layer", "learner.trained=ntk", "learner.biases=true"],
+    ["learner=two_layer", "learner.trained=ntk", "learner.biases=true"],
     ["learner=three_layer", "learner.trained=ntk", "regularizer=none", "weight_decay=0"],
     ["learner=two_layer", "learner.trained=ntk", "algorithm.sampling=replacement", "batch_size=60"],
 ], ids=" ".join)
@@ -141,7 +143,8 @@ def test_auto_takes_the_dual_engine_where_it_pays(make):
     (["learner.trained=hidden"], "learner.trained=hidden"),
     (["learner.trained=ntk", "concept.k=2"], "concept.k=2"),
     (["learner.trained=ntk", "regularizer=row_24"], "row_24"),
-    (["learner=three_layer", "learner.trained=ntk", "regularizer.V=none"], "W and V"),
+    (["learner=three_layer", "learner.trained=ntk", "regularizer.V=none"], "layers"),
+    (["learner.trained=ntk", "learner.biases=true", "regularizer.rest=none"], "layers"),
     (["learner.trained=ntk", "algorithm.judged=average"], "average"),
 ])
 def test_what_the_dual_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):

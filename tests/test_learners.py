@@ -4,16 +4,17 @@ import torch
 
 from ovpnet.config import LearnerConfig
 from ovpnet.learners import ThreeLayer, TwoLayer, learner
-from ovpnet.learners.base import gaussian
+from ovpnet.learners.base import gaussian, initial
 from ovpnet.losses import LOSSES
 
 MEMBERS, N, M, D = 3, 7, 11, 5
-TRAINED = ("hidden", "last", "all", "ntk", "quadratic")
+TRAINED = ("hidden", "last", "all", "ntk", "quadratic", "hidden+biases", "ntk+biases", "quadratic+biases")
 CASES = [(name, trained, loss) for name in ("two_layer", "three_layer") for trained in TRAINED for loss in LOSSES]
 
 
 def build(name, trained, k, dtype=torch.float64):
-    net = learner(LearnerConfig(name=name, trained=trained))
+    trained, _, biases = trained.partition("+")
+    net = learner(LearnerConfig(name=name, trained=trained, biases=bool(biases)))
     rng = np.random.default_rng(0)
     members = [net.init(rng, M, D, k, 1.0) for _ in range(MEMBERS)]
     weights = {key: torch.stack([member[key] for member in members]).to(dtype) for key in members[0]}
@@ -38,20 +39,20 @@ def formula(name, trained, weights, x):
     outputs = []
     for e in range(len(x)):
         w = {key: value[e] for key, value in weights.items()}
-        of = FORMULAS[name, trained if trained in ("ntk", "quadratic") else "net"]
+        of = FORMULAS[name, trained.removesuffix("+biases")]
         outputs.append([of(w, each) for each in x[e]])
     return torch.stack([torch.stack(rows) for rows in outputs])
 
 
 def frozen(w, x):
     """The net with frozen signs (6.2): D_w and D_v as diagonal matrices."""
-    D_w = torch.diag((w["W0"] @ x + w["b1"] >= 0).double())
-    D_v = torch.diag((w["V0"] @ D_w @ (w["W0"] @ x + w["b1"]) + w["b2"] >= 0).double())
+    D_w = torch.diag((w["W0"] @ x + w["b1_0"] >= 0).double())
+    D_v = torch.diag((w["V0"] @ D_w @ (w["W0"] @ x + w["b1_0"]) + w["b2_0"] >= 0).double())
     return w["a"] @ D_v @ (w["V"] @ D_w @ (w["W"] @ x + w["b1"]) + w["b2"])
 
 
 def frozen_two(w, x):
-    return w["a"] @ torch.diag((w["W0"] @ x + w["b"] >= 0).double()) @ (w["W"] @ x + w["b"])
+    return w["a"] @ torch.diag((w["W0"] @ x + w["b0"] >= 0).double()) @ (w["W"] @ x + w["b"])
 
 
 def three(w, x):
@@ -59,21 +60,21 @@ def three(w, x):
 
 
 def linearized(w, x):
-    """f + <grad f, (W - W0, V - V0)>, by torch.func at the initialization."""
-    fixed = {key: value for key, value in w.items() if key in ("b1", "b2", "a")}
-
-    def net(W, V):
-        return three(fixed | {"W": W, "V": V}, x)
-
-    value, change = torch.func.jvp(net, (w["W0"], w["V0"]), (w["W"] - w["W0"], w["V"] - w["V0"]))
+    """f + <grad f, increments of W, V, b1, b2>, by torch.func at the initialization."""
+    start = {"W": w["W0"], "V": w["V0"], "b1": w["b1_0"], "b2": w["b2_0"]}
+    value, change = torch.func.jvp(lambda leaves: three(w | leaves, x), (start,),
+                                   ({key: w[key] - value for key, value in start.items()},))
     return value + change
 
 
-FORMULAS = {
-    ("two_layer", "net"): lambda w, x: w["a"] @ torch.relu(w["W"] @ x + w["b"]),
-    ("two_layer", "ntk"): frozen_two, ("two_layer", "quadratic"): frozen_two,
-    ("three_layer", "net"): three, ("three_layer", "ntk"): linearized, ("three_layer", "quadratic"): frozen,
-}
+def two(w, x):
+    return w["a"] @ torch.relu(w["W"] @ x + w["b"])
+
+
+FORMULAS = {("two_layer", trained): two for trained in ("hidden", "last", "all")}
+FORMULAS |= {("three_layer", trained): three for trained in ("hidden", "last", "all")}
+FORMULAS |= {("two_layer", "ntk"): frozen_two, ("two_layer", "quadratic"): frozen_two,
+             ("three_layer", "ntk"): linearized, ("three_layer", "quadratic"): frozen}
 
 
 @pytest.mark.parametrize(("name", "trained", "loss"), CASES)
@@ -135,7 +136,7 @@ def test_initialization_has_the_papers_variances(net):
     assert len(flat.unique()) == len(flat)
 
 
-@pytest.mark.parametrize("trained", ["last", "ntk"])
+@pytest.mark.parametrize("trained", ["last", "ntk", "ntk+biases"])
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])
 def test_kernels_equal_gram_matrices_of_torch_func_jacobians(name, trained):
     net, weights = build(name, trained, 1)
@@ -146,8 +147,9 @@ def test_kernels_equal_gram_matrices_of_torch_func_jacobians(name, trained):
     for e in range(MEMBERS):
         w = {key: value[e] for key, value in weights.items()}
         # Of the net itself, at the initialization: the linearization has the same gradients.
-        start = {key: w.get(f"{key}0", w[key]) for key in net.trained}
-        net_formula = FORMULAS[name, "net"]
+        start = {key: w.get(initial(key), w[key]) for key in net.trained}
+        frozen_biases = {key[:-2 if "_" in key else -1]: w[key] for key in ("b0", "b1_0", "b2_0") if key in w}
+        w, net_formula = w | frozen_biases, FORMULAS[name, "hidden"]
 
         def gradients(points, start=start, w=w, net_formula=net_formula):
             rows = [torch.func.jacrev(lambda leaves, each=each: net_formula(w | leaves, each)[0])(start)

@@ -35,12 +35,14 @@ def _dual_lacks(configs: Sequence[Config]) -> str | None:
         return f"learner.trained={trained}"
     if trained == "ntk" and k > 1:
         return f"concept.k={k} with learner.trained=ntk"
-    layers = ("rest",) if trained == "last" else ("W",) if shared.learner.name == "two_layer" else ("W", "V")
+    layers = ["rest"] if trained == "last" else ["W", *["V"] * (shared.learner.name == "three_layer"),
+                                                 *["rest"] * shared.learner.biases]
     if any(getattr(regularizer, layer) == "row_24" for layer in layers):
         return f"regularizer={regularizer.name}"
-    if len({getattr(regularizer, layer) for layer in layers}) > 1 or any(
-            config.regularizer.weight_W != config.regularizer.weight_V for config in configs if len(layers) > 1):
-        return "different regularizers of W and V"
+    penalties = [{(getattr(config.regularizer, layer), getattr(config.regularizer, f"weight_{layer}"))
+                  for layer in layers} for config in configs]
+    if any(len(each) > 1 for each in penalties):
+        return "different regularizers of the layers"
     if shared.algorithm.judged == "average" and shared.algorithm.sampling != "one_pass":
         return "algorithm.judged=average"
     return None

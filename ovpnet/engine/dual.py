@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
 from ovpnet.learners import Weights
-from ovpnet.regularizers import Penalty
+from ovpnet.regularizers import Penalty, per_member
 
 
 class DualEngine:
@@ -81,7 +81,7 @@ class DualEngine:
             for (p, _), features in zip((position, velocity), of_features, strict=True):
                 total = features[name]
                 for column, start in enumerate(starts):
-                    total = total.addcmul(p[:, column, None, None], start[name])
+                    total = total.addcmul(per_member(p[:, column], total), start[name])
                 new.append(total)
             state.weights[name].copy_(new[0])
             state.velocity[name].copy_(new[1])

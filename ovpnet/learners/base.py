@@ -41,6 +41,11 @@ class Pullback(Protocol):
     def __call__(self, output_gradient: Tensor) -> Weights: ...
 
 
+def initial(name: str) -> str:
+    """Name of the frozen copy of a weight at initialization: W0, V0, b0, b1_0, b2_0."""
+    return f"{name}_0" if name[-1].isdigit() else f"{name}0"
+
+
 def gaussian(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
     """Independent N(0, std^2) entries, float64."""
     return torch.from_numpy(std * rng.standard_normal(shape))

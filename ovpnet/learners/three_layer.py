@@ -6,16 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.learners.base import Pullback, Weights, gaussian
+from ovpnet.learners.base import Pullback, Weights, gaussian, initial
 
 
 class ThreeLayer:
-    """W [E, m, d], b1 [E, m], V [E, m, m], b2 [E, m], a [E, k, m]. Trained: W and V (`hidden`), a (`last`) or `all`."""
+    """W [E, m, d], b1 [E, m], V [E, m, m], b2 [E, m], a [E, k, m].
 
-    def __init__(self, trained: str):
-        self.trained: tuple[str, ...] = {"hidden": ("W", "V"), "last": ("a",),
-                                         "all": ("W", "b1", "V", "b2", "a")}[trained]
-        self.linear = trained == "last"
+    Trained: W and V, with `biases` also b1 and b2 (`hidden`); a (`last`); or `all`.
+    """
+
+    def __init__(self, trained: str, biases: bool = False):
+        hidden = ("W", "b1", "V", "b2") if biases else ("W", "V")
+        self.trained: tuple[str, ...] = {"last": ("a",), "all": ("W", "b1", "V", "b2", "a")}.get(trained, hidden)
+        self.linear = trained in ("last", "ntk")
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """W, b1 ~ N(0, 1/m1), V, b2 ~ N(0, 1/m2) entrywise, a_r ~ N(0, a_std^2) (Section 4)."""
@@ -41,10 +44,9 @@ class ThreeLayer:
             if "V" in self.trained:
                 z2_gradient = (output_gradient @ weights["a"]).mul_(active2)
                 z1_gradient = (z2_gradient @ weights["V"]).mul_(active1)
-                gradients |= {"W": z1_gradient.mT @ x, "V": z2_gradient.mT @ first}
-                if "b1" in self.trained:
-                    gradients |= {"b1": z1_gradient.sum(1), "b2": z2_gradient.sum(1)}
-            return gradients
+                gradients |= {"W": z1_gradient.mT @ x, "b1": z1_gradient.sum(1),
+                              "V": z2_gradient.mT @ first, "b2": z2_gradient.sum(1)}
+            return {name: gradients[name] for name in self.trained}
 
         return second @ weights["a"].mT, pullback
 
@@ -59,20 +61,17 @@ class ThreeLayer:
 
 
 class FrozenThreeLayer(ThreeLayer):
-    """The net with its signs D_w, D_v frozen at initialization (Section 6.2). Trained: W and V.
+    """The net with its signs D_w, D_v frozen at initialization (Section 6.2). Trained: W and V, with `biases` b1, b2.
 
     `quadratic`, the pseudo network:  f_r(x) = a_r D_v (V D_w (W x + b1) + b2).
-    `ntk`, without the products of the increments W - W0 and V - V0:
-        f_r(x) = a_r D_v (V0 D_w (W x + b1) + (V - V0) D_w (W0 x + b1) + b2).
-    Beside the weights of the net it has W0 and V0, which are not trained.
+    `ntk`, without the products of the increments:
+        f_r(x) = a_r D_v (V0 D_w (W x + b1) + (V - V0) D_w (W0 x + b1_0) + b2).
+    Beside the weights of the net it has W0, V0, b1_0 and b2_0, which are not trained.
     """
-
-    def __init__(self, trained: str):
-        self.trained, self.linear = ("W", "V"), trained == "ntk"
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         weights = super().init(rng, m, d, k, a_std)
-        return weights | {"W0": weights["W"].clone(), "V0": weights["V"].clone()}
+        return weights | {initial(name): weights[name].clone() for name in ("W", "b1", "V", "b2")}
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         return self.output_and_gradient(weights, x)[0]
@@ -90,15 +89,20 @@ class FrozenThreeLayer(ThreeLayer):
         def pullback(output_gradient: Tensor) -> Weights:
             z2_gradient = (output_gradient @ weights["a"]).mul_(frozen.active2)
             z1_gradient = (z2_gradient @ V_of_first).mul_(frozen.active1)
-            return {"W": z1_gradient.mT @ x, "V": z2_gradient.mT @ first_of_V}
+            gradients = {"W": z1_gradient.mT @ x, "b1": z1_gradient.sum(1),
+                         "V": z2_gradient.mT @ first_of_V, "b2": z2_gradient.sum(1)}
+            return {name: gradients[name] for name in self.trained}
 
         return z2.mul_(frozen.active2) @ weights["a"].mT, pullback
 
     def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
         """NTK of the one output: <x, x'> <g_w, g_w'> + <D_w (W0 x + b1), D_w' (W0 x' + b1)> <g_v, g_v'>, where
-        g_v = D_v a and g_w = D_w V0^T g_v are the output's gradients in the two layers' pre-activations."""
+        g_v = D_v a and g_w = D_w V0^T g_v are the output's gradients in the two layers' pre-activations.
+        A trained bias counts as an input of its layer that is always 1."""
         (first, g_w, g_v), (first2, g_w2, g_v2) = (self._gradients(weights, each) for each in (x, x2))
-        return (x @ x2.mT).mul_(g_w @ g_w2.mT).add_((first @ first2.mT).mul_(g_v @ g_v2.mT))
+        one = "b1" in self.trained
+        return ((x @ x2.mT).add_(one).mul_(g_w @ g_w2.mT)
+                .add_((first @ first2.mT).add_(one).mul_(g_v @ g_v2.mT)))
 
     def _gradients(self, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         frozen = self._frozen(weights, x)
@@ -107,10 +111,10 @@ class FrozenThreeLayer(ThreeLayer):
 
     @staticmethod
     def _frozen(weights: Weights, x: Tensor) -> "_Frozen":
-        z1 = _affine(x, weights["W0"], weights["b1"])
+        z1 = _affine(x, weights["W0"], weights["b1_0"])
         active1 = z1 >= 0
         first = z1.relu_()
-        return _Frozen(active1, first, _affine(first, weights["V0"], weights["b2"]) >= 0)
+        return _Frozen(active1, first, _affine(first, weights["V0"], weights["b2_0"]) >= 0)
 
 
 class _Frozen(NamedTuple):

@@ -4,14 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.learners.base import Pullback, Weights, gaussian
+from ovpnet.learners.base import Pullback, Weights, gaussian, initial
 
 
 class TwoLayer:
-    """W [E, m, d], b [E, m], a [E, k, m]. Trained: W (`hidden`, as in the paper), a (`last`) or `all`."""
+    """W [E, m, d], b [E, m], a [E, k, m]. Trained: W, with `biases` also b (`hidden`); a (`last`); or `all`."""
 
-    def __init__(self, trained: str):
-        self.trained: tuple[str, ...] = {"hidden": ("W",), "last": ("a",), "all": ("W", "b", "a")}[trained]
+    def __init__(self, trained: str, biases: bool = False):
+        hidden = ("W", "b") if biases else ("W",)
+        self.trained: tuple[str, ...] = {"hidden": hidden, "last": ("a",), "all": ("W", "b", "a")}[trained]
         self.linear = trained == "last"
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
@@ -51,16 +52,17 @@ class TwoLayer:
 class FrozenTwoLayer(TwoLayer):
     """The net with its signs D_w = 1[W0 x + b >= 0] frozen at initialization: f_r(x) = a_r D_w (W x + b).
 
-    Linear in W, so that it is the NTK linearization and the quadratic approximation at once. Beside the weights of
-    the net it has W0 [E, m, d], which is not trained.
+    Linear in W and b, so that it is the NTK linearization and the quadratic approximation at once. Beside the weights
+    of the net it has W0 and b0, which are not trained.
     """
 
-    def __init__(self) -> None:
-        self.trained, self.linear = ("W",), True
+    def __init__(self, biases: bool = False):
+        super().__init__("hidden", biases)
+        self.linear = True
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         weights = super().init(rng, m, d, k, a_std)
-        return weights | {"W0": weights["W"].clone()}
+        return weights | {initial(name): weights[name].clone() for name in ("W", "b")}
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         return self.output_and_gradient(weights, x)[0]
@@ -69,14 +71,16 @@ class FrozenTwoLayer(TwoLayer):
         active = self._active(weights, x)
 
         def pullback(output_gradient: Tensor) -> Weights:
-            return {"W": (output_gradient @ weights["a"]).mul_(active).mT @ x}
+            z_gradient = (output_gradient @ weights["a"]).mul_(active)
+            gradients = {"W": z_gradient.mT @ x, "b": z_gradient.sum(1)}
+            return {name: gradients[name] for name in self.trained}
 
         return self._hidden(weights, x).mul_(active) @ weights["a"].mT, pullback
 
     def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
-        """NTK <x, x'> <a D_w(x), a D_w(x')> of the one output."""
+        """NTK <x, x'> <a D_w(x), a D_w(x')> of the one output; a trained bias counts as an input that is always 1."""
         g, g2 = (self._active(weights, each) * weights["a"] for each in (x, x2))
-        return (x @ x2.mT).mul_(g @ g2.mT)
+        return (x @ x2.mT).add_("b" in self.trained).mul_(g @ g2.mT)
 
     def _active(self, weights: Weights, x: Tensor) -> Tensor:
-        return self._hidden(weights | {"W": weights["W0"]}, x) >= 0
+        return self._hidden({"W": weights["W0"], "b": weights["b0"]}, x) >= 0
