@@ -20,71 +20,96 @@ from ovpnet.regularizers import Penalty, per_member
 
 class DualEngine:
     """Covers a linear learner (of one output, or its last layer) with one Frobenius penalty or none, judged by its last
-    iterate (`ovpnet.engine.engine` sees to it)."""
+    iterate (`ovpnet.engine.engine` sees to it).
+
+    Members that agree in data, features and minibatches (they differ in lr or weight decay, say) form a group: its rows
+    of the kernel are read once a step and multiply all its members' coefficients.
+    """
 
     name = "dual"
 
     def __init__(self) -> None:
-        self._kernels: tuple[Tensor, Tensor, Tensor] | None = None
+        self._prepared: tuple[Tensor, _Groups, Tensor] | None = None
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
-        kernels, kernel_of = self._kernel(rule, state, chunk)
-        lr, momentum = chunk.lr[..., None], rule.momentum[:, None]
-        decay = _decay(rule)[:, None]
+        groups, kernels = self._prepare(rule, state, chunk)
         starts = [{name: state.weights[name] for name in rule.learner.trained}, state.velocity, state.initial]
-        # <phi(x_i), .> of the three starting points [E, N, k], and the offset f_0.
+        # f_0 [E, N, k], and <phi(x_i), .> of the three starting points [E, N, k, 3].
         offset = rule.learner.output(state.weights | _zeros(starts[0]), chunk.x)
         features = torch.stack([rule.learner.output(state.weights | each, chunk.x) - offset for each in starts], -1)
-        E, _, k = offset.shape
-        members = torch.arange(E, device=offset.device)[:, None]
-        p, p_velocity = (offset.new_tensor([row]).repeat(E, 1) for row in ([1.0, 0, 0], [0, 1.0, 0]))
-        alpha, alpha_velocity = torch.zeros_like(offset), torch.zeros_like(offset)
-        shift = offset.new_tensor([[0.0, 0, float(rule.regularizer.of_increments)]])
+        y, offset, features = (groups.spread(each).transpose(1, 2) for each in (chunk.y, offset, features))
+        lr, momentum, decay = (groups.spread(each)[:, None] for each in (chunk.lr, rule.momentum, _decay(rule)))
+        G, _, M, k = y.shape
+        index = chunk.index[groups.first]
+        group = torch.arange(G, device=index.device)[:, None]
+        p, p_velocity = (offset.new_tensor(row).repeat(G, 1, M, 1) for row in ([1.0, 0, 0], [0, 1.0, 0]))
+        shift = offset.new_tensor([0.0, 0, float(rule.regularizer.of_increments)])
+        alpha, alpha_velocity = (torch.zeros_like(y, memory_format=torch.contiguous_format) for _ in range(2))
         train = []
         for step in range(chunk.index.shape[1]):
-            index = chunk.index[:, step]
-            y = chunk.y[members, index]
-            output = (offset[members, index] + (features[members, index] @ p[:, None, :, None]).squeeze(-1)
-                      + kernels[kernel_of, index] @ alpha)
-            train.append(rule.loss.value(output, y).mean(-1))
-            gradient = rule.loss.gradient(output, y) / y.shape[1]
-            alpha_velocity.mul_(momentum[..., None]).add_(decay[..., None] * alpha)
-            alpha_velocity.scatter_add_(1, index[..., None].expand(-1, -1, k), gradient)
-            p_velocity.mul_(momentum).add_(decay * (p - shift))
-            alpha.sub_(lr[:, step, :, None] * alpha_velocity)
-            p.sub_(lr[:, step] * p_velocity)
-        self._put_together(rule, state, chunk, starts, (p, alpha), (p_velocity, alpha_velocity))
-        return StepLosses(torch.stack(train, 1), None)
+            batch = index[:, step]  # [G, B]; below, [G, B | N | 1, M, k]
+            rate, B = lr[..., step, None], batch.shape[1]
+            output = offset[group, batch] + (features[group, batch] * p.unsqueeze(-2)).sum(-1)
+            output += (kernels[group, batch] @ alpha.view(G, -1, M * k)).view(G, B, M, k)
+            targets = y[group, batch]
+            train.append(rule.loss.value(output, targets).mean(1))
+            gradient = rule.loss.gradient(output, targets) / B
+            alpha_velocity.mul_(momentum[..., None]).addcmul_(decay[..., None], alpha)
+            alpha_velocity.scatter_add_(1, batch[..., None, None].expand(-1, -1, M, k), gradient)
+            p_velocity.mul_(momentum[..., None]).addcmul_(decay[..., None], p - shift)
+            alpha.addcmul_(rate, alpha_velocity, value=-1)
+            p.addcmul_(rate, p_velocity, value=-1)
+        at_end = [(groups.collect(each[:, 0]), groups.collect(coefficients.transpose(1, 2)))
+                  for each, coefficients in ((p, alpha), (p_velocity, alpha_velocity))]
+        self._put_together(rule, state, chunk, starts, at_end)
+        return StepLosses(groups.collect(torch.stack(train, -1)), None)
 
-    def _kernel(self, rule: Rule, state: State, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        """Kernels [G, N, N] of the training sets, and each member's number among them [E, 1].
-
-        Members that differ only in lr or weight decay share one. A run's training set and features never change.
-        """
-        if self._kernels is None or self._kernels[0] is not chunk.x:
+    def _prepare(self, rule: Rule, state: State, chunk: Chunk) -> "tuple[_Groups, Tensor]":
+        """The groups, and their kernels [G, N, N]: made once, since training sets and features never change."""
+        if self._prepared is None or self._prepared[0] is not chunk.x:
             frozen = [value for name, value in state.weights.items() if name not in rule.learner.trained]
-            groups = _groups([chunk.x, *frozen])
-            first = torch.tensor([groups.index(group) for group in sorted(set(groups))], device=chunk.x.device)
+            groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
             kernels = torch.cat([rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()},
-                                                     chunk.x[e:e + 1], chunk.x[e:e + 1]) for e in first.tolist()])
-            self._kernels = chunk.x, kernels, torch.tensor(groups, device=chunk.x.device)[:, None]
-        return self._kernels[1:]
+                                                     chunk.x[e:e + 1], chunk.x[e:e + 1]) for e in groups.first])
+            self._prepared = chunk.x, groups, kernels
+        return self._prepared[1:]
 
     @staticmethod
     def _put_together(rule: Rule, state: State, chunk: Chunk, starts: list[Weights],
-                      position: tuple[Tensor, Tensor], velocity: tuple[Tensor, Tensor]) -> None:
+                      at_end: list[tuple[Tensor, Tensor]]) -> None:
+        """Weights and velocity of the last iterate from their coefficients p [E, 3] and alpha [E, N, k]."""
         _, pullback = rule.learner.output_and_gradient(state.weights, chunk.x)
-        of_features = [pullback(alpha) for _, alpha in (position, velocity)]
+        of_features = [pullback(alpha) for _, alpha in at_end]
         for name in rule.learner.trained:
             new = []
-            for (p, _), features in zip((position, velocity), of_features, strict=True):
+            for (p, _), features in zip(at_end, of_features, strict=True):
                 total = features[name]
                 for column, start in enumerate(starts):
                     total = total.addcmul(per_member(p[:, column], total), start[name])
                 new.append(total)
             state.weights[name].copy_(new[0])
             state.velocity[name].copy_(new[1])
+
+
+class _Groups:
+    """Members [E] arranged as [G, M]: groups, padded to the largest with copies of their first members."""
+
+    def __init__(self, numbers: list[int], device: torch.device):
+        members = [[e for e, number in enumerate(numbers) if number == group] for group in range(max(numbers) + 1)]
+        largest = max(map(len, members))
+        self.first = [each[0] for each in members]
+        self._member = torch.tensor([each + each[:1] * (largest - len(each)) for each in members], device=device)
+        self._group = torch.tensor(numbers, device=device)
+        self._slot = torch.tensor([members[number].index(e) for e, number in enumerate(numbers)], device=device)
+
+    def spread(self, value: Tensor) -> Tensor:
+        """[E, ...] -> [G, M, ...]."""
+        return value[self._member]
+
+    def collect(self, value: Tensor) -> Tensor:
+        """[G, M, ...] -> [E, ...]."""
+        return value[self._group, self._slot]
 
 
 def _decay(rule: Rule) -> Tensor:
@@ -97,15 +122,15 @@ def _zeros(weights: Weights) -> Weights:
     return {name: torch.zeros_like(value) for name, value in weights.items()}
 
 
-def _groups(tensors: list[Tensor]) -> list[int]:
+def group_numbers(tensors: list[Tensor]) -> list[int]:
     """Number of each member's group [E]: members are in one group if they agree in all of the tensors [E, ...]."""
-    groups: list[int] = []
+    numbers: list[int] = []
     firsts: list[int] = []
     for e in range(len(tensors[0])):
         same = (group for group, first in enumerate(firsts)
                 if all(torch.equal(each[e], each[first]) for each in tensors))
-        group = next(same, len(firsts))
-        if group == len(firsts):
+        number = next(same, len(firsts))
+        if number == len(firsts):
             firsts.append(e)
-        groups.append(group)
-    return groups
+        numbers.append(number)
+    return numbers
