@@ -133,7 +133,7 @@ def test_auto_takes_the_dual_engine_where_it_pays(make):
     few = ["samples=100", "learner=three_layer"]
     assert engine([make("width=200", "learner.trained=ntk", *few)]).name == "dual"
     assert engine([make("width=200", "learner.trained=last", *few)]).name == "dual"
-    assert engine([make("width=20", "learner.trained=last", *few)]).name == "reference"
+    assert engine([make("width=8", "learner.trained=last", *few)]).name == "reference"
     assert engine([make("width=200", "learner.trained=hidden", *few)]).name == "reference"
     assert engine([make("width=200", "learner.trained=ntk", "engine=reference", *few)]).name == "reference"
     assert engine([make("width=200", "learner.trained=ntk", "regularizer=row_24", *few)]).name == "reference"

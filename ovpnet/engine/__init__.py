@@ -10,6 +10,8 @@ from ovpnet.engine.reference import ReferenceEngine
 
 __all__ = ["Chunk", "DualEngine", "Engine", "ReferenceEngine", "Rule", "State", "StepLosses", "engine"]
 
+# A step of the reference engine reads or writes every feature of a sample about this many times.
+_PASSES = 10
 # Entries of one kernel [N, N], at most.
 _KERNEL_ENTRIES = 1 << 28
 
@@ -49,8 +51,8 @@ def _dual_lacks(configs: Sequence[Config]) -> str | None:
 
 
 def _dual_pays(configs: Sequence[Config]) -> bool:
-    """Whether rows of the kernel are shorter than the rows of features that they replace."""
+    """Whether reading rows of the kernel takes less than computing the features that they replace."""
     shared, samples = configs[0], max(config.samples for config in configs)
     inputs = shared.inputs.d + (shared.width if shared.learner.name == "three_layer" else 0)
     features = shared.width * (inputs if shared.learner.trained == "ntk" else 1)
-    return samples < 2 * features and samples**2 <= _KERNEL_ENTRIES
+    return samples < _PASSES * features and samples**2 <= _KERNEL_ENTRIES
