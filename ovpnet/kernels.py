@@ -6,7 +6,8 @@ coordinate of value 1: the first layer's pre-activations at x and x' are jointly
 Likewise V and b2 make the second layer's pre-activations Gaussian with covariance (Q + 1) / m.
 
 The conjugate kernel, the Gram matrix of the gradients in `a`, converges as it is. The NTK, that of the gradients in W
-(two layers) or in W and V (three layers), grows like m: `tangent_kernel` is the limit of NTK / m.
+(two layers) or in W and V (three layers), with or without the hidden biases, grows like m: `tangent_kernel` is the
+limit of NTK / m.
 
 Shapes: x [..., n, d], x2 [..., n2, d] -> [..., n, n2]; leading axes broadcast.
 """
@@ -25,17 +26,17 @@ def conjugate_kernel(layers: int, x: Tensor, x2: Tensor) -> Tensor:
     return relu_mean(*covariance)
 
 
-def tangent_kernel(layers: int, x: Tensor, x2: Tensor, a_std: float | Tensor = 1.0) -> Tensor:
+def tangent_kernel(layers: int, x: Tensor, x2: Tensor, a_std: float | Tensor = 1.0, biases: bool = False) -> Tensor:
     """lim NTK / m, a_std (broadcast to the kernel) the standard deviation of the output weights.
 
     Two layers: a_std^2 <x, x'> S, with S = step_mean(<x, x'> + 1) the share of neurons that are active at both.
     Three layers: the gradients in V give Q, those in W give <x, x'> S, and both pass the second layer's ReLU:
-    a_std^2 step_mean(Q + 1) (Q + <x, x'> S).
+    a_std^2 step_mean(Q + 1) (Q + <x, x'> S). Trained `biases` add 1, their input, to <x, x'> and to Q.
     """
     covariance = _covariance(x, x2)
-    kernel = x @ x2.mT * step_mean(*covariance)
+    kernel = (x @ x2.mT + biases) * step_mean(*covariance)
     if layers == 3:
-        kernel = step_mean(*_next_layer(covariance)) * (relu_mean(*covariance) + kernel)
+        kernel = step_mean(*_next_layer(covariance)) * (relu_mean(*covariance) + biases + kernel)
     return a_std**2 * kernel
 
 

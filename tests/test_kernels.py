@@ -13,18 +13,21 @@ from ovpnet.kernels import conjugate_kernel, relu_mean, step_mean, tangent_kerne
 from ovpnet.learners import ThreeLayer, TwoLayer
 
 NETS = {2: TwoLayer, 3: ThreeLayer}
+PARTS = ["last", "hidden", "biases"]
 A_STD = 0.7
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 3)))
 X2 = torch.from_numpy(np.random.default_rng(1).standard_normal((3, 3)))
 
 
 def limit(layers, trained, x, x2):
-    return conjugate_kernel(layers, x, x2) if trained == "last" else tangent_kernel(layers, x, x2, A_STD)
+    if trained == "last":
+        return conjugate_kernel(layers, x, x2)
+    return tangent_kernel(layers, x, x2, A_STD, biases=trained == "biases")
 
 
 def finite(layers, trained, m, seed):
     """The kernel of one net by automatic differentiation; the NTK over m."""
-    net = NETS[layers](trained)
+    net = NETS[layers]("last" if trained == "last" else "hidden", trained == "biases")
     drawn = net.init(np.random.default_rng(seed), m, 3, 1, A_STD)
     weights = {name: value[None] for name, value in drawn.items()}
     jacobian = jacrev(lambda moved, each: net.output(weights | moved, each[None, None])[0, 0, 0])
@@ -38,7 +41,7 @@ def deviations(layers, trained, m, nets):
     return torch.stack([finite(layers, trained, m, seed) for seed in range(nets)]) - limit(layers, trained, X, X2)
 
 
-@pytest.mark.parametrize("trained", ["last", "hidden"])
+@pytest.mark.parametrize("trained", PARTS)
 @pytest.mark.parametrize("layers", [2, 3])
 def test_kernels_are_the_limits_of_finite_ones(layers, trained):
     sizes = []
@@ -75,7 +78,7 @@ def inputs(draw):
 
 
 @settings(max_examples=30, deadline=None)
-@given(inputs(), st.sampled_from([2, 3]), st.sampled_from(["last", "hidden"]))
+@given(inputs(), st.sampled_from([2, 3]), st.sampled_from(PARTS))
 def test_kernels_are_symmetric_positive_semidefinite_and_know_no_rotation(x, layers, trained):
     kernel = limit(layers, trained, x, x)
     size = kernel.abs().max()
@@ -102,7 +105,7 @@ def test_the_diagonal_is_known(x, layers):
 def test_leading_axes_are_members():
     x, x2 = torch.stack([X, 2 * X]), torch.stack([X2, -X2])
     for layers in NETS:
-        for trained in ("last", "hidden"):
+        for trained in PARTS:
             together = limit(layers, trained, x, x2)
             for e in range(2):
                 torch.testing.assert_close(together[e], limit(layers, trained, x[e], x2[e]), rtol=1e-12, atol=1e-12)
