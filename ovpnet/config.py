@@ -197,9 +197,10 @@ class LearnerConfig:
 class AlgorithmConfig:
     """SGD: Algorithm 1, or the minibatch momentum SGD of Section 7. Or the exact minimum of what SGD minimizes.
 
-    `kernel_ridge` solves loss=l2 with the penalty of learner.trained=last or ntk in closed form. It takes no steps and
-    has no settings but weight_decay: steps, epochs, evaluations, batch_size, lr, lr_scaling, dtype and the keys below
-    are set to one value each, so that a sweep over them asks for one run.
+    `kernel_ridge` solves loss=l2 with learner.trained=last or ntk in closed form. At weight_decay=0 it takes the
+    minimum of least norm, of what regularizer.of says (with regularizer=none of the increments, as SGD finds it). It
+    takes no steps: steps, epochs, evaluations, batch_size, lr, lr_scaling, dtype and the keys below are set to one
+    value each, so that a sweep over them asks for one run.
     """
 
     name: str = key(MISSING, "label", choices=("sgd", "momentum_sgd", "kernel_ridge"))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.func import jacrev
 
+from launch.plan import plan
 from ovpnet.config import check, run_id, signature
 from ovpnet.engine import ReferenceEngine
 from ovpnet.ensemble import Ensemble, Goal
@@ -197,6 +198,14 @@ def test_settings_of_sgd_do_not_multiply_runs(base, other):
     config = base(*RIDGE, "learner.trained=last", *other)
     assert config == base(*RIDGE, "learner.trained=last")
     check(config)  # what is stored can be asked for again
+
+
+def test_a_grid_of_weight_decay_is_one_pack_at_every_width(base):
+    for learner in (LEARNERS[1], LIMITS[1]):
+        grid = [replace(base(*RIDGE, *learner), weight_decay=decay) for decay in (0.0, 0.1, 1.0)]
+        packs = plan(grid, set()).packs
+        assert [len(pack.configs) for pack in packs] == [3]
+        assert packs[0].work > 0
 
 
 def test_width_does_not_multiply_runs_of_infinite_width(make):
