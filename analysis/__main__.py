@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import complexity, tune
-from analysis.load import Stored, default_store, load
+from analysis.load import Stored, default_store, load, width_text
 from analysis.verdict import DELTA, Analysis, analyze, interval_text
 from ovpnet.errors import OvpnetError
 
@@ -122,8 +122,8 @@ def _table(options: argparse.Namespace) -> None:
         table = Table("m", "N", "lr", "weight decay", "seeds", "test risk", "OPT + eps", "pass", box=None,
                       padding=(0, 1), title=_literal(str(problem)), title_justify="left")
         for row in rows.itertuples():
-            table.add_row(str(row.width), str(row.samples), f"{row.lr:g}", f"{row.weight_decay:g}", str(row.seeds),
-                          f"{row.test_risk:.4g}", f"{row.threshold:.4g}", f"{row.reached:.0%}")
+            table.add_row(width_text(row.width), str(row.samples), f"{row.lr:g}", f"{row.weight_decay:g}",
+                          str(row.seeds), f"{row.test_risk:.4g}", f"{row.threshold:.4g}", f"{row.reached:.0%}")
         console.print(table)
 
 

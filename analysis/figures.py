@@ -18,8 +18,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from analysis import scaling
 from analysis.complexity import by_width
+from analysis.load import width_text
 from analysis.scaling import ScalingLaw
-from analysis.verdict import Analysis, Finding, interval_text
+from analysis.verdict import LIMIT, Analysis, Finding, interval_text
 
 # Okabe and Ito's colours: distinct under the common kinds of colour blindness.
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
@@ -36,7 +37,8 @@ SIZE = (7.6, 4.6)
 def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
     """Draw both figures of every problem as PNG and SVG into `directory` (made if absent).
 
-    Returns the SVG paths of each problem; each PNG lies beside its SVG. A problem with no finished run has none.
+    Returns the SVG paths of each problem; each PNG lies beside its SVG. A problem with no finished run has none, and
+    one of infinite width no N_eps against m: it is a line in the other learners' figures of test risk.
     """
     directory.mkdir(parents=True, exist_ok=True)
     paths: dict[str, list[Path]] = {}
@@ -47,7 +49,9 @@ def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
             paths[problem] = []
             continue
         with matplotlib.rc_context(STYLE):
-            drawn = {"complexity": complexity_figure(finding, intervals), "risk": risk_figure(problem, best)}
+            drawn = {"risk": risk_figure(problem, best, limit_of(analysis, problem))}
+            if finding.verdict != LIMIT:
+                drawn = {"complexity": complexity_figure(finding, intervals)} | drawn
             paths[problem] = [_save(figure, directory / f"{kind}-{slug(problem)}") for kind, figure in drawn.items()]
     return paths
 
@@ -199,8 +203,9 @@ def _draw_means(axes: Axes, intervals: pd.DataFrame) -> None:
 # --- test risk against N -----------------------------------------------------------------------------
 
 
-def risk_figure(problem: str, best: pd.DataFrame) -> Figure:
-    """Best-tuned test risk against N for each m: the mean over seeds, their range, OPT and OPT + epsilon."""
+def risk_figure(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = None) -> Figure:
+    """Best-tuned test risk against N for each m: the mean over seeds, their range, OPT and OPT + epsilon; and the mean
+    of the same learner of infinite width, where `limit` has it."""
     figure, axes = _axes(_title("Test risk of the best-tuned learner against samples", problem))
     finite = best[np.isfinite(best["test_risk"])]
     widths = sorted(best["width"].unique())
@@ -212,7 +217,10 @@ def risk_figure(problem: str, best: pd.DataFrame) -> Figure:
         risk = finite[finite["width"].eq(width)].groupby("samples")["test_risk"].agg(["mean", "min", "max"])
         axes.fill_between(risk.index, risk["min"], risk["max"], color=colours[index], alpha=0.13, linewidth=0)
         axes.plot(risk.index, risk["mean"], color=colours[index], marker=markers[index % len(markers)], markersize=4,
-                  linewidth=1.4, label=f"m = {width}")
+                  linewidth=1.4, label=f"m = {width_text(width)}")
+    if limit is not None:
+        risk = limit[np.isfinite(limit["test_risk"])].groupby("samples")["test_risk"].mean()
+        axes.plot(risk.index, risk, color=BLACK, linestyle=(0, (4, 2)), linewidth=1.2, label="m = infinity")
     _draw_goal(axes, best, finite)
     axes.set_xlabel("samples N")
     axes.set_ylabel("test risk (mean and range over seeds)")
@@ -220,6 +228,18 @@ def risk_figure(problem: str, best: pd.DataFrame) -> Figure:
     _plain_log_axis(axes.yaxis)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     return figure
+
+
+def limit_of(analysis: Analysis, problem: str) -> pd.DataFrame | None:
+    """`best` of the learner of infinite width with the same trained part, concept, inputs, noise, loss and epsilon."""
+    runs = analysis.runs
+    first = runs[runs["problem"].eq(problem)].iloc[0]
+    same = [name for name in runs if name.split(".")[0] in ("concept", "inputs", "noise", "loss")
+            or name in ("learner.trained", "learner.biases", "epsilon", "epsilon_unit")]
+    matches = (runs[same].eq(first[same]) | runs[same].isna() & first[same].isna()).all(axis=1)
+    matches &= runs["learner.name"].eq(f"{first['learner.name']}_limit")
+    found = analysis.best[analysis.best["problem"].isin(runs.loc[matches, "problem"].unique()[:1])]
+    return None if found.empty else found
 
 
 def _draw_goal(axes: Axes, best: pd.DataFrame, finite: pd.DataFrame) -> None:

@@ -22,6 +22,9 @@ WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
 # Undotted columns that are config keys; every dotted column is one.
 TOP_LEVEL_KEYS = {item.name for item in fields(Config) if not is_dataclass(item.type)}
 
+# The width that the rows of infinitely wide learners have (ovpnet.config.canonical).
+INFINITE = 0
+
 LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
 
@@ -202,6 +205,11 @@ def _values(column: pd.Series, most: int = 20) -> str:
     distinct = column.dropna().drop_duplicates().sort_values()
     texts = [_text(value) for value in distinct[:most]] + ["null"] * bool(column.isna().any())
     return ", ".join(texts) + (", ..." if len(distinct) > most else "")
+
+
+def width_text(width: int) -> str:
+    """A width for people."""
+    return "infinity" if width == INFINITE else str(width)
 
 
 # --- judging -----------------------------------------------------------------------------------------

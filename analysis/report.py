@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis import complexity, figures, tune
-from analysis.load import Stored
+from analysis.load import Stored, width_text
 from analysis.verdict import DELTA, Analysis, interval_text
 
 PROVENANCE = ("ovpnet_version", "engine", "device", "study")
@@ -24,7 +24,7 @@ def write(stored: Stored, analysis: Analysis, directory: Path, delta: float = DE
     drawn = figures.save(analysis, directory / "figures")
     environment = Environment(loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "width": width_text}
     page = environment.get_template("report.html.j2").render(**_content(stored, analysis, drawn, delta))
     path = directory / "index.html"
     path.write_text(page, encoding="utf-8")

@@ -13,12 +13,14 @@ import pandas as pd
 
 from analysis import rerun, scaling
 from analysis.complexity import by_width, sample_complexity
+from analysis.load import INFINITE
 from analysis.scaling import ScalingLaw
 from analysis.tune import best_tuned
 from ovpnet.errors import ConfigError
 
 DELTA = 0.1
 FLAT, SCALES, SHRINKS, OPEN = "does not scale with m", "scales with m", "shrinks with m", "inconclusive"
+LIMIT = "m = infinity"
 BENT = 0.01  # below this p-value the straight line is called a poor description
 
 
@@ -89,6 +91,9 @@ def _row(runs: pd.DataFrame, finding: Finding) -> dict[str, object]:
 
 def _find(runs: pd.DataFrame, intervals: pd.DataFrame, delta: float) -> Finding:
     problem = runs["problem"].iloc[0]
+    if runs["width"].eq(INFINITE).all():
+        return Finding(problem, LIMIT, "the learner is of infinite width: the line of reference for finite ones",
+                       "", law=None)
     lacking = _lacks_runs(runs, intervals) or _lacks_widths(runs, intervals) or _lacks_seeds(runs, intervals)
     if lacking:
         return Finding(problem, OPEN, *lacking, law=None)

@@ -27,6 +27,9 @@ class Pack:
         per_sample = config.width * (config.inputs.d + config.concept.k)
         if config.learner.name == "three_layer":
             per_sample += config.width**2
+        if config.algorithm.name == "kernel_ridge":  # the kernel, and its eigendecomposition in about 10 N^3
+            samples = max(each.samples for each in self.configs)
+            return samples * per_sample + samples**2 * (config.width + 10 * samples)
         if _linear(config):  # through its kernel, if that is shorter
             per_sample = min(per_sample, config.samples)
         return config.batch_size * per_sample + 1e5 / len(self.configs)

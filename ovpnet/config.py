@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +171,19 @@ class ClassificationLoss(LossConfig):
 # --- learners and algorithms -----------------------------------------------------------------------
 
 
+LIMITS = ("two_layer_limit", "three_layer_limit")
+
+
 @dataclass
 class LearnerConfig:
-    """The network that is trained; its width is the top-level key `width`."""
+    """The network that is trained; its width is the top-level key `width`.
 
-    name: str = key(MISSING, "architecture", choices=("two_layer", "three_layer"))
+    `two_layer_limit` and `three_layer_limit` are its limit m = infinity, kernel ridge regression with the closed-form
+    kernel: algorithm=kernel_ridge, trained=last or ntk. Their width is 0, whatever is given. The NTK of a net of width
+    m is m times the limit's, so the limit's weight_decay stands for m times that of the net.
+    """
+
+    name: str = key(MISSING, "architecture", choices=("two_layer", "three_layer", *LIMITS))
     trained: str = key("hidden", "trained part: `hidden` weights (W; W and V); the `last` layer a (conjugate kernel); "
                        "`ntk`: W and V of the linearization at initialization; `quadratic`: W and V of the net with "
                        "its signs frozen at initialization (pseudo network); `all` weights and biases",
@@ -187,9 +195,15 @@ class LearnerConfig:
 
 @dataclass
 class AlgorithmConfig:
-    """SGD: Algorithm 1, or the minibatch momentum SGD of Section 7."""
+    """SGD: Algorithm 1, or the minibatch momentum SGD of Section 7. Or the exact minimum of what SGD minimizes.
 
-    name: str = key(MISSING, "label", choices=("sgd", "momentum_sgd"))
+    `kernel_ridge` solves loss=l2 with learner.trained=last or ntk in closed form. At weight_decay=0 it takes the
+    minimum of least norm, of what regularizer.of says (with regularizer=none of the increments, as SGD finds it). It
+    takes no steps: steps, epochs, evaluations, batch_size, lr, lr_scaling, dtype and the keys below are set to one
+    value each, so that a sweep over them asks for one run.
+    """
+
+    name: str = key(MISSING, "label", choices=("sgd", "momentum_sgd", "kernel_ridge"))
     momentum: float = key(0.0, "heavy-ball momentum as in torch.optim.SGD", low=0, high=0.999999)
     sampling: str = key("replacement", "`replacement`: i.i.d. from the training set; `shuffle`: shuffled epochs; "
                         "`one_pass`: fresh samples, each used once", choices=("replacement", "shuffle", "one_pass"))
@@ -262,7 +276,8 @@ class TrackerConfig:
 class Config:
     """One run: a member of an ensemble."""
 
-    width: int = key(256, "m, neurons of each hidden layer", low=1)
+    width: int = key(256, "m, neurons of each hidden layer: at least 1. 0 stands for m = infinity, and is what the "
+                     "infinite-width learners make of any width", low=0)
     samples: int = key(400, "N, size of the training set", low=1)
     seed: int = key(0, "seed of everything random in a run but the target itself", low=0, high=2**63 - 1)
     epsilon: float = key(0.1, "a run reaches its goal when its test risk is at most OPT + epsilon", above=0)
@@ -347,7 +362,15 @@ def resolve(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     _check_keys(composed, config)
     check(config)
-    return config
+    return canonical(config)
+
+
+def canonical(config: Config) -> Config:
+    """The config with each key that means nothing to it at one value, so that runs that cannot differ are one run."""
+    if config.algorithm.name == "kernel_ridge":
+        config = replace(config, lr=1.0, lr_scaling="none", batch_size=1, steps=1, epochs=None, evaluations=1,
+                         dtype="float64", algorithm=AlgorithmConfig(name="kernel_ridge"))
+    return replace(config, width=0) if config.learner.name in LIMITS else config
 
 
 def check(config: Config) -> None:
@@ -396,6 +419,7 @@ def _check_value(name: str, value: Any, metadata: Any) -> None:
 
 
 def _check_combinations(config: Config) -> None:
+    _check_kernel_ridge(config)
     one_pass = config.algorithm.sampling == "one_pass"
     if one_pass and (config.steps is not None or config.epochs is not None):
         given = "steps" if config.steps is not None else "epochs"
@@ -414,6 +438,53 @@ def _check_combinations(config: Config) -> None:
                           "belongs to hidden, ntk and quadratic")
     _check_concept(config)
     _check_labels(config)
+
+
+def _check_kernel_ridge(config: Config) -> None:
+    learner, algorithm, regularizer = config.learner, config.algorithm, config.regularizer
+    limit = learner.name in LIMITS
+    if config.width == 0 and not limit:
+        raise ConfigError("width", 0, f"must be at least 1; infinite width is learner={learner.name}_limit")
+    if algorithm.name != "kernel_ridge":
+        if limit:
+            raise ConfigError("algorithm.name", algorithm.name, f"learner={learner.name} has no weights for SGD; "
+                              "allowed: kernel_ridge")
+        return
+    if learner.trained not in ("last", "ntk"):
+        raise ConfigError("learner.trained", learner.trained, "algorithm=kernel_ridge needs a learner that is linear "
+                          "in what it trains; allowed: last, ntk")
+    if config.loss.name != "l2":
+        raise ConfigError("loss.name", config.loss.name, "algorithm=kernel_ridge minimizes squares; allowed: l2")
+    if learner.trained == "ntk" and config.concept.k > 1:
+        raise ConfigError("concept.k", config.concept.k, "must be 1 with algorithm=kernel_ridge learner.trained=ntk")
+    if algorithm.sampling == "one_pass":
+        raise ConfigError("algorithm.sampling", "one_pass", "algorithm=kernel_ridge fits the whole training set at "
+                          "once; leave it at replacement")
+    if algorithm.judged == "average":
+        raise ConfigError("algorithm.judged", "average", "algorithm=kernel_ridge has no iterates; allowed: last")
+    layers = linear_layers(learner)
+    for layer in layers:
+        kind, weight = getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")
+        if kind == "row_24":
+            raise ConfigError(f"regularizer.{layer}", kind, "algorithm=kernel_ridge minimizes squares; allowed: "
+                              "frobenius, none")
+        if kind != getattr(regularizer, layers[0]):
+            raise ConfigError(f"regularizer.{layer}", kind, "algorithm=kernel_ridge needs one kind of penalty for all "
+                              f"that is trained; regularizer.{layers[0]} is {getattr(regularizer, layers[0])}")
+        if weight == 0:
+            raise ConfigError(f"regularizer.weight_{layer}", weight, "must be greater than 0 with "
+                              "algorithm=kernel_ridge")
+        if limit and weight != 1:
+            raise ConfigError(f"regularizer.weight_{layer}", weight, f"must be 1 with learner={learner.name}; "
+                              "scale weight_decay")
+
+
+def linear_layers(learner: LearnerConfig) -> tuple[str, ...]:
+    """What a linear learner (trained: last, ntk) trains, in the names of the regularizer's keys."""
+    if learner.trained == "last":
+        return ("rest",)
+    matrices = ("W",) if learner.name.startswith("two_layer") else ("W", "V")
+    return (*matrices, "rest") if learner.biases else matrices
 
 
 def _check_concept(config: Config) -> None:

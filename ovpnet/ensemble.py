@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovpnet.algorithms import kernel_ridge
 from ovpnet.config import Config, signature, total_steps
 from ovpnet.data import Problem
 from ovpnet.engine import Chunk, Engine, Rule, State
@@ -79,6 +80,8 @@ class Ensemble:
 
     def train(self, on_steps: Callable[[int], None] = lambda steps: None) -> Outcome:
         """Take every step and measure. `on_steps` hears of the steps taken, those of all members added up."""
+        if self.shared.algorithm.name == "kernel_ridge":
+            return self._solve(on_steps)
         steps, members = total_steps(self.shared), range(len(self.configs))
         evaluated = set(evaluation_steps(steps, self.shared.evaluations))
         curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
@@ -99,6 +102,17 @@ class Ensemble:
         return Outcome(points, self._empirical_risk(), self._population_risk(Stream.TEST),
                        self._population_risk(Stream.VALIDATION), torch.cat(iterates, 1) if iterates else None,
                        self._diverged())
+
+    def _solve(self, on_steps: Callable[[int], None]) -> Outcome:
+        """The exact optimum in place of steps; the learning curve is one point."""
+        kernel_ridge.fit(self.learner, self.state, self.x, self.y, self.configs)
+        train = self._empirical_risk()
+        members = range(len(self.configs))
+        curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
+        test = losses(self.learner, self.loss, self.state.weights, *curve_samples)
+        on_steps(len(members))
+        return Outcome([Point(1, train, test.cpu())], train, self._population_risk(Stream.TEST),
+                       self._population_risk(Stream.VALIDATION), None, self._diverged())
 
     def _regularizer(self) -> Regularizer:
         coefficients = {layer: self._numbers([config.weight_decay * getattr(config.regularizer, f"weight_{layer}")

@@ -53,11 +53,16 @@ def regularizer(config: RegularizerConfig, trained: tuple[str, ...], coefficient
     """The regularizer a config names, with the coefficients [E] of W, V and the rest."""
     penalties = {}
     for name in trained:
-        layer = name if name in ("W", "V") else "rest"
+        layer = layer_of(name)
         kind = getattr(config, layer)
         if kind != "none":
             penalties[name] = Penalty(kind, coefficients[layer])
     return Regularizer(penalties, config.of == "increments")
+
+
+def layer_of(name: str) -> str:
+    """Whose keys of the config are those of a weight: W, V or the rest."""
+    return name if name in ("W", "V") else "rest"
 
 
 def per_member(values: Tensor, like: Tensor) -> Tensor:

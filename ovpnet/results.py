@@ -36,13 +36,18 @@ def _curve(config: Config, outcome: Outcome, e: int) -> list[Row]:
         test = Mean()
         test.add(point.test[e])
         row = {"run_id": run_id(config), "step": point.step,
-               "samples_seen": min(config.samples, point.step * config.batch_size),
+               "samples_seen": _samples_seen(config, point.step),
                "train_risk": _finite(point.train[e].item()),
                "test_risk": _finite(test.mean), "test_risk_se": _finite(test.se)}
         if outcome.iterates is not None:
             row["average_risk"] = _finite(average_over_iterates(outcome.iterates[e, :point.step])[0].mean)
         rows.append(row)
     return rows
+
+
+def _samples_seen(config: Config, step: int) -> int:
+    whole = config.algorithm.name == "kernel_ridge"
+    return config.samples if whole else min(config.samples, step * config.batch_size)
 
 
 def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Row]) -> Row:

@@ -55,7 +55,9 @@ def test_unknown_keys_options_and_types_fail_at_compose_time(composed, override)
 
 @pytest.mark.parametrize("group", sorted(path.name for path in c.conf_dir().iterdir() if path.is_dir()))
 def test_every_option_composes_and_is_checked(make, group):
-    extra = {"cross_entropy": ["concept.k=3"], "flip": ["loss=logistic"], "sgd": ["batch_size=1"]}
+    extra = {"cross_entropy": ["concept.k=3"], "flip": ["loss=logistic"], "sgd": ["batch_size=1"],
+             "kernel_ridge": ["learner.trained=last"], "two_layer_limit": ["algorithm=kernel_ridge"],
+             "three_layer_limit": ["algorithm=kernel_ridge"]}
     if group in ("experiment", "hydra"):
         pytest.skip("not an option of a run")
     for file in (c.conf_dir() / group).glob("*.yaml"):

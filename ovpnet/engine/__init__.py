@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from ovpnet.config import Config
+from ovpnet.config import Config, linear_layers
 from ovpnet.engine.base import Chunk, Engine, Rule, State, StepLosses
 from ovpnet.engine.dual import DualEngine
 from ovpnet.engine.reference import ReferenceEngine
@@ -19,7 +19,7 @@ _KERNEL_ENTRIES = 1 << 28
 def engine(configs: Sequence[Config]) -> Engine:
     """The engine for an ensemble of these runs, which share their signature and the key `engine`."""
     shared = configs[0]
-    if shared.engine == "reference":
+    if shared.engine == "reference" or shared.algorithm.name == "kernel_ridge":  # which takes no steps
         return ReferenceEngine()
     missing = _dual_lacks(configs)
     if missing and shared.engine == "dual":
@@ -37,8 +37,7 @@ def _dual_lacks(configs: Sequence[Config]) -> str | None:
         return f"learner.trained={trained}"
     if trained == "ntk" and k > 1:
         return f"concept.k={k} with learner.trained=ntk"
-    layers = ["rest"] if trained == "last" else ["W", *["V"] * (shared.learner.name == "three_layer"),
-                                                 *["rest"] * shared.learner.biases]
+    layers = linear_layers(shared.learner)
     if any(getattr(regularizer, layer) == "row_24" for layer in layers):
         return f"regularizer={regularizer.name}"
     penalties = [{(getattr(config.regularizer, layer), getattr(config.regularizer, f"weight_{layer}"))

@@ -1,15 +1,19 @@
 """The networks that are trained. Every tensor has a leading ensemble axis [E, ...]; a single net has E = 1."""
 
-from ovpnet.config import LearnerConfig
-from ovpnet.learners.base import Learner, Weights, initial
+from ovpnet.config import LIMITS, LearnerConfig
+from ovpnet.learners.base import Factors, Learner, LinearNet, Weights, gram, initial
+from ovpnet.learners.infinite import InfiniteWidth
 from ovpnet.learners.three_layer import FrozenThreeLayer, ThreeLayer
 from ovpnet.learners.two_layer import FrozenTwoLayer, TwoLayer
 
-__all__ = ["FrozenThreeLayer", "FrozenTwoLayer", "Learner", "ThreeLayer", "TwoLayer", "Weights", "initial", "learner"]
+__all__ = ["Factors", "FrozenThreeLayer", "FrozenTwoLayer", "InfiniteWidth", "Learner", "LinearNet", "ThreeLayer",
+           "TwoLayer", "Weights", "gram", "initial", "learner"]
 
 
 def learner(config: LearnerConfig) -> Learner:
     """The learner a config names."""
+    if config.name in LIMITS:
+        return InfiniteWidth(2 if config.name == "two_layer_limit" else 3, config.trained, config.biases)
     frozen = config.trained in ("ntk", "quadratic")
     if config.name == "two_layer":
         return FrozenTwoLayer(config.biases) if frozen else TwoLayer(config.trained, config.biases)

@@ -1,5 +1,6 @@
 """What every learner offers to the algorithms and engines."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -7,6 +8,10 @@ import torch
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+
+# Gradients of f at x_1 ... x_n, a pair a layer: those in the layer's pre-activations, [E, n, rows], and what each of
+# its trained matrices multiplies, [E, n, columns] (1 for a bias). The gradient in a matrix is their outer product.
+Factors = list[tuple[Tensor, Weights]]
 
 
 class Learner(Protocol):
@@ -35,6 +40,14 @@ class Learner(Protocol):
         ...
 
 
+class LinearNet(Learner, Protocol):
+    """A net of finite width that is linear in what it trains."""
+
+    def factors(self, weights: Weights, x: Tensor) -> Factors:
+        """The gradients of f at x [E, n, d]: of its single output (NTK), or of one output in its own row of a."""
+        ...
+
+
 class Pullback(Protocol):
     """Gradient of sum_n <output_gradient_n, f(x_n)> in everything trained."""
 
@@ -44,6 +57,23 @@ class Pullback(Protocol):
 def initial(name: str) -> str:
     """Name of the frozen copy of a weight at initialization: W0, V0, b0, b1_0, b2_0."""
     return f"{name}_0" if name[-1].isdigit() else f"{name}0"
+
+
+def gram(factors: Factors, factors2: Factors, scales: Mapping[str, float] | None = None) -> Tensor:
+    """Inner products [E, n, n2] of the gradients; those in a matrix with a scale count that many times."""
+    total = None
+    for (outer, inputs), (outer2, inputs2) in zip(factors, factors2, strict=True):
+        product = sum((each @ inputs2[name].mT) * (1 if scales is None else scales[name])
+                      for name, each in inputs.items())
+        product = (outer @ outer2.mT).mul_(product)
+        total = product if total is None else total.add_(product)
+    assert total is not None
+    return total
+
+
+def ones(x: Tensor) -> Tensor:
+    """[E, n, 1], what a bias multiplies."""
+    return x.new_ones(1, 1, 1).expand(*x.shape[:2], 1)
 
 
 def gaussian(rng: np.random.Generator, std: float, *shape: int) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.learners.base import Pullback, Weights, gaussian, initial
+from ovpnet.learners.base import Factors, Pullback, Weights, gaussian, gram, initial, ones
 
 
 class ThreeLayer:
@@ -51,8 +51,11 @@ class ThreeLayer:
         return second @ weights["a"].mT, pullback
 
     def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
-        """Conjugate kernel: inner products of the second layer's activations."""
-        return self._features(weights, x) @ self._features(weights, x2).mT
+        """Conjugate kernel: inner products of the second layer's activations. With frozen signs the NTK."""
+        return gram(self.factors(weights, x), self.factors(weights, x2))
+
+    def factors(self, weights: Weights, x: Tensor) -> Factors:
+        return [(ones(x), {"a": self._features(weights, x)})]
 
     @staticmethod
     def _features(weights: Weights, x: Tensor) -> Tensor:
@@ -95,19 +98,15 @@ class FrozenThreeLayer(ThreeLayer):
 
         return z2.mul_(frozen.active2) @ weights["a"].mT, pullback
 
-    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
-        """NTK of the one output: <x, x'> <g_w, g_w'> + <D_w (W0 x + b1), D_w' (W0 x' + b1)> <g_v, g_v'>, where
-        g_v = D_v a and g_w = D_w V0^T g_v are the output's gradients in the two layers' pre-activations.
-        A trained bias counts as an input of its layer that is always 1."""
-        (first, g_w, g_v), (first2, g_w2, g_v2) = (self._gradients(weights, each) for each in (x, x2))
-        one = "b1" in self.trained
-        return ((x @ x2.mT).add_(one).mul_(g_w @ g_w2.mT)
-                .add_((first @ first2.mT).add_(one).mul_(g_v @ g_v2.mT)))
-
-    def _gradients(self, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def factors(self, weights: Weights, x: Tensor) -> Factors:
+        """g_w with x and g_v with D_w (W0 x + b1_0), where g_v = D_v a and g_w = D_w V0^T g_v are the output's
+        gradients in the two layers' pre-activations."""
         frozen = self._frozen(weights, x)
         g_v = frozen.active2 * weights["a"]
-        return frozen.first, (g_v @ weights["V0"]).mul_(frozen.active1), g_v
+        g_w = (g_v @ weights["V0"]).mul_(frozen.active1)
+        biases = "b1" in self.trained
+        return [(g_w, {"W": x} | ({"b1": ones(x)} if biases else {})),
+                (g_v, {"V": frozen.first} | ({"b2": ones(x)} if biases else {}))]
 
     @staticmethod
     def _frozen(weights: Weights, x: Tensor) -> "_Frozen":

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.learners.base import Pullback, Weights, gaussian, initial
+from ovpnet.learners.base import Factors, Pullback, Weights, gaussian, gram, initial, ones
 
 
 class TwoLayer:
@@ -41,8 +41,12 @@ class TwoLayer:
         return hidden @ weights["a"].mT, pullback
 
     def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
-        """Conjugate kernel <relu(W x + b), relu(W x' + b)>."""
-        return self._hidden(weights, x).relu_() @ self._hidden(weights, x2).relu_().mT
+        """Conjugate kernel <relu(W x + b), relu(W x' + b)>; with frozen signs the NTK <x, x'> <a D_w(x), a D_w(x')>, in
+        which a trained bias counts as an input that is always 1."""
+        return gram(self.factors(weights, x), self.factors(weights, x2))
+
+    def factors(self, weights: Weights, x: Tensor) -> Factors:
+        return [(ones(x), {"a": self._hidden(weights, x).relu_()})]
 
     @staticmethod
     def _hidden(weights: Weights, x: Tensor) -> Tensor:
@@ -77,10 +81,9 @@ class FrozenTwoLayer(TwoLayer):
 
         return self._hidden(weights, x).mul_(active) @ weights["a"].mT, pullback
 
-    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
-        """NTK <x, x'> <a D_w(x), a D_w(x')> of the one output; a trained bias counts as an input that is always 1."""
-        g, g2 = (self._active(weights, each) * weights["a"] for each in (x, x2))
-        return (x @ x2.mT).add_("b" in self.trained).mul_(g @ g2.mT)
+    def factors(self, weights: Weights, x: Tensor) -> Factors:
+        inputs = {"W": x, "b": ones(x)}
+        return [(self._active(weights, x) * weights["a"], {name: inputs[name] for name in self.trained})]
 
     def _active(self, weights: Weights, x: Tensor) -> Tensor:
         return self._hidden({"W": weights["W0"], "b": weights["b0"]}, x) >= 0

@@ -1,0 +1,50 @@
+"""Runs of infinite width in a store: a reference, not a width."""
+
+import pandas as pd
+import pytest
+
+from analysis import report
+from analysis.figures import limit_of, risk_figure, save
+from analysis.load import INFINITE, Stored, with_problem
+from analysis.verdict import LIMIT, OPEN, analyze
+
+ONE_LR = {"lrs": [0.5], "samples": [400, 800, 1600], "seeds": range(2)}
+
+
+@pytest.fixture
+def runs(make_runs):
+    """A finite learner's NTK, and twice the infinite one's: of the same inputs, and of others."""
+    ridge = ("algorithm=kernel_ridge", "learner.trained=ntk")
+    return with_problem(pd.concat([
+        make_runs(widths=[64, 256], overrides=ridge, **ONE_LR),
+        *(make_runs(widths=[64], overrides=(*ridge, "learner=two_layer_limit", inputs), **ONE_LR).assign(width=INFINITE)
+          for inputs in ("inputs=half_sphere", "inputs=hypercube"))]))
+
+
+def test_infinite_width_is_a_reference_without_a_law(runs):
+    verdicts = analyze(runs).verdicts.set_index("learner")
+    limits = verdicts.loc["two_layer_limit"]
+    assert limits["verdict"].eq(LIMIT).all()
+    assert limits["alpha"].isna().all()
+    assert limits["next"].eq("").all()
+    assert verdicts.loc["two_layer", "verdict"] != LIMIT
+    assert verdicts.loc["two_layer", "verdict"] == OPEN
+
+
+def test_figures_and_report_have_it_as_a_line(runs, tmp_path):
+    analysis = analyze(runs)
+    paths = save(analysis, tmp_path)
+    assert sorted(len(each) for each in paths.values()) == [1, 1, 2]
+    page = report.write(Stored(runs, pd.DataFrame(), []), analysis, tmp_path).read_text()
+    assert "infinity" in page
+
+
+def test_the_line_is_that_of_the_same_problem(runs):
+    analysis = analyze(runs)
+    finite = next(problem for problem in analysis.findings if "limit" not in problem)
+    limit = limit_of(analysis, finite)
+    assert limit["problem"].nunique() == 1
+    assert "inputs.family=half_sphere" in limit["problem"].iloc[0]
+    labels = [line.get_label() for line in risk_figure(finite, analysis.best, limit).axes[0].lines]
+    assert "m = infinity" in labels
+    assert limit_of(analysis, limit["problem"].iloc[0]) is None
