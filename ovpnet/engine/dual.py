@@ -22,6 +22,7 @@ class DualEngine:
     """Covers a linear learner (of one output, or its last layer) with one Frobenius penalty or none, judged by its last
     iterate (`ovpnet.engine.engine` sees to it).
 
+    One instance follows one ensemble: what it knows of the training samples' outputs goes on from chunk to chunk.
     Members that agree in data, features and minibatches (they differ in lr or weight decay, say) form a group: its rows
     of the kernel are read once a step and multiply all its members' coefficients.
     """
@@ -29,16 +30,18 @@ class DualEngine:
     name = "dual"
 
     def __init__(self) -> None:
-        self._prepared: tuple[Tensor, _Groups, Tensor] | None = None
+        self._of: tuple[Tensor, State] | None = None  # what the following are of
+        self._groups: _Groups
+        self._kernels: Tensor  # [G, N, N]
+        self._offset: Tensor  # [G, N, M, k], f_0 at the training samples
+        self._features: Tensor  # [G, N, M, k, 3], <phi(x_i), .> of the chunk's three starting points
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
-        groups, kernels = self._prepare(rule, state, chunk)
-        starts = [{name: state.weights[name] for name in rule.learner.trained}, state.velocity, state.initial]
-        # f_0 [E, N, k], and <phi(x_i), .> of the three starting points [E, N, k, 3].
-        offset = rule.learner.output(state.weights | _zeros(starts[0]), chunk.x)
-        features = torch.stack([rule.learner.output(state.weights | each, chunk.x) - offset for each in starts], -1)
-        y, offset, features = (groups.spread(each).transpose(1, 2) for each in (chunk.y, offset, features))
+        if self._of is None or self._of[0] is not chunk.x or self._of[1] is not state:
+            self._prepare(rule, state, chunk)
+        groups, kernels, offset, features = self._groups, self._kernels, self._offset, self._features
+        y = groups.spread(chunk.y).transpose(1, 2)
         lr, momentum, decay = (groups.spread(each)[:, None] for each in (chunk.lr, rule.momentum, _decay(rule)))
         G, _, M, k = y.shape
         index = chunk.index[groups.first]
@@ -60,25 +63,29 @@ class DualEngine:
             p_velocity.mul_(momentum[..., None]).addcmul_(decay[..., None], p - shift)
             alpha.addcmul_(rate, alpha_velocity, value=-1)
             p.addcmul_(rate, p_velocity, value=-1)
-        at_end = [(groups.collect(each[:, 0]), groups.collect(coefficients.transpose(1, 2)))
-                  for each, coefficients in ((p, alpha), (p_velocity, alpha_velocity))]
-        self._put_together(rule, state, chunk, starts, at_end)
+        self._put_together(rule, state, chunk, [(p, alpha), (p_velocity, alpha_velocity)])
         return StepLosses(groups.collect(torch.stack(train, -1)), None)
 
-    def _prepare(self, rule: Rule, state: State, chunk: Chunk) -> "tuple[_Groups, Tensor]":
-        """The groups, and their kernels [G, N, N]: made once, since training sets and features never change."""
-        if self._prepared is None or self._prepared[0] is not chunk.x:
-            frozen = [value for name, value in state.weights.items() if name not in rule.learner.trained]
-            groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
-            kernels = torch.cat([rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()},
-                                                     chunk.x[e:e + 1], chunk.x[e:e + 1]) for e in groups.first])
-            self._prepared = chunk.x, groups, kernels
-        return self._prepared[1:]
+    def _prepare(self, rule: Rule, state: State, chunk: Chunk) -> None:
+        """The groups and what is known of their training sets, made in the first chunk."""
+        frozen = [value for name, value in state.weights.items() if name not in rule.learner.trained]
+        self._groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
+        self._kernels = torch.cat([rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()},
+                                                       chunk.x[e:e + 1], chunk.x[e:e + 1]) for e in self._groups.first])
+        offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
+        features = [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)]
+        self._offset, self._features = (self._groups.spread(each).transpose(1, 2).contiguous()
+                                        for each in (offset, torch.stack(features, -1)))
+        self._of = chunk.x, state
 
-    @staticmethod
-    def _put_together(rule: Rule, state: State, chunk: Chunk, starts: list[Weights],
-                      at_end: list[tuple[Tensor, Tensor]]) -> None:
-        """Weights and velocity of the last iterate from their coefficients p [E, 3] and alpha [E, N, k]."""
+    def _put_together(self, rule: Rule, state: State, chunk: Chunk, at_end: list[tuple[Tensor, Tensor]]) -> None:
+        """Weights, velocity and their features from the coefficients p [G, 1, M, 3] and alpha [G, N, M, k] of each."""
+        G, N, M, k = self._offset.shape
+        self._features[..., :2] = torch.stack(
+            [(self._features * p.unsqueeze(-2)).sum(-1) + (self._kernels @ alpha.view(G, N, M * k)).view(G, N, M, k)
+             for p, alpha in at_end], -1)
+        at_end = [(self._groups.collect(p[:, 0]), self._groups.collect(alpha.transpose(1, 2))) for p, alpha in at_end]
+        starts = _starts(rule, state)
         _, pullback = rule.learner.output_and_gradient(state.weights, chunk.x)
         of_features = [pullback(alpha) for _, alpha in at_end]
         for name in rule.learner.trained:
@@ -116,6 +123,11 @@ def _decay(rule: Rule) -> Tensor:
     """Coefficient [E] of the one Frobenius penalty."""
     penalties: list[Penalty] = list(rule.regularizer.penalties.values())
     return penalties[0].coefficient if penalties else torch.zeros_like(rule.momentum)
+
+
+def _starts(rule: Rule, state: State) -> list[Weights]:
+    """What iterates are combinations of, beside the samples' phi(x_i): W, v and W0."""
+    return [{name: state.weights[name] for name in rule.learner.trained}, state.velocity, state.initial]
 
 
 def _zeros(weights: Weights) -> Weights:
