@@ -4,19 +4,23 @@ row says, and everything random against who draws it."""
 import dataclasses
 import math
 import re
+import shlex
 
+import pandas as pd
 import pytest
 import torch
 
+from analysis.load import with_problem
+from analysis.rerun import problem_overrides
 from ovpnet.algorithms.perturbed import Perturbed, final_draws, lambdas, smoothing
 from ovpnet.algorithms.table1 import Table1, table1
-from ovpnet.config import rounds, run_id, signature, total_steps
+from ovpnet.config import resolve, rounds, run_id, signature, total_steps
 from ovpnet.data import Problem
 from ovpnet.engine import ReferenceEngine
 from ovpnet.ensemble import Ensemble, goal
 from ovpnet.errors import ConfigError
 from ovpnet.opt import compute_opt
-from ovpnet.results import result_rows
+from ovpnet.results import config_row, result_rows
 from ovpnet.streams import Stream
 
 SMALL = ["learner=three_layer", "steps=null", "algorithm.rounds=4", "algorithm.inner_steps=5", "algorithm.draws=7",
@@ -317,3 +321,28 @@ def test_algorithm_2_without_signs_is_algorithm_3(perturbed):
     three, _, _ = trained(perturbed("algorithm3"))
     for name, value in two.state.weights.items():
         assert torch.equal(value, three.state.weights[name]), name
+
+
+# --- studies ---------------------------------------------------------------------------------------
+
+
+def test_analysis_sees_one_problem_over_the_widths_and_knows_how_to_train_it_again(perturbed, composed):
+    """The rounds grow with log log m, and algorithm2 takes a regularizer that is not the default."""
+    for regularizer in ([], ["regularizer=frobenius", "weight_decay=0.1"]):
+        configs = [perturbed("algorithm2", f"width={width}", "algorithm.rounds=null", *regularizer) for width in (8, 64)]
+        assert total_steps(configs[0]) < total_steps(configs[1])
+        runs = with_problem(pd.DataFrame([config_row(config) | {"status": "done", "finished_at": "now"}
+                                          for config in configs]))
+        assert runs["problem"].nunique() == 1
+        overrides = shlex.split(" ".join(problem_overrides(runs)))
+        for config in configs:
+            within = [f"{name}={getattr(config, name)}" for name in ("width", "samples", "seed", "lr", "weight_decay")]
+            assert run_id(resolve(composed(*overrides, *within))) == run_id(config)
+
+
+@pytest.mark.parametrize("experiment", ["algorithm2_vs_3", "saddles"])
+def test_studies_are_of_both_algorithms_with_table_1(make, experiment):
+    for number in (2, 3):
+        config = make(f"experiment={experiment}", f"algorithm=algorithm{number}", "steps=null")
+        assert (config.algorithm.signs, config.regularizer.name) == (number == 2, "table1")
+        assert config.weight_decay > 0
