@@ -329,7 +329,8 @@ def test_algorithm_2_without_signs_is_algorithm_3(perturbed):
 def test_analysis_sees_one_problem_over_the_widths_and_knows_how_to_train_it_again(perturbed, composed):
     """The rounds grow with log log m, and algorithm2 takes a regularizer that is not the default."""
     for regularizer in ([], ["regularizer=frobenius", "weight_decay=0.1"]):
-        configs = [perturbed("algorithm2", f"width={width}", "algorithm.rounds=null", *regularizer) for width in (8, 64)]
+        configs = [perturbed("algorithm2", f"width={width}", "algorithm.rounds=null", *regularizer)
+                   for width in (8, 64)]
         assert total_steps(configs[0]) < total_steps(configs[1])
         runs = with_problem(pd.DataFrame([config_row(config) | {"status": "done", "finished_at": "now"}
                                           for config in configs]))
