@@ -86,7 +86,7 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
 
     A member (problem, width, samples, seed, lr, weight_decay) asked for twice, say at two epsilons that are now judged
     as one, keeps its newest row that did not fail. The number of steps is no part of a problem where it
-    follows from the samples (epochs, one-pass SGD).
+    follows from the samples (epochs, one-pass SGD) or other keys (rounds of Algorithms 2 and 3, which depend on m).
     """
     keys = _problem_keys(runs)
     number = keys.groupby(list(keys), dropna=False).ngroup()
@@ -97,12 +97,14 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     return order.drop(columns="_failed").drop_duplicates(["problem", *WITHIN_PROBLEM]).reset_index(drop=True)
 
 
-def _steps_follow_samples(runs: pd.DataFrame) -> pd.Series:
+def _steps_follow(runs: pd.DataFrame) -> pd.Series:
     follows = pd.Series(False, index=runs.index)
     if "epochs" in runs:
         follows |= runs["epochs"].notna()
     if "algorithm.sampling" in runs:
         follows |= runs["algorithm.sampling"].eq("one_pass")
+    if "algorithm.inner_steps" in runs:
+        follows |= runs["algorithm.inner_steps"].notna()
     return follows
 
 
@@ -110,7 +112,7 @@ def _problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
     """What tells problems apart, as text (stored values have mixed types and nulls), one row a run."""
     keys = runs[problem_columns(runs)].apply(lambda column: column.map(_text))
     if "steps" in keys:
-        keys["steps"] = keys["steps"].mask(_steps_follow_samples(runs), "null")
+        keys["steps"] = keys["steps"].mask(_steps_follow(runs), "null")
     return keys
 
 

@@ -34,10 +34,11 @@ def problem_overrides(runs: pd.DataFrame) -> list[str]:
     columns = ALIASES | {"concept": "concept.family"}
     choices = [f"{group}={row[column]}" for group, column in columns.items() if column in row and pd.notna(row[column])]
     wanted = {name: decode(row[name]) for name in problem_columns(runs)}
-    if wanted.get("epochs") is not None or wanted.get("algorithm.sampling") == "one_pass":
+    if (wanted.get("epochs") is not None or wanted.get("algorithm.sampling") == "one_pass"
+            or wanted.get("algorithm.inner_steps") is not None):
         wanted["steps"] = None
     default = _composed(choices)
-    kept = [choice for choice in choices if _changes_default(choice, default)]
+    kept = _needed(choices, default, columns)
     different = [f"{name}={_value(value)}" for name, value in wanted.items()
                  if (value is not None or name in default) and default.get(name) != value]
     return [shlex.quote(word) for word in [*kept, *different]]
@@ -53,11 +54,16 @@ def _composed(choices: list[str]) -> Mapping[str, Any]:
         return {}
 
 
-def _changes_default(choice: str, composed: Mapping[str, Any]) -> bool:
+def _needed(choices: list[str], composed: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
+    """The choices without which the config would not be `composed`: those that are no default, and defaults that
+    another choice changes (algorithm=algorithm2 takes regularizer=table1)."""
     if not composed:
-        return True
-    group, _, option = choice.partition("=")
-    return _default_choices().get(group) != option
+        return choices
+    options = dict(choice.split("=") for choice in choices)
+    kept = {group: option for group, option in options.items() if _default_choices().get(group) != option}
+    without = _composed([f"{group}={option}" for group, option in kept.items()])
+    return [f"{group}={option}" for group, option in options.items()
+            if group in kept or without.get(columns[group]) != composed.get(columns[group])]
 
 
 def _default_choices() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Writes docs/configuration.md from the typed config nodes: python docs/configuration.py"""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def page() -> str:
 def _section(title: str, prefix: str, node: type) -> str:
     rows = [_row(prefix, item) for item in dataclasses.fields(node) if "help" in item.metadata]
     table = ["| key | default | allowed | meaning |", "|---|---|---|---|", *rows] if rows else []
-    return "\n".join([f"## {title}", "", (node.__doc__ or "").strip(), "", *table, ""])
+    return "\n".join([f"## {title}", "", inspect.cleandoc(node.__doc__ or ""), "", *table, ""])
 
 
 def _row(prefix: str, item: "dataclasses.Field[object]") -> str:

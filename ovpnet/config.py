@@ -17,6 +17,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ovpnet.errors import ConfigError
 
+# Noise draws at the end of Algorithms 2 and 3, at most, where their number follows from eps0: each one costs m^2 random
+# numbers and a pass over the training set.
+MOST_DRAWS = 1000
+
 ACTIVATIONS = ("sin", "cos", "exp", "tanh", "sigmoid", "erf", "poly")
 
 
@@ -214,6 +218,41 @@ class AlgorithmConfig:
                       "population risks of all iterates W_0 ... W_{T-1} (Theorem 1)", choices=("last", "average"))
 
 
+@dataclass
+class PerturbedAlgorithm(AlgorithmConfig):
+    """Algorithms 2 and 3: noisy SGD on the smoothed objective of (W', V') = (W - W0, V - V0),
+
+        L( lambda F(x; W0 + W^rho + Sigma W', V0 + V^rho + V' Sigma), y ) + R( sqrt(lambda) W', sqrt(lambda) V' ),
+
+    T rounds of T_w steps, with lambda <- (1 - rate) lambda between rounds. Every step draws new Gaussian noise W^rho,
+    V^rho and, in Algorithm 2, new signs Sigma. In the end the noise draw of least training loss gives the weights.
+    """
+
+    name: str = key(MISSING, "label", choices=("algorithm2", "algorithm3"))
+    signs: bool = key(True, "random signs Sigma (Algorithm 2); false: none (Algorithm 3)")
+    eps0: float = key(0.1, "the theorems' precision eps0, in units of the loss; sets rounds, draws and Table 1",
+                      above=0, high=0.999999)
+    C0: float | None = key(1.0, "Table 1's C0. The theorems' own value is astronomically large, which switches the "
+                           "penalty of W off; null = that value, of the concept's complexities at C_star", above=0)
+    inner_steps: int = key(20, "T_w, SGD steps a round; the run takes rounds x inner_steps", low=1)
+    rounds: int | None = key(None, "T; null = rounds_multiplier x log(log(m1 m2) / eps0) / lambda_rate", low=1)
+    rounds_multiplier: float = key(1.0, "constant in T; 1 takes lambda down to eps0 / log(m1 m2)", above=0)
+    lambda_decay: bool = key(True, "false: lambda stays 1, in as many rounds")
+    lambda_rate: float | None = key(0.05, "lambda <- (1 - lambda_rate) lambda after a round; null = eta, as the "
+                                    "paper has it: then the rounds grow as 1/eta = m / lr", above=0, high=0.999999)
+    sigma_w: float | None = key(None, "standard deviation of W^rho's entries; null = sigma_w_multiplier x Table 1's; "
+                                "0 = no smoothing", low=0)
+    sigma_v: float | None = key(None, "standard deviation of V^rho's entries; null = sigma_v_multiplier x Table 1's; "
+                                "0 = no smoothing", low=0)
+    sigma_w_multiplier: float = key(1.0, "see sigma_w", low=0)
+    sigma_v_multiplier: float = key(1.0, "see sigma_v", low=0)
+    iterate_noise: float = key(1e-4, "standard deviation of the Gaussian noise added to every entry of W and V after "
+                               "each step; 0 = none", low=0)
+    draws: int | None = key(None, "noise draws that the end chooses from; null = draws_multiplier / eps0^2, at most "
+                            f"{MOST_DRAWS} (and 1 without smoothing)", low=1)
+    draws_multiplier: float = key(1.0, "see draws", above=0)
+
+
 PENALTIES = ("none", "frobenius", "row_24")
 
 
@@ -222,9 +261,11 @@ class RegularizerConfig:
     """R, added to the loss with the coefficient `weight_decay`: a penalty for every trained matrix.
 
     `frobenius`: ||W||_F^2 / 2, torch's weight decay; `row_24`: ||W||_{2,4}^4.
+    `table1`, of Algorithms 2 and 3: lambda_v ||V'||_F^2 + lambda_w ||W'||_{2,4}^4, with Table 1's lambdas.
     """
 
-    name: str = key(MISSING, "label", choices=("none", "frobenius", "row_24"))
+    name: str = key(MISSING, "label; `table1` multiplies the factors below by Table 1's lambda_w and 2 lambda_v",
+                    choices=("none", "frobenius", "row_24", "table1"))
     of: str = key("weights", "R of the `weights`, or of their `increments` since initialization",
                   choices=("weights", "increments"))
     W: str = key("none", "penalty of W, where it is trained", choices=PENALTIES)
@@ -320,7 +361,9 @@ NOT_IDENTITY = ("engine", "device", "store", "study", "tracker", "concept.name",
 PER_MEMBER = ("samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay", "concept.seed",
               "inputs.seed", "noise.kind", "noise.level", "learner.a_std", "algorithm.momentum", "algorithm.decay_at",
               "algorithm.decay_factor", "regularizer.weight_W", "regularizer.weight_V",
-              "regularizer.weight_rest", "opt", "C_star")
+              "regularizer.weight_rest", "opt", "C_star", *(f"algorithm.{name}" for name in (
+                  "eps0", "C0", "inner_steps", "rounds", "rounds_multiplier", "lambda_decay", "lambda_rate", "sigma_w",
+                  "sigma_v", "sigma_w_multiplier", "sigma_v_multiplier", "iterate_noise", "draws", "draws_multiplier")))
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "concept": {"two_layer": TwoLayerConcept, "three_layer": ThreeLayerConcept, "figure1": Figure1Concept,
@@ -330,7 +373,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "noise": {"noise": NoiseConfig},
     "loss": {"regression": LossConfig, "classification": ClassificationLoss},
     "learner": {"learner": LearnerConfig},
-    "algorithm": {"algorithm": AlgorithmConfig},
+    "algorithm": {"algorithm": AlgorithmConfig, "perturbed": PerturbedAlgorithm},
     "regularizer": {"regularizer": RegularizerConfig},
     "tracker": {"tracker": TrackerConfig},
 }
@@ -420,6 +463,23 @@ def _check_value(name: str, value: Any, metadata: Any) -> None:
 
 def _check_combinations(config: Config) -> None:
     _check_kernel_ridge(config)
+    if isinstance(config.algorithm, PerturbedAlgorithm):
+        _check_perturbed(config, config.algorithm)
+    else:
+        _check_steps(config)
+    if config.regularizer.name == "none" and config.weight_decay > 0:
+        raise ConfigError("weight_decay", config.weight_decay, "must be 0 with regularizer=none; "
+                          "choose regularizer=frobenius for torch's weight decay")
+    if config.learner.biases and config.learner.trained in ("last", "all"):
+        raise ConfigError("learner.biases", True, f"must be false with learner.trained={config.learner.trained}; it "
+                          "belongs to hidden, ntk and quadratic")
+    if config.regularizer.name == "table1":
+        _check_table1(config)
+    _check_concept(config)
+    _check_labels(config)
+
+
+def _check_steps(config: Config) -> None:
     one_pass = config.algorithm.sampling == "one_pass"
     if one_pass and (config.steps is not None or config.epochs is not None):
         given = "steps" if config.steps is not None else "epochs"
@@ -430,14 +490,39 @@ def _check_combinations(config: Config) -> None:
     if one_pass and config.batch_size > config.samples:
         raise ConfigError("batch_size", config.batch_size, f"must be at most samples ({config.samples}) "
                           "with algorithm.sampling=one_pass")
-    if config.regularizer.name == "none" and config.weight_decay > 0:
-        raise ConfigError("weight_decay", config.weight_decay, "must be 0 with regularizer=none; "
-                          "choose regularizer=frobenius for torch's weight decay")
-    if config.learner.biases and config.learner.trained in ("last", "all"):
-        raise ConfigError("learner.biases", True, f"must be false with learner.trained={config.learner.trained}; it "
-                          "belongs to hidden, ntk and quadratic")
-    _check_concept(config)
-    _check_labels(config)
+
+
+def _check_perturbed(config: Config, algorithm: PerturbedAlgorithm) -> None:
+    learner, of = config.learner, f"with algorithm={algorithm.name}"
+    allowed: list[tuple[str, Any, tuple[Any, ...]]] = [
+        ("learner.name", learner.name, ("three_layer",)), ("learner.trained", learner.trained, ("hidden", "quadratic")),
+        ("learner.biases", learner.biases, (False,)), ("algorithm.momentum", algorithm.momentum, (0,)),
+        ("algorithm.judged", algorithm.judged, ("last",)),
+        ("algorithm.sampling", algorithm.sampling, ("replacement", "shuffle"))]
+    for name, value, values in allowed:
+        if value not in values:
+            raise ConfigError(name, value, f"{of}; allowed: {', '.join(map(str, values))}")
+    for name in ("steps", "epochs"):
+        if getattr(config, name) is not None:
+            raise ConfigError(name, getattr(config, name), f"must be null {of}, which takes algorithm.rounds x "
+                              "algorithm.inner_steps steps")
+    if algorithm.lambda_rate is None and step_size(config) >= 1:
+        raise ConfigError("lr", config.lr, f"eta = {step_size(config):g} must be less than 1 with "
+                          "algorithm.lambda_rate=null, which decays lambda by it")
+    families = (ThreeLayerConcept, CosExpConcept, Figure1Concept, Figure2Concept)
+    if algorithm.C0 is None and not isinstance(config.concept, families):
+        raise ConfigError("algorithm.C0", None, f"concept={config.concept.family} is no three-layer concept, whose "
+                          "complexities make C0; give a number")
+
+
+def _check_table1(config: Config) -> None:
+    if not isinstance(config.algorithm, PerturbedAlgorithm):
+        raise ConfigError("regularizer.name", "table1", "its coefficients come from algorithm.eps0 and algorithm.C0; "
+                          "allowed with algorithm=algorithm2, algorithm3")
+    for name, value in (("of", "increments"), ("W", "row_24"), ("V", "frobenius")):
+        if getattr(config.regularizer, name) != value:
+            raise ConfigError(f"regularizer.{name}", getattr(config.regularizer, name),
+                              f"must be {value} with regularizer=table1")
 
 
 def _check_kernel_ridge(config: Config) -> None:
@@ -521,8 +606,28 @@ def _check_labels(config: Config) -> None:
 # --- identity --------------------------------------------------------------------------------------
 
 
+def step_size(config: Config) -> float:
+    """eta before any decay: lr, or lr / m."""
+    return config.lr / config.width if config.lr_scaling == "inverse_width" else config.lr
+
+
+def lambda_rate(config: Config, algorithm: PerturbedAlgorithm) -> float:
+    """The part of lambda that a round of Algorithm 2 or 3 takes away, where it decays."""
+    return step_size(config) if algorithm.lambda_rate is None else algorithm.lambda_rate
+
+
+def rounds(config: Config, algorithm: PerturbedAlgorithm) -> int:
+    """T, the rounds of Algorithms 2 and 3: given, or Theta(log(log(m1 m2) / eps0) / rate)."""
+    if algorithm.rounds is not None:
+        return algorithm.rounds
+    logarithm = math.log(max(1.0, 2 * math.log(config.width)) / algorithm.eps0)
+    return math.ceil(algorithm.rounds_multiplier * logarithm / lambda_rate(config, algorithm))
+
+
 def total_steps(config: Config) -> int:
-    """T, the number of SGD steps of a run."""
+    """The number of SGD steps of a run."""
+    if isinstance(config.algorithm, PerturbedAlgorithm):
+        return rounds(config, config.algorithm) * config.algorithm.inner_steps
     if config.algorithm.sampling == "one_pass":
         return config.samples // config.batch_size
     if config.steps is not None:

@@ -1,20 +1,21 @@
 """Train an ensemble: runs of one static signature, side by side, each from its own streams to its own result."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ovpnet.algorithms import kernel_ridge
-from ovpnet.config import Config, signature, total_steps
+from ovpnet.algorithms.perturbed import Perturbed
+from ovpnet.config import Config, PerturbedAlgorithm, signature, total_steps
 from ovpnet.data import Problem
-from ovpnet.engine import Chunk, Engine, Rule, State
-from ovpnet.learners import initial, learner
+from ovpnet.engine import Chunk, Engine, Rule, State, scaled
+from ovpnet.learners import Weights, initial, learner
 from ovpnet.losses import LOSSES
 from ovpnet.opt import Opt
-from ovpnet.regularizers import Regularizer, regularizer
+from ovpnet.regularizers import Regularizer, coefficients, regularizer
 from ovpnet.risk import Mean, losses
 from ovpnet.schedule import chunks, evaluation_steps, learning_rates, minibatches
 from ovpnet.streams import Stream, generator
@@ -58,6 +59,7 @@ class Outcome:
     validation: list[Mean]  # [E], the same on samples of its own, for choices such as the best lr
     iterates: Tensor | None  # [E, T], risks of W_0 ... W_{T-1} on fresh samples, if the average is judged
     diverged: Tensor  # [E] bool: a weight is no longer a finite number
+    extras: dict[str, Tensor] = field(default_factory=dict)  # [E], further columns of the algorithm's own
 
 
 class Ensemble:
@@ -77,6 +79,8 @@ class Ensemble:
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in configs]
         self.state = self._initial_state()
         self.x, self.y = self._samples(range(len(configs)), Stream.DATA, [config.samples for config in configs])
+        self.perturbed = (Perturbed(configs, self.state, self._put)
+                          if isinstance(self.shared.algorithm, PerturbedAlgorithm) else None)
 
     def train(self, on_steps: Callable[[int], None] = lambda steps: None) -> Outcome:
         """Take every step and measure. `on_steps` hears of the steps taken, those of all members added up."""
@@ -95,18 +99,27 @@ class Ensemble:
                 # In one pass every minibatch is fresh when it comes, so it measures the population risk itself.
                 iterates.append((taken.train if taken.monitor is None else taken.monitor).cpu())
             if stop in evaluated:
-                test = losses(self.learner, self.loss, self.state.weights, *curve_samples)
+                test = losses(self.learner, self.loss, self._weights(stop), *curve_samples)
                 points.append(Point(stop, torch.cat(since_point, 1).mean(1).cpu(), test.cpu()))
                 since_point.clear()
             on_steps((stop - start) * len(members))
-        return Outcome(points, self._empirical_risk(), self._population_risk(Stream.TEST),
+        extras = {}
+        if self.perturbed is not None:
+            extras = self.perturbed.finish(self.state, self._empirical_risk)
+        return Outcome(points, self._empirical_risk(self.state.weights), self._population_risk(Stream.TEST),
                        self._population_risk(Stream.VALIDATION), torch.cat(iterates, 1) if iterates else None,
-                       self._diverged())
+                       self._diverged(), extras)
+
+    def _weights(self, stop: int) -> Weights:
+        """The weights of the net that is measured after `stop` steps: in Algorithms 2 and 3, of lambda times f."""
+        if self.perturbed is None:
+            return self.state.weights
+        return scaled(self.state.weights, self.perturbed.scale(stop - 1, stop)[:, 0])
 
     def _solve(self, on_steps: Callable[[int], None]) -> Outcome:
         """The exact optimum in place of steps; the learning curve is one point."""
         kernel_ridge.fit(self.learner, self.state, self.x, self.y, self.configs)
-        train = self._empirical_risk()
+        train = self._empirical_risk(self.state.weights)
         members = range(len(self.configs))
         curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
         test = losses(self.learner, self.loss, self.state.weights, *curve_samples)
@@ -115,9 +128,9 @@ class Ensemble:
                        self._population_risk(Stream.VALIDATION), None, self._diverged())
 
     def _regularizer(self) -> Regularizer:
-        coefficients = {layer: self._numbers([config.weight_decay * getattr(config.regularizer, f"weight_{layer}")
-                                              for config in self.configs]) for layer in ("W", "V", "rest")}
-        return regularizer(self.shared.regularizer, self.learner.trained, coefficients)
+        each = [coefficients(config) for config in self.configs]
+        return regularizer(self.shared.regularizer, self.learner.trained,
+                           {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
         """A number a member, [E]."""
@@ -153,10 +166,15 @@ class Ensemble:
             members, shape = range(len(self.configs)), index.shape
             x, y = self._samples(members, Stream.MONITOR, [shape[1] * shape[2]] * len(members), block)
             fresh = x.view(*shape, -1), y.view(*shape, -1)
-        return Chunk(self.x, self.y, self._put(torch.from_numpy(index)), self._put(torch.from_numpy(lr)), *fresh)
+        chunk = Chunk(self.x, self.y, self._put(torch.from_numpy(index)), self._put(torch.from_numpy(lr)), *fresh)
+        if (perturbed := self.perturbed) is not None:
+            chunk = replace(chunk, scale=perturbed.scale(start, stop),
+                            perturbation=lambda step: perturbed.draw(start + step))
+        return chunk
 
-    def _empirical_risk(self) -> Tensor:
-        values = losses(self.learner, self.loss, self.state.weights, self.x, self.y).cpu()
+    def _empirical_risk(self, weights: Weights) -> Tensor:
+        """Mean loss [E] of weights on the members' own training sets."""
+        values = losses(self.learner, self.loss, weights, self.x, self.y).cpu()
         return torch.stack([each[:config.samples].mean() for each, config in zip(values, self.configs, strict=True)])
 
     def _population_risk(self, stream: Stream) -> list[Mean]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ovpnet.config import RegularizerConfig
+from ovpnet.algorithms.table1 import table1
+from ovpnet.config import Config, RegularizerConfig
 
 # R(c W) = c^degree R(W).
 DEGREES = {"frobenius": 2, "row_24": 4}
@@ -19,18 +20,21 @@ class Penalty:
     kind: str
     coefficient: Tensor
 
-    def value(self, weights: Tensor) -> Tensor:
-        """R [E] at weights [E, rows, columns] or [E, rows]."""
+    def value(self, weights: Tensor, scale: Tensor | None = None) -> Tensor:
+        """R(W) [E] at weights [E, rows, columns] or [E, rows]; with a scale [E], R(sqrt(scale) W)."""
         rows = _squared_rows(weights)
         norm = rows.sum(-1) / 2 if self.kind == "frobenius" else rows.square().sum(-1)
-        return self.coefficient * norm
+        return self._coefficient(scale) * norm
 
-    def add_gradient(self, gradient: Tensor, weights: Tensor, scale: Tensor | float = 1.0) -> None:
-        """Add `scale` times R's gradient at `weights`, [E, ...], to `gradient` in place."""
-        coefficient = per_member(self.coefficient * scale, weights)
+    def add_gradient(self, gradient: Tensor, weights: Tensor, scale: Tensor | None = None) -> None:
+        """Add the gradient of `value` in `weights`, [E, ...], to `gradient` in place."""
+        coefficient = per_member(self._coefficient(scale), weights)
         if self.kind == "row_24":
             coefficient = coefficient * 4 * _squared_rows(weights).view(*weights.shape[:2], *[1] * (weights.dim() - 2))
         gradient.addcmul_(weights, coefficient)
+
+    def _coefficient(self, scale: Tensor | None) -> Tensor:
+        return self.coefficient if scale is None else self.coefficient * scale ** (DEGREES[self.kind] / 2)
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,23 @@ class Regularizer:
         """Where R is taken: the matrix itself, or its increment since initialization."""
         return weights[name] - initial[name] if self.of_increments else weights[name]
 
-    def value(self, weights: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor | float:
-        """R [E]."""
-        return sum(penalty.value(self.point(name, weights, initial)) for name, penalty in self.penalties.items())
+    def value(self, weights: Mapping[str, Tensor], initial: Mapping[str, Tensor],
+              scale: Tensor | None = None) -> Tensor | float:
+        """R [E]; with a scale lambda [E], at sqrt(lambda) times its point (Section 4's R(sqrt(l) W, sqrt(l) V))."""
+        return sum(penalty.value(self.point(name, weights, initial), scale) for name, penalty in self.penalties.items())
+
+
+def coefficients(config: Config) -> dict[str, float]:
+    """Coefficients of the penalties of W, V and the rest: weight_decay times each one's weight (times Table 1's).
+
+    Table 1's R has ||V'||_F^2 where the penalty `frobenius` has half of it. Raises ConfigError as `table1` does.
+    """
+    named = config.regularizer
+    unit = {"W": 1.0, "V": 1.0, "rest": 1.0}
+    if named.name == "table1":
+        parameters = table1(config)
+        unit |= {"W": parameters.lambda_w, "V": 2 * parameters.lambda_v}
+    return {layer: config.weight_decay * getattr(named, f"weight_{layer}") * unit[layer] for layer in unit}
 
 
 def regularizer(config: RegularizerConfig, trained: tuple[str, ...], coefficients: Mapping[str, Tensor]) -> Regularizer:

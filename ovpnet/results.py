@@ -69,6 +69,7 @@ def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Ro
         "opt": opt.opt, "opt_se": opt.opt_se, "opt_method": opt.opt_method, "opt_id": opt.opt_id,
         "second_moment": opt.second_moment, "epsilon_absolute": goal.epsilon, "threshold": goal.threshold,
         **{name: None if diverged else value for name, value in measured.items()},
+        **{name: _finite(values[e].item()) for name, values in outcome.extras.items()},
         "reached": not diverged and test.mean <= goal.threshold,
         "reached_step": None if first is None else first["step"],
         "reached_samples": None if first is None else first["samples_seen"],

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from ovpnet.config import Config, total_steps
+from ovpnet.config import Config, step_size, total_steps
 from ovpnet.streams import Stream, generator
 
 # Steps between two looks at the ensemble, at most: bounds the memory of the minibatch table.
@@ -41,6 +41,6 @@ def minibatches(config: Config, block: int, start: int, stop: int) -> np.ndarray
 
 def learning_rates(config: Config, start: int, stop: int) -> np.ndarray:
     """eta [stop - start] of the steps [start, stop): lr, or lr / m, times decay_factor after decay_at of the steps."""
-    base = config.lr / config.width if config.lr_scaling == "inverse_width" else config.lr
+    base = step_size(config)
     decayed = np.arange(start, stop) >= config.algorithm.decay_at * total_steps(config)
     return np.where(decayed, base * config.algorithm.decay_factor, base)

@@ -23,6 +23,9 @@ class Stream(IntEnum):
     VALIDATION = 8
     MONITOR = 9
     OPT = 10
+    SMOOTHING = 11
+    SIGNS = 12
+    ITERATE_NOISE = 13
 
 
 def generator(seed: int, stream: Stream, block: int = 0) -> np.random.Generator:

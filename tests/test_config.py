@@ -22,6 +22,7 @@ BAD = [
     (["algorithm.sampling=one_pass"], "steps=30", "uses every sample once"),
     (["algorithm.sampling=one_pass", "steps=null", "batch_size=50"], "batch_size=50", "at most samples (40)"),
     (["regularizer=none", "weight_decay=0.1"], "weight_decay=0.1", "must be 0"),
+    (["regularizer=table1"], "regularizer.name=table1", "algorithm2, algorithm3"),
     (["concept.activations=[relu]"], "concept.activations=relu", "sin, cos"),
     (["concept.activations=[]"], "concept.activations=[]", "at least one"),
     (["concept.scales=[-1]"], "concept.scales=-1.0", "greater than 0"),
@@ -38,6 +39,9 @@ BAD = [
     (["+foo=1"], "foo=1", "no such key"),
     (["+concept.foo=1"], "concept.foo=1", "activations"),
 ]
+
+
+PERTURBED = ["learner=three_layer", "steps=null"]
 
 
 @pytest.mark.parametrize(("overrides", "names", "allowed"), BAD, ids=[bad[1] for bad in BAD])
@@ -57,7 +61,8 @@ def test_unknown_keys_options_and_types_fail_at_compose_time(composed, override)
 def test_every_option_composes_and_is_checked(make, group):
     extra = {"cross_entropy": ["concept.k=3"], "flip": ["loss=logistic"], "sgd": ["batch_size=1"],
              "kernel_ridge": ["learner.trained=last"], "two_layer_limit": ["algorithm=kernel_ridge"],
-             "three_layer_limit": ["algorithm=kernel_ridge"]}
+             "three_layer_limit": ["algorithm=kernel_ridge"],
+             "algorithm2": PERTURBED, "algorithm3": PERTURBED, "table1": ["algorithm=algorithm2", *PERTURBED]}
     if group in ("experiment", "hydra"):
         pytest.skip("not an option of a run")
     for file in (c.conf_dir() / group).glob("*.yaml"):

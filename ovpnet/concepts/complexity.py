@@ -71,7 +71,7 @@ def log_C_eps(activation: Activation, R: float, epsilon: float, C_star: float = 
     """
     _check_arguments(R, C_star)
     _check_epsilon(epsilon)
-    return _log_c_eps(activation, _log(R), epsilon, math.log(C_star))
+    return _log_c_eps(activation, _log(R), math.log(epsilon), math.log(C_star))
 
 
 def concept_log_C_s(config: ConceptConfig, C_star: float = C_STAR) -> float:  # noqa: N802
@@ -98,7 +98,31 @@ def concept_log_C_eps(config: ConceptConfig, epsilon: float, C_star: float = C_S
     _check_arguments(1.0, C_star)
     _check_epsilon(epsilon)
     log_c_star = math.log(C_star)
-    return _of_concept(config, lambda phi, log_r: _log_c_eps(phi, log_r, epsilon, log_c_star), inner_exponent=0.5)
+    return _of_concept(config, lambda phi, log_r: _log_c_eps(phi, log_r, math.log(epsilon), log_c_star),
+                       inner_exponent=0.5)
+
+
+def concept_log_C0(config: ConceptConfig, epsilon0: float, C_star: float = C_STAR) -> float:  # noqa: N802
+    """log of Table 1's C0 of a three-layer concept, with the constants and logarithms of its O~ taken as 1:
+
+        C0 = C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) p1 sqrt(p2) k,
+
+    at the eps of Theorems 2 and 3, eps0 / (k p1 p2^2 C_s(Phi, p2 C_s(phi, 1)) C_s(phi, 1)^2).
+
+    Raises ConfigError for epsilon0 outside (0, 1), a concept of another class, and as `concept_log_C_s` does.
+    """
+    _check_arguments(1.0, C_star)
+    _check_epsilon(epsilon0)
+    if isinstance(config, RandomLabelsConcept) or not _layers(config)[1]:
+        raise ConfigError("concept.family", config.family, "has no C0: it is no three-layer concept")
+    log_c_star, p1, p2 = math.log(C_star), getattr(config, "p1", 1), _layers(config)[2]
+    inner, outer = _by_layer(config, lambda phi, log_r: _log_c_s(phi, log_r, log_c_star), inner_exponent=1.0)
+    log_epsilon = math.log(epsilon0) - math.log(config.k * p1 * p2**2) - outer - 2 * inner
+    if log_epsilon >= 0:
+        raise ConfigError("C_star", C_star, "too small: the eps of Theorem 2 must be less than 1")
+    inner, outer = _by_layer(config, lambda phi, log_r: _log_c_eps(phi, log_r, log_epsilon, log_c_star),
+                             inner_exponent=0.5)
+    return outer + inner + math.log(p1 * math.sqrt(p2) * config.k)
 
 
 # --- one activation --------------------------------------------------------------------------------
@@ -109,22 +133,22 @@ def _log_c_s(phi: Activation, log_r: float, log_c_star: float) -> float:
     return log_c_star + _log_series(phi, lambda i: 1.75 * np.log(i + 1) + _power(i, log_r), phi.degree)
 
 
-def _log_c_eps(phi: Activation, log_r: float, epsilon: float, log_c_star: float) -> float:
+def _log_c_eps(phi: Activation, log_r: float, log_epsilon: float, log_c_star: float) -> float:
     _check_radius(phi, log_r)
-    degree = phi.degree if math.isinf(phi.radius) else _truncation_degree(phi, log_r, epsilon)
+    degree = phi.degree if math.isinf(phi.radius) else _truncation_degree(phi, log_r, log_epsilon)
     log_x = log_c_star + log_r
-    half_log_log = 0.5 * math.log(-math.log(epsilon))
+    half_log_log = 0.5 * math.log(-log_epsilon)
     first = _log_series(phi, lambda i: _power(i, log_x), degree)
     second = _log_series(phi, lambda i: _power(i, log_x + half_log_log - 0.5 * np.log(np.maximum(i, 1))), degree)
     return float(np.logaddexp(first, second))
 
 
-def _truncation_degree(phi: Activation, log_r: float, epsilon: float) -> int:
+def _truncation_degree(phi: Activation, log_r: float, log_epsilon: float) -> int:
     """The D of `log_C_eps`."""
     log_fraction = log_r - math.log(phi.radius)
     if log_fraction == -math.inf:
         return 0
-    tail = math.log(math.pi / 2) - math.log(-math.expm1(log_fraction)) - math.log(epsilon)
+    tail = math.log(math.pi / 2) - math.log(-math.expm1(log_fraction)) - log_epsilon
     return max(0, math.ceil(tail / -log_fraction))
 
 
@@ -166,12 +190,17 @@ def _of_concept(config: ConceptConfig, log_c: _Complexity, inner_exponent: float
     """max_phi C(phi, 1) of two layers; max_Phi C(Phi, p2^inner_exponent max_phi C(phi, 1)) of three."""
     if isinstance(config, RandomLabelsConcept):
         return -math.inf
+    return _by_layer(config, log_c, inner_exponent)[1]
+
+
+def _by_layer(config: ConceptConfig, log_c: _Complexity, inner_exponent: float) -> tuple[float, float]:
+    """max_phi C(phi, 1), and `_of_concept`: with two layers the same."""
     inner, outer, p2 = _layers(config)
     largest = max(_keyed(config, phi, 0.0, log_c) for phi in inner)
     if not outer:
-        return largest
+        return largest, largest
     log_r = inner_exponent * math.log(p2) + largest
-    return max(_keyed(config, phi, log_r, log_c) for phi in outer)
+    return largest, max(_keyed(config, phi, log_r, log_c) for phi in outer)
 
 
 def _layers(config: ConceptConfig) -> tuple[list[Activation], list[Activation], int]:

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Sequence
 
 from ovpnet.config import Config, linear_layers
-from ovpnet.engine.base import Chunk, Engine, Rule, State, StepLosses
+from ovpnet.engine.base import Chunk, Engine, Perturbation, Rule, State, StepLosses, scaled
 from ovpnet.engine.dual import DualEngine
 from ovpnet.engine.reference import ReferenceEngine
 
-__all__ = ["Chunk", "DualEngine", "Engine", "ReferenceEngine", "Rule", "State", "StepLosses", "engine"]
+__all__ = ["Chunk", "DualEngine", "Engine", "Perturbation", "ReferenceEngine", "Rule", "State", "StepLosses", "engine",
+           "scaled"]
 
 # A step of the reference engine reads or writes every feature of a sample about this many times.
 _PASSES = 10

@@ -1,8 +1,10 @@
 """The interface of a training engine: advance an ensemble by a chunk of SGD steps."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ovpnet.learners import Learner, Weights
@@ -35,6 +37,33 @@ class State:
 
 
 @dataclass(frozen=True)
+class Perturbation:
+    """What one step of Algorithms 2 and 3 draws at random; a matrix or the signs may be left out."""
+
+    smoothing: Mapping[str, Tensor]  # W^rho [E, m1, d], V^rho [E, m2, m1]
+    signs: Tensor | None  # [E, m1], the diagonal of Sigma
+    iterate_noise: Mapping[str, Tensor]  # added to W and V after the step
+
+    def apply(self, weights: Weights, initial: Weights) -> Weights:
+        """W0 + W^rho + Sigma W' and V0 + V^rho + V' Sigma, for the increments W' = W - W0, V' = V - V0."""
+        perturbed = dict(weights)
+        for name, signs in self._signs().items():
+            perturbed[name] = torch.addcmul(initial[name], weights[name] - initial[name], signs)
+        for name, noise in self.smoothing.items():
+            perturbed[name] = perturbed[name] + noise
+        return perturbed
+
+    def pull_back(self, gradients: Weights) -> None:
+        """Turn the gradients at the perturbed weights into those in W' and V', in place: Sigma G_W and G_V Sigma."""
+        for name, signs in self._signs().items():
+            gradients[name].mul_(signs)
+
+    def _signs(self) -> Weights:
+        """Sigma as it multiplies the rows of W and the columns of V."""
+        return {} if self.signs is None else {"W": self.signs[:, :, None], "V": self.signs[:, None, :]}
+
+
+@dataclass(frozen=True)
 class Chunk:
     """The data of S consecutive steps with minibatches of B samples, for E members."""
 
@@ -44,6 +73,8 @@ class Chunk:
     lr: Tensor  # [E, S]
     monitor_x: Tensor | None = None  # [E, S, B, d], fresh samples: each step's iterate is tested on its B of them
     monitor_y: Tensor | None = None  # [E, S, B, k]
+    scale: Tensor | None = None  # [E, S], lambda: the net is lambda f, and R is taken at sqrt(lambda) times its point
+    perturbation: Callable[[int], Perturbation] | None = None  # of each of the S steps
 
 
 @dataclass(frozen=True)
@@ -52,6 +83,11 @@ class StepLosses:
 
     train: Tensor  # [E, S], on the step's own minibatch
     monitor: Tensor | None  # [E, S], on the chunk's fresh samples, if it has any
+
+
+def scaled(weights: Weights, scale: Tensor) -> Weights:
+    """The weights of scale [E] times f: a factor of the output weights."""
+    return weights | {"a": weights["a"] * scale[:, None, None]}
 
 
 class Engine(Protocol):

@@ -2,7 +2,7 @@
 
 import torch
 
-from ovpnet.engine.base import Chunk, Rule, State, StepLosses
+from ovpnet.engine.base import Chunk, Rule, State, StepLosses, scaled
 from ovpnet.regularizers import per_member
 
 
@@ -21,14 +21,21 @@ class ReferenceEngine:
             if chunk.monitor_x is not None and chunk.monitor_y is not None:
                 fresh = rule.learner.output(state.weights, chunk.monitor_x[:, step])
                 monitor.append(rule.loss.value(fresh, chunk.monitor_y[:, step]).mean(-1))
-            output, pullback = rule.learner.output_and_gradient(state.weights, x)
+            perturbation = None if chunk.perturbation is None else chunk.perturbation(step)
+            scale = None if chunk.scale is None else chunk.scale[:, step]
+            used = state.weights if perturbation is None else perturbation.apply(state.weights, state.initial)
+            output, pullback = rule.learner.output_and_gradient(used if scale is None else scaled(used, scale), x)
             train.append(rule.loss.value(output, y).mean(-1))
             gradients = pullback(rule.loss.gradient(output, y) / y.shape[1])
+            if perturbation is not None:
+                perturbation.pull_back(gradients)
             for name, gradient in gradients.items():
                 weights, velocity = state.weights[name], state.velocity[name]
                 if name in rule.regularizer.penalties:
                     point = rule.regularizer.point(name, state.weights, state.initial)
-                    rule.regularizer.penalties[name].add_gradient(gradient, point)
+                    rule.regularizer.penalties[name].add_gradient(gradient, point, scale)
                 torch.addcmul(gradient, velocity, per_member(rule.momentum, velocity), out=velocity)
                 weights.addcmul_(per_member(chunk.lr[:, step], weights), velocity, value=-1)
+                if perturbation is not None and name in perturbation.iterate_noise:
+                    weights.add_(perturbation.iterate_noise[name])
         return StepLosses(torch.stack(train, 1), torch.stack(monitor, 1) if monitor else None)
