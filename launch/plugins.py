@@ -10,19 +10,28 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import OverrideParseException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from ovpnet.errors import ConfigError, OvpnetError
+
 
 @dataclass
 class PackSweeperConf:
-    """hydra/sweeper=packs. `params` are the sweep of an experiment file; the command line overrides them."""
+    """hydra/sweeper=packs. `params` are the sweep of an experiment file; the command line overrides them.
+
+    Where one grid cannot say the study, `grids` is a list of them: the sweep is the union over its entries of
+    params + entry (an entry's key replaces that of params). The command line overrides both, in every grid.
+    """
 
     _target_: str = "hydra_plugins.ovpnet.plugins.PackSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
+    grids: list[dict[str, Any]] | None = None
 
 
 @dataclass
@@ -41,15 +50,45 @@ def register() -> None:
 
 
 class PackSweeper(BasicSweeper):
-    """Hydra's grid, handed to the launcher whole: not composed here a first time, and no folder made."""
+    """Hydra's grid, or several, handed to the launcher whole: not composed here a first time, and no folder made."""
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, grids: list[dict[str, Any]] | None):
+        super().__init__(max_batch_size, params)
+        self.grids = grids or [{}]
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.hydra_context is not None
         assert self.launcher is not None
+        self._check_scale()
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        return [self.launcher.launch(jobs, initial_job_idx=0)
-                for jobs in self.split_arguments(overrides, self.max_batch_size)]
+        given = parser.parse_overrides(arguments)
+        jobs = []
+        for number, grid in enumerate(self.grids, start=1):
+            try:
+                own = parser.parse_overrides([f"{key}={value}" for key, value in {**self.params, **grid}.items()])
+            except OverrideParseException as error:
+                raise OvpnetError(f"grid {number} of hydra.sweeper.grids: {error}") from error
+            overrides = [*own, *given]
+            _check_one_study(overrides)
+            [product] = self.split_arguments(overrides, max_batch_size=None)
+            jobs += product
+        return [self.launcher.launch(jobs[start:start + size], initial_job_idx=0)
+                for size in [self.max_batch_size or len(jobs)] for start in range(0, len(jobs), size)]
+
+    def _check_scale(self) -> None:
+        """Raise ConfigError for another scale than `full` where the study has no grids for it."""
+        assert self.config is not None
+        choices = self.config.hydra.runtime.choices
+        if choices.scale != "full" and not any(group.startswith("grid/") for group in choices):
+            raise ConfigError("scale", choices.scale, f"experiment={choices.experiment or 'null'} has one scale; "
+                              "allowed: full")
+
+
+def _check_one_study(overrides: Sequence[Override]) -> None:
+    """Raise OvpnetError for a sweep over what decides the grids: they are read once, before the sweep."""
+    for override in overrides:
+        if override.key_or_group in ("experiment", "scale") and override.is_sweep_override():
+            raise OvpnetError(f"{override.input_line}: one {override.key_or_group} a sweep; give a command each")
 
 
 class LocalLauncher(Launcher):

@@ -1,22 +1,27 @@
 """Sweeps through Hydra: composing, planning, running here."""
 
 import itertools
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import open_dict
 
 from launch.compose import compose
 from launch.plan import plan
-from ovpnet.config import conf_dir, resolve, run_id, signature
+from ovpnet.config import conf_dir, register_schemas, resolve, run_id, signature
 from ovpnet.errors import ConfigError, OvpnetError
 
 
 @pytest.fixture(scope="module")
 def loader():
+    register_schemas()
+    Plugins.instance()  # finds the sweeper and the launcher
     return ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir().resolve())))
 
 
@@ -82,3 +87,104 @@ def test_large_training_sets_come_in_smaller_packs(make):
     configs = [replace(base, width=8, samples=10_000_000, seed=seed) for seed in range(20)]
     entries = [len(pack.configs) * 10_000_000 * 5 for pack in plan(configs, set()).packs]
     assert max(entries) <= 1 << 26
+
+
+# --- studies of several grids ---
+
+
+@pytest.fixture
+def asked(loader):
+    """asked("experiment=...", "width=8,16") -> the jobs that the sweeper hands to the launcher, as dictionaries."""
+    from hydra_plugins.ovpnet.plugins import PackSweeper  # after Hydra has found it: it reloads what it finds
+
+    def asked(*overrides):
+        swept = [each for each in overrides if "hydra." not in each]
+        fixed = [each for each in overrides if "hydra." in each or not re.search(r",|range", each)]
+        config = loader.load_configuration("config", fixed, run_mode=RunMode.MULTIRUN)
+        launched = []
+        sweeper = PackSweeper(*(config.hydra.sweeper[name] for name in ("max_batch_size", "params", "grids")))
+        sweeper.config = config
+        sweeper.hydra_context = SimpleNamespace(config_loader=loader)
+        sweeper.launcher = SimpleNamespace(launch=lambda jobs, initial_job_idx: launched.append(jobs))
+        sweeper.sweep(swept)
+        assert len(launched) == 1, "one plan, whatever the number of grids"
+        return [dict(each.split("=", 1) for each in job) for job in launched[0]]
+
+    return asked
+
+
+GRIDS = "hydra.sweeper.grids=[{width: '8,16', lr: 5}, {learner.trained: last, samples: 50}]"
+
+
+def test_a_study_is_the_union_of_its_grids(asked):
+    jobs = asked("experiment=quickstart", GRIDS)  # whose params are 4 widths, 7 samples, 8 seeds, 3 lr
+    first, second = jobs[:2 * 7 * 8], jobs[2 * 7 * 8:]
+    assert {(job["width"], job["lr"]) for job in first} == {("8", "5"), ("16", "5")}
+    assert {(job["samples"], job["learner.trained"]) for job in second} == {("50", "last")}
+    assert len(second) == 4 * 8 * 3
+    assert all("learner.trained" not in job for job in first)
+
+
+def test_the_command_line_wins_in_every_grid(asked):
+    jobs = asked("experiment=quickstart", GRIDS, "width=64", "seed=7,8", "lr=1", "samples=40")
+    assert jobs == [job | {"experiment": "quickstart", "width": "64", "seed": seed, "lr": "1", "samples": "40"}
+                    for job in ({}, {"learner.trained": "last"}) for seed in "78"]
+
+
+def test_a_bad_grid_is_named(asked, loader):
+    with pytest.raises(OvpnetError, match=r"grid 2 of hydra.sweeper.grids: .*'width=1,,2'"):
+        asked("hydra.sweeper.grids=[{width: 8}, {width: '1,,2'}]")
+    with pytest.raises(Exception, match=r"hydra.sweeper.grids=\[3\]"):
+        asked("hydra.sweeper.grids=[3]")
+    jobs = [[f"{key}={value}" for key, value in job.items()] for job in asked("hydra.sweeper.grids=[{widht: 8}]")]
+    with pytest.raises(Exception, match="widht"):
+        compose(loader, loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN), jobs)
+
+
+@pytest.mark.parametrize("swept", ["experiment=quickstart,figure1a", "scale=full,small"])
+def test_a_sweep_is_of_one_study(asked, swept):
+    with pytest.raises(OvpnetError, match=f"{swept}: one {swept.split('=')[0]} a sweep"):
+        asked(swept)
+
+
+# --- conf/experiment ---
+
+EXPERIMENTS = sorted(path.stem for path in conf_dir().glob("experiment/*.yaml"))
+SCALED = sorted(name for name in EXPERIMENTS if "${scale}" in (conf_dir() / f"experiment/{name}.yaml").read_text())
+
+
+def test_the_figures_have_two_scales():
+    assert SCALED == ["figure1a", "figure1b", "figure2a", "figure2b", "figure3"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_study_composes(asked, loader, name):
+    one = ["seed=0", "lr=0.5", "weight_decay=0", "samples=40"]
+    jobs = [[f"{key}={value}" for key, value in job.items()] for job in asked(f"experiment={name}", *one)]
+    master = loader.load_configuration("config", [f"experiment={name}"], run_mode=RunMode.MULTIRUN)
+    configs = compose(loader, master, jobs)
+    assert {config.study for config in configs} == {name}
+    assert len({run_id(config) for config in configs}) > 1
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_small_studies_are_small(asked, name):
+    full, small = asked(f"experiment={name}"), asked(f"experiment={name}", "scale=small")
+    assert len(small) < len(full) / 5
+    assert max(int(job.get("width", 0)) for job in small) <= 1000
+
+
+@pytest.mark.parametrize(("given", "name"), [(["experiment=quickstart"], "quickstart"), ([], "null")])
+def test_a_study_of_one_scale_says_so(asked, given, name):
+    with pytest.raises(ConfigError, match=f"scale=small: experiment={name} has one scale; allowed: full"):
+        asked(*given, "scale=small")
+
+
+def test_the_series_of_figure_1(asked):
+    series = {(job["learner"], job["learner.trained"]): set() for job in asked("experiment=figure1a")}
+    for job in asked("experiment=figure1a"):
+        series[job["learner"], job["learner.trained"]].add(int(job["width"]))
+    three = {100, 200, 500, 1000, 2000, 5000}
+    last = three | {10_000, 20_000, 50_000, 100_000, 200_000}
+    assert series == {("three_layer", "hidden"): three, ("three_layer", "last"): three, ("three_layer", "ntk"): three,
+                      ("two_layer", "hidden"): last | {500_000, 1_000_000}, ("two_layer", "last"): last}
