@@ -75,8 +75,9 @@ def config_columns(runs: pd.DataFrame) -> list[str]:
 
 
 def problem_columns(runs: pd.DataFrame) -> list[str]:
-    """The config keys that tell one problem from another: the run's identity less WITHIN_PROBLEM, and `epochs`."""
-    excluded = set(NOT_IDENTITY) - {"epochs"} | set(WITHIN_PROBLEM)
+    """The config keys that tell one problem from another: the run's identity less WITHIN_PROBLEM and
+    what is measured besides, and `epochs`."""
+    excluded = set(NOT_IDENTITY) - {"epochs"} | {"diagnostics"} | set(WITHIN_PROBLEM)
     return [name for name in config_columns(runs) if name not in excluded and name.split(".")[0] not in excluded]
 
 
