@@ -302,8 +302,8 @@ class DiagnosticsConfig:
                         "that weight decay gives, saddle points and the steps to escape them (Lemma 6.7)")
     samples: int = key(512, "held-out x of the approximations", low=1)
     drift_samples: int = key(64, "held-out x of the NTK's Gram matrix", low=2)
-    draws: int = key(16, "draws of the smoothing noise in an eigenvalue; as many again check its direction", low=2)
-    lanczos: int = key(24, "Lanczos vectors kept; convergence restarts from them", low=4)
+    draws: int = key(8, "draws of the smoothing noise in an eigenvalue; as many again check its direction", low=2)
+    lanczos: int = key(12, "Lanczos vectors kept; convergence restarts from them", low=4)
     sigma_w: float | None = key(None, "standard deviation of the smoothing noise W^rho; null = the algorithm's own, or "
                                 "where it has none Table 1's m^-0.99", above=0)
     sigma_v: float | None = key(None, "standard deviation of the smoothing noise V^rho; null = the algorithm's own, or "

@@ -21,8 +21,8 @@ from ovpnet.losses import Loss
 
 # Entries of the nets with one neuron at its kink that are computed at a time.
 _ENTRIES = 1 << 22
-# A neuron this many standard deviations from its kink is left out: the density there is below 1e-13 of its peak.
-_REACH = 8.0
+# A neuron this many standard deviations from its kink is left out: the density there is below 2e-8 of its peak.
+_REACH = 6.0
 
 
 def kinks(loss: Loss, mean: Weights, drawn: Weights, deviations: dict[str, float], x: Tensor,

@@ -9,7 +9,7 @@ from ovpnet.learners import Weights
 def norms(start: Weights, now: Weights) -> dict[str, Tensor]:
     """[E] each: `norm_W`, `norm_V` (Frobenius) and `spectral_W`, `spectral_V` of W' and V'; `norm_W_24`, W's ||W'||_{2,4};
     `norm_ratio` of the whole W. A member with a weight that is no finite number has nan."""
-    measured = {}
+    measured: dict[str, Tensor] = {}
     for name in ("W", "V"):
         if name in now:
             increment = now[name] - start[name]

@@ -143,3 +143,79 @@ def test_value_gradient_and_hessian_of_the_smoothed_objective(case):
     # without the kinks it is another matrix
     smooth = dense(goal.hessian(draws, {"W": 1e-9, "V": 1e-9}), like)
     assert torch.linalg.matrix_norm(smooth - hessian, ord=2).item() > 0.05 * width
+
+
+@pytest.mark.parametrize(("name", "loss", "k"), [("two_layer", "cross_entropy", 3), ("three_layer", "cross_entropy", 3),
+                                                 ("three_layer", "huber", 2)])
+def test_hessian_equals_differences_of_the_mean_gradient(name, loss, k):
+    """Common random numbers and a step within the noise, for other losses and several outputs."""
+    goal = objective(name, 2, 2, 2, loss=loss, k=k, biases=True, penalty=0.1)
+    draws, like, h = gaussian_draws(goal, 200_000), goal.parameters(), 0.05
+
+    def mean_gradient(sign, direction):
+        moved = {key: goal.weights[key] + sign * h * direction[key] for key in like}
+        at = Objective(goal.learner, goal.loss, goal.regularizer, goal.weights | moved, goal.initial, goal.scale,
+                       goal.x, goal.y)
+        return flat({key: value.mean(0) for key, value in at.gradients(draws).items()})
+
+    rng = torch.Generator().manual_seed(5)
+    direction = {key: torch.randn(value.shape, generator=rng).double() for key, value in like.items()}
+    differences = torch.cat([mean_gradient(sign, direction) for sign in (1, -1)])
+    differences = (differences[:len(differences) // 2] - differences[len(differences) // 2:]) / (2 * h)
+    reordered = list(goal.gradients(NONE))
+    product = goal.hessian(draws, SPREAD)(direction)
+    torch.testing.assert_close(flat({key: product[key] for key in reordered}), differences, rtol=0,
+                               atol=0.03 * differences.norm().item())
+
+
+@pytest.mark.parametrize("trained", ["quadratic", "hidden"])
+def test_unsmoothed_value_and_gradient_equal_their_formula(trained):
+    goal = objective("three_layer", 4, 3, 5, trained=trained, penalty=0.2, scale=0.6)
+
+    def value(parameters):
+        output = goal.learner.output(goal.weights | parameters, goal.x)  # a has lambda in it already
+        W, V = (0.6**0.5 * (parameters[name] - goal.initial[name])[0] for name in ("W", "V"))
+        return (output - goal.y).square().mean() + 0.2 * (W.norm(dim=1).pow(4).sum() + V.square().sum() / 2)
+
+    gradient, _ = derivatives(value, goal.parameters())
+    torch.testing.assert_close(flat(goal.gradients(NONE)), gradient)
+    assert goal.value(NONE) == pytest.approx(value(goal.parameters()).item())
+
+
+def test_decay_scales_output_and_regularizer():
+    goal = objective("three_layer", 4, 3, 5, penalty=0.2, scale=0.6)
+    output = 0.9 * goal.learner.output(goal.weights, goal.x)
+    W, V = ((0.54**0.5 * (goal.weights[name] - goal.initial[name]))[0] for name in ("W", "V"))
+    expected = (output - goal.y).square().mean() + 0.2 * (W.norm(dim=1).pow(4).sum() + V.square().sum() / 2)
+    assert goal.value(NONE, 0.9) == pytest.approx(expected.item())
+
+
+def test_signs_flip_the_increments_and_their_derivatives():
+    """Under one draw the objective of Algorithm 2 is Algorithm 3's at W0 + Sigma W' and V0 + V' Sigma."""
+    goal = objective("three_layer", 5, 3, 4)
+    draws = gaussian_draws(goal, 1, signs=True)
+    flips = {"W": draws.signs[:, :, None], "V": draws.signs[:, None, :]}
+    moved = {name: goal.initial[name] + flips[name] * (goal.weights[name] - goal.initial[name]) for name in flips}
+    plain = Objective(goal.learner, goal.loss, goal.regularizer, goal.weights | moved, goal.initial, goal.scale,
+                      goal.x, goal.y)
+    noise = Perturbation(draws.smoothing, None, {})
+    assert goal.value(draws) == pytest.approx(plain.value(noise))
+    flip = flat({name: flips[name].expand_as(goal.weights[name]) for name in flips})
+    expected = flip[:, None] * dense(plain.hessian(noise, SPREAD), goal.parameters()) * flip
+    torch.testing.assert_close(dense(goal.hessian(draws, SPREAD), goal.parameters()), expected)
+
+
+@pytest.mark.parametrize("name", ["two_layer", "three_layer"])
+def test_lanczos_finds_the_ends_of_the_dense_spectrum(name):
+    goal = objective(name, 12, 4, 20, penalty=0.01)
+    like, product = goal.parameters(), goal.hessian(gaussian_draws(goal, 8), SPREAD)
+    matrix = dense(product, like)
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    first = np.random.default_rng(0).standard_normal(len(matrix))
+    smallest, largest, direction = extremes(product, like, first, 12)
+    assert smallest < 0 < largest
+    allowed = 2e-3 * (values[-1] - values[0]).item()
+    assert abs(smallest - values[0].item()) < allowed
+    assert abs(largest - values[-1].item()) < allowed
+    assert abs(along(product, direction) - smallest) < allowed
+    assert extremes(product, like, first, len(matrix))[:2] == pytest.approx((values[0].item(), values[-1].item()))
