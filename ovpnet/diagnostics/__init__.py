@@ -34,8 +34,8 @@ class Diagnostics:
         self.wanted = configs[0].diagnostics
         self.held_out = self._held_out()
         one = x.new_ones(len(configs))
-        self.initial_norms = [saddles.initial_norm(self._objective(e, state, one), config)
-                              for e, config in enumerate(configs)] if self.wanted.saddles else []
+        self.initial_norms = [saddles.gradient_norm(self._objective(e, state, one))
+                              for e in range(len(configs))] if self.wanted.saddles else []
 
     @torch.no_grad()
     def measure(self, step: int, state: State, scale: Tensor | None = None) -> dict[str, Tensor]:

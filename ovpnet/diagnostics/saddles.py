@@ -45,7 +45,7 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
     size, spread = config.diagnostics, deviations(config)
     none = Perturbation({}, None, {})
     draws = _draws(config, objective.parameters(), range(size.draws), spread)
-    measured = {"objective": objective.value(none), "gradient_norm": _norm(objective.gradients(none)),
+    measured = {"objective": objective.value(none), "gradient_norm": gradient_norm(objective),
                 "smoothed_gradient_norm": smoothed_norm(objective.gradients(draws)),
                 "decay_decrease": math.nan if (rate := _decay(config, step)) is None
                 else objective.value(draws) - objective.value(draws, 1 - rate)}
@@ -60,10 +60,9 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
     return measured | {"saddle": is_saddle(measured, size, initial_norm)}
 
 
-def initial_norm(objective: Objective, config: Config) -> float:
-    """The smoothed objective's gradient norm where the objective stands."""
-    draws = _draws(config, objective.parameters(), range(config.diagnostics.draws), deviations(config))
-    return smoothed_norm(objective.gradients(draws))
+def gradient_norm(objective: Objective) -> float:
+    """Of the objective without smoothing."""
+    return _norm(objective.gradients(Perturbation({}, None, {})))
 
 
 def smoothed_norm(gradients: Weights) -> float:
