@@ -19,7 +19,7 @@ class Panel:
 PANELS = (
     Panel("increment of W", {"norm_W": "Frobenius", "spectral_W": "spectral", "norm_W_24": "2,4"}),
     Panel("increment of V", {"norm_V": "Frobenius", "spectral_V": "spectral"}),
-    Panel("norm ratio of W, in [1, m]", {"norm_ratio": "||W||$_{2,4}^4$ m / ||W||$_F^4$"}),
+    Panel("m ||W||$_{2,4}^4$ / ||W||$_F^4$, in [1, m]", {"norm_ratio": "norm ratio"}),
     Panel("share of ReLU signs changed", {"sign_changes_1": "first layer", "sign_changes_2": "second layer"}),
     Panel("|f - approximation|, RMS", {"gap_quadratic": "quadratic", "gap_linear": "linear"}),
     Panel("the same / |f - f$_0$|", {"gap_quadratic_relative": "quadratic", "gap_linear_relative": "linear"}),
@@ -30,7 +30,7 @@ PANELS = (
     Panel("decrease by weight decay", {"decay_decrease": "one step of $\\lambda$"}),
     Panel("visits to saddle points", {"saddle_events": "a run"}),
 )
-COLUMNS = tuple(column for panel in PANELS for column in panel.columns) + ("saddle_escape_steps",)
+COLUMNS = (*(column for panel in PANELS for column in panel.columns), "saddle_escape_steps")
 
 
 def last_values(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:

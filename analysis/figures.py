@@ -52,7 +52,8 @@ def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
             drawn = {"risk": risk_figure(problem, best, limit_of(analysis, problem))}
             if finding.verdict != LIMIT:
                 drawn = {"complexity": complexity_figure(finding, intervals)} | drawn
-            paths[problem] = [save_figure(figure, directory / f"{kind}-{slug(problem)}") for kind, figure in drawn.items()]
+            paths[problem] = [save_figure(figure, directory / f"{kind}-{slug(problem)}")
+                              for kind, figure in drawn.items()]
     return paths
 
 

@@ -101,7 +101,8 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     order = runs.assign(_failed=runs["status"].eq("failed"), _measured=measured).sort_values(
         ["problem", *WITHIN_PROBLEM, "_failed", "_measured", "finished_at", "run_id"],
         ascending=[True] * (2 + len(WITHIN_PROBLEM)) + [False, False, True])
-    return order.drop(columns=["_failed", "_measured"]).drop_duplicates(["problem", *WITHIN_PROBLEM]).reset_index(drop=True)
+    kept = order.drop(columns=["_failed", "_measured"]).drop_duplicates(["problem", *WITHIN_PROBLEM])
+    return kept.reset_index(drop=True)
 
 
 def _steps_follow(runs: pd.DataFrame) -> pd.Series:

@@ -309,7 +309,8 @@ class DiagnosticsConfig:
     sigma_v: float | None = key(None, "standard deviation of the smoothing noise V^rho; null = the algorithm's own, or "
                                 "where it has none Table 1's m^-0.51", above=0)
     saddle_gradient: float = key(0.3, "at a saddle point the smoothed objective's gradient norm is at most this times "
-                                 "the unsmoothed one's at initialization (Sigma makes the smoothed one's 0 there)", above=0)
+                                 "the unsmoothed one's at initialization (where Sigma makes the smoothed one's 0)",
+                                 above=0)
     saddle_curvature: float = key(0.01, "at a saddle point the curvature is at most minus this times the Hessian's "
                                   "largest eigenvalue", above=0)
     escape_fraction: float = key(0.1, "a saddle point is escaped when the training objective has fallen by this "

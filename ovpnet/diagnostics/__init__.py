@@ -1,6 +1,6 @@
 """What is measured along training besides risks: columns of the learning curves, and their last values of the runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor

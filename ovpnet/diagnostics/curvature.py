@@ -39,7 +39,7 @@ def extremes(product: Product, like: Weights, first: np.ndarray, vectors: int) -
         operator = LinearOperator((size, size), times, dtype=np.float64)
         largest = eigsh(operator, which="LA", return_eigenvectors=False, **options)[0]
         # ARPACK's tolerance is relative to the eigenvalue; after the shift that is the width of the spectrum.
-        shifted = LinearOperator((size, size), lambda vector: times(vector) - largest * vector.ravel(), dtype=np.float64)
+        shifted = LinearOperator((size, size), lambda v: times(v) - largest * v.ravel(), dtype=np.float64)
         values, columns = eigsh(shifted, which="SA", **options)
     except ArpackNoConvergence:
         return math.nan, math.nan, {name: torch.full_like(value, torch.nan) for name, value in like.items()}

@@ -1,8 +1,8 @@
 """The part of the smoothed objective's Hessian that lies in the kinks of ReLU.
 
-At a neuron's kink z = 0 the gradient of the loss jumps by (dL/dh) grad z, h = relu(z), so the Hessian of the loss has the
-term delta(z) (dL/dh) grad z grad z^T there, which almost no draw of the noise meets. The neuron's own noise is Gaussian,
-so its expectation is taken exactly: of z = z0 + N(0, s^2), with s = sigma_w ||x|| or sigma_v ||h||,
+At a neuron's kink z = 0 the gradient of the loss jumps by (dL/dh) grad z, h = relu(z), so the Hessian of the loss has
+the term delta(z) (dL/dh) grad z grad z^T there, which almost no draw of the noise meets. The neuron's own noise is
+Gaussian, so its expectation is taken exactly: of z = z0 + N(0, s^2), with s = sigma_w ||x|| or sigma_v ||h||,
 
     E[delta(z) G] = density of z at 0  x  E[G | z = 0],
 

@@ -7,8 +7,8 @@ from ovpnet.learners import Weights
 
 
 def norms(start: Weights, now: Weights) -> dict[str, Tensor]:
-    """[E] each: `norm_W`, `norm_V` (Frobenius) and `spectral_W`, `spectral_V` of W' and V'; `norm_W_24`, W's ||W'||_{2,4};
-    `norm_ratio` of the whole W. A member with a weight that is no finite number has nan."""
+    """[E] each: `norm_W`, `norm_V` (Frobenius) and `spectral_W`, `spectral_V` of W' and V'; `norm_W_24`, ||W'||_{2,4};
+    `norm_ratio`, of the whole W. A member with a weight that is no finite number has nan."""
     measured: dict[str, Tensor] = {}
     for name in ("W", "V"):
         if name in now:

@@ -66,7 +66,7 @@ def gradient_norm(objective: Objective) -> float:
 
 
 def smoothed_norm(gradients: Weights) -> float:
-    """Norm of the mean of independent gradients [S, ...], from the inner products of different ones (S = 1: its own)."""
+    """Norm of the mean of independent gradients [S, ...], from inner products of different ones (S = 1: its own)."""
     flat = [value.double() for value in gradients.values()]
     S = len(flat[0])
     if S == 1:

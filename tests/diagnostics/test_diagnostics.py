@@ -1,12 +1,13 @@
 """What is measured, against literal formulas in float64, and how it gets into the rows."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from ovpnet.diagnostics import events
-from ovpnet.diagnostics.approximations import gaps, ntk_drift
+from ovpnet.diagnostics.approximations import gaps
 from ovpnet.diagnostics.net import net, start
 from ovpnet.diagnostics.norms import norms
 from ovpnet.diagnostics.signs import sign_changes
@@ -102,6 +103,18 @@ def test_norms_signs_and_gaps_equal_their_formulas(make, name, trained):
             assert values[f"{column}_relative"] == pytest.approx(gap / change, abs=1e-12)
 
 
+def grams(f, w, x, k):
+    """Gram matrices [k, n, n] of the gradients of each output of f(w, x) in the hidden weights."""
+    hidden = {key: w[key] for key in ("W", "V") if key in w}
+
+    def gradient(each, r):
+        return torch.cat([value.flatten() for value in
+                          torch.func.grad(lambda part: f(w | part, each)[r])(hidden).values()])
+
+    rows = torch.stack([torch.stack([gradient(each, r) for each in x]) for r in range(k)])
+    return rows @ rows.mT
+
+
 @pytest.mark.parametrize(("name", "trained", "k"), [("two_layer", "hidden", 1), ("three_layer", "hidden", 2),
                                                     ("three_layer", "quadratic", 1)])
 def test_ntk_drift_equals_jacobians(make, name, trained, k):
@@ -110,21 +123,8 @@ def test_ntk_drift_equals_jacobians(make, name, trained, k):
     measured = made.diagnostics.measure(20, made.state)["ntk_drift"]
     for e in range(2):
         w0 = member(before, e)
-        hidden = [key for key in ("W", "V") if key in w0]
-
-        def grams(w, f):
-            grams = []
-            for r in range(k):
-                rows = []
-                for each in x[e]:
-                    jacobian = torch.func.grad(lambda part, each=each, r=r: f(w | part, each)[r])
-                    rows.append(torch.cat([value.flatten() for value in
-                                           jacobian({key: w[key] for key in hidden}).values()]))
-                grams.append(torch.stack(rows) @ torch.stack(rows).T)
-            return torch.stack(grams)
-
-        at_start = grams(w0, plain)
-        later = grams(member(now, e), (lambda w, x: quadratic(w0, w, x)) if trained == "quadratic" else plain)
+        f = plain if trained == "hidden" else partial(quadratic, w0)
+        at_start, later = grams(plain, w0, x[e], k), grams(f, member(now, e), x[e], k)
         assert measured[e].item() == pytest.approx(((later - at_start).norm() / at_start.norm()).item())
 
 
