@@ -4,7 +4,9 @@
 
 over the training set and over Gaussian rho in W and V; in Algorithm 2 also over Sigma, which multiplies the increments.
 The mean is taken over a few draws. The gradient may be averaged as it is, but the Hessian may not: the piecewise linear
-net has its curvature in its kinks, which an average of the Hessians between them leaves out (`kinks`).
+net has its curvature in its kinks, which an average of the Hessians between them leaves out (`kinks`). With 40,000
+draws the Hessian's entries agree with closed forms (two layers) and quadrature (three) to 2% of its norm; with the few
+that training can afford, see `saddles.saddle` for what is biased which way.
 """
 
 from collections.abc import Callable
