@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis import complexity, tune
+from analysis import complexity, diagnostics, tune
 from analysis.load import Stored, default_store, load, width_text
 from analysis.verdict import DELTA, Analysis, analyze, interval_text
 from ovpnet.errors import OvpnetError
@@ -128,10 +128,14 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
-    analysis = _analyze(_load(options), options)
-    from analysis import figures  # matplotlib takes a second to import; a verdict need not wait for it
+    stored = _load(options)
+    analysis = _analyze(stored, options)
+    from analysis import diagnostic_figures, figures  # matplotlib takes a second to import; a verdict need not wait
 
-    for paths in figures.save(analysis, options.out / "figures").values():
+    directory = options.out / "figures"
+    drawn = figures.save(analysis, directory)
+    diagnosed = diagnostic_figures.save(diagnostics.last_values(analysis.runs, analysis.best), stored.curves, directory)
+    for paths in [*drawn.values(), *diagnosed.values()]:
         for path in paths:
             print(path)
 

@@ -52,7 +52,8 @@ def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
             drawn = {"risk": risk_figure(problem, best, limit_of(analysis, problem))}
             if finding.verdict != LIMIT:
                 drawn = {"complexity": complexity_figure(finding, intervals)} | drawn
-            paths[problem] = [_save(figure, directory / f"{kind}-{slug(problem)}") for kind, figure in drawn.items()]
+            paths[problem] = [save_figure(figure, directory / f"{kind}-{slug(problem)}")
+                              for kind, figure in drawn.items()]
     return paths
 
 
@@ -61,7 +62,7 @@ def slug(problem: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", problem).strip("-").lower()
 
 
-def _save(figure: Figure, stem: Path) -> Path:
+def save_figure(figure: Figure, stem: Path) -> Path:
     # With no date and creator in it, the same store gives the same bytes.
     figure.savefig(f"{stem}.png", dpi=160)
     svg = Path(f"{stem}.svg")
@@ -117,14 +118,14 @@ def _set_limits(axes: Axes, widths: np.ndarray, intervals: pd.DataFrame, finding
     axes.xaxis.set_major_locator(FixedLocator(list(widths)))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_locator(NullLocator())
-    _plain_log_axis(axes.yaxis)
+    plain_log_axis(axes.yaxis)
 
 
 def _law_at(law: ScalingLaw, widths: np.ndarray) -> np.ndarray:
     return np.exp(law.log_n + law.alpha * (np.log(widths) - law.log_m))
 
 
-def _plain_log_axis(axis: Axis) -> None:
+def plain_log_axis(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())
@@ -224,8 +225,8 @@ def risk_figure(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = N
     _draw_goal(axes, best, finite)
     axes.set_xlabel("samples N")
     axes.set_ylabel("test risk (mean and range over seeds)")
-    _plain_log_axis(axes.xaxis)
-    _plain_log_axis(axes.yaxis)
+    plain_log_axis(axes.xaxis)
+    plain_log_axis(axes.yaxis)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     return figure
 

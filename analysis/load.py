@@ -14,7 +14,8 @@ from ovpnet.config import NOT_IDENTITY, Config
 from ovpnet.errors import ConfigError, OvpnetError, StoreError
 
 ALIASES = {"concept": "concept.name", "inputs": "inputs.family", "noise": "noise.kind", "loss": "loss.name",
-           "learner": "learner.name", "algorithm": "algorithm.name", "regularizer": "regularizer.name"}
+           "learner": "learner.name", "algorithm": "algorithm.name", "regularizer": "regularizer.name",
+           "diagnostics": "diagnostics.name"}
 
 # What varies inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned away.
 WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
@@ -24,6 +25,9 @@ TOP_LEVEL_KEYS = {item.name for item in fields(Config) if not is_dataclass(item.
 
 # The width that the rows of infinitely wide learners have (ovpnet.config.canonical).
 INFINITE = 0
+
+# The switches of the config group `diagnostics`.
+DIAGNOSTICS = ("norms", "approximations", "saddles")
 
 LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
@@ -75,8 +79,9 @@ def config_columns(runs: pd.DataFrame) -> list[str]:
 
 
 def problem_columns(runs: pd.DataFrame) -> list[str]:
-    """The config keys that tell one problem from another: the run's identity less WITHIN_PROBLEM, and `epochs`."""
-    excluded = set(NOT_IDENTITY) - {"epochs"} | set(WITHIN_PROBLEM)
+    """The config keys that tell one problem from another: the run's identity less WITHIN_PROBLEM and
+    what is measured besides, and `epochs`."""
+    excluded = set(NOT_IDENTITY) - {"epochs"} | {"diagnostics"} | set(WITHIN_PROBLEM)
     return [name for name in config_columns(runs) if name not in excluded and name.split(".")[0] not in excluded]
 
 
@@ -85,16 +90,19 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     unique to each problem.
 
     A member (problem, width, samples, seed, lr, weight_decay) asked for twice, say at two epsilons that are now judged
-    as one, keeps its newest row that did not fail. The number of steps is no part of a problem where it
+    as one, or with and without diagnostics, keeps its newest row that did not fail, among those with the most
+    diagnostics. The number of steps is no part of a problem where it
     follows from the samples (epochs, one-pass SGD) or other keys (rounds of Algorithms 2 and 3, which depend on m).
     """
     keys = _problem_keys(runs)
     number = keys.groupby(list(keys), dropna=False).ngroup()
     runs = runs.assign(problem=number.map(_labels(runs, keys, number)))
-    order = runs.assign(_failed=runs["status"].eq("failed")).sort_values(
-        ["problem", *WITHIN_PROBLEM, "_failed", "finished_at", "run_id"],
-        ascending=[True] * (2 + len(WITHIN_PROBLEM)) + [False, True])
-    return order.drop(columns="_failed").drop_duplicates(["problem", *WITHIN_PROBLEM]).reset_index(drop=True)
+    measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS]).eq(True).sum(axis=1)
+    order = runs.assign(_failed=runs["status"].eq("failed"), _measured=measured).sort_values(
+        ["problem", *WITHIN_PROBLEM, "_failed", "_measured", "finished_at", "run_id"],
+        ascending=[True] * (2 + len(WITHIN_PROBLEM)) + [False, False, True])
+    kept = order.drop(columns=["_failed", "_measured"]).drop_duplicates(["problem", *WITHIN_PROBLEM])
+    return kept.reset_index(drop=True)
 
 
 def _steps_follow(runs: pd.DataFrame) -> pd.Series:

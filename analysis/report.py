@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import complexity, figures, tune
+from analysis import complexity, diagnostic_figures, diagnostics, figures, tune
 from analysis.load import Stored, width_text
 from analysis.verdict import DELTA, Analysis, interval_text
 
@@ -25,19 +25,24 @@ def write(stored: Stored, analysis: Analysis, directory: Path, delta: float = DE
     environment = Environment(loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "width": width_text}
-    page = environment.get_template("report.html.j2").render(**_content(stored, analysis, drawn, delta))
+    page = environment.get_template("report.html.j2").render(**_content(stored, analysis, drawn, directory, delta))
     path = directory / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def _content(stored: Stored, analysis: Analysis, drawn: dict[str, list[Path]], delta: float) -> dict[str, Any]:
+def _content(stored: Stored, analysis: Analysis, drawn: dict[str, list[Path]], directory: Path,
+             delta: float) -> dict[str, Any]:
     runs = analysis.runs
+    measured = diagnostics.last_values(runs, analysis.best)
+    diagnosed = diagnostic_figures.save(measured, stored.curves, directory / "figures")
     failures = runs[runs["status"].isin(["diverged", "failed"])]
     return {
         "delta": delta,
         "verdicts": _verdict_rows(analysis.verdicts),
         "figures": {problem: [_inline(path) for path in paths] for problem, paths in drawn.items()},
+        "diagnostics": {problem: [_inline(path) for path in paths] for problem, paths in diagnosed.items()},
+        "diagnostics_tables": _diagnostics_tables(measured),
         "complexity": _complexity_rows(analysis.intervals),
         "tuning": _records(tune.choices(analysis.best)),
         "warnings": [*tune.warnings(analysis.best), *complexity.warnings(analysis.intervals)],
@@ -59,6 +64,12 @@ def _verdict_rows(verdicts: pd.DataFrame) -> list[dict[str, Any]]:
 def _complexity_rows(intervals: pd.DataFrame) -> list[dict[str, Any]]:
     table = complexity.by_width(intervals)
     return [row | {"interval": interval_of(row["low"], row["high"])} for row in _records(table)]
+
+
+def _diagnostics_tables(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A table a problem: medians, a row a quantity and a column a width."""
+    return {str(problem): table.dropna(axis=1, how="all").drop(columns=["problem", "samples"]).set_index("width").T
+            for problem, table in diagnostics.medians(measured).groupby("problem")}
 
 
 def _failure_rows(failures: pd.DataFrame) -> list[dict[str, Any]]:

@@ -288,6 +288,41 @@ class TestConfig:
 
 
 @dataclass
+class DiagnosticsConfig:
+    """What is measured along training besides risks, at every point of the learning curve; nothing by default.
+
+    The columns are explained in `ovpnet/diagnostics/`. What has no meaning for a learner is null.
+    """
+
+    name: str = key("none", "label; not part of the run's identity")
+    norms: bool = key(False, "norms of the increments W' and V', and Figure 3's norm ratio of W")
+    approximations: bool = key(False, "on held-out x: ReLU signs changed since initialization, distances from the "
+                               "quadratic and the linear approximation, drift of the NTK")
+    saddles: bool = key(False, "gradient norms, extreme eigenvalues of the smoothed objective's Hessian, the decrease "
+                        "that weight decay gives, saddle points and the steps to escape them (Lemma 6.7)")
+    samples: int = key(512, "held-out x of the approximations", low=1)
+    drift_samples: int = key(64, "held-out x of the NTK's Gram matrix", low=2)
+    draws: int = key(8, "draws of the smoothing noise in an eigenvalue; as many again check its direction", low=2)
+    lanczos: int = key(12, "Lanczos vectors kept; convergence restarts from them", low=4)
+    sigma_w: float | None = key(None, "standard deviation of the smoothing noise W^rho; null = the algorithm's own, or "
+                                "where it has none Table 1's m^-0.99", above=0)
+    sigma_v: float | None = key(None, "standard deviation of the smoothing noise V^rho; null = the algorithm's own, or "
+                                "where it has none Table 1's m^-0.51", above=0)
+    saddle_gradient: float = key(0.3, "at a saddle point the smoothed objective's gradient norm is at most this times "
+                                 "the unsmoothed one's at initialization (where Sigma makes the smoothed one's 0)",
+                                 above=0)
+    saddle_curvature: float = key(0.01, "at a saddle point the curvature is at most minus this times the Hessian's "
+                                  "largest eigenvalue", above=0)
+    escape_fraction: float = key(0.1, "a saddle point is escaped when the training objective has fallen by this "
+                                 "fraction since", above=0, high=1)
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything is."""
+        return self.norms or self.approximations or self.saddles
+
+
+@dataclass
 class OptConfig:
     """How the empirical OPT is found."""
 
@@ -344,6 +379,7 @@ class Config:
     regularizer: RegularizerConfig = MISSING
     test: TestConfig = field(default_factory=TestConfig)
     opt: OptConfig = field(default_factory=OptConfig)
+    diagnostics: DiagnosticsConfig = MISSING
     # Below: nothing that can change a number.
     engine: str = key("auto", "training engine: `reference`; `dual`, the same iterates of learners that are linear in "
                       "what is trained (last, ntk), through their kernel; `auto`, the faster one",
@@ -355,7 +391,8 @@ class Config:
 
 
 # Keys that cannot change a number, and so are not part of a run's identity.
-NOT_IDENTITY = ("engine", "device", "store", "study", "tracker", "concept.name", "epochs")
+NOT_IDENTITY = ("engine", "device", "store", "study", "tracker", "concept.name", "diagnostics.name",
+                "epochs")
 
 # Keys in which the members of one ensemble may differ; all others make up the static signature.
 PER_MEMBER = ("samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay", "concept.seed",
@@ -375,6 +412,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "learner": {"learner": LearnerConfig},
     "algorithm": {"algorithm": AlgorithmConfig, "perturbed": PerturbedAlgorithm},
     "regularizer": {"regularizer": RegularizerConfig},
+    "diagnostics": {"diagnostics": DiagnosticsConfig},
     "tracker": {"tracker": TrackerConfig},
 }
 
@@ -475,8 +513,20 @@ def _check_combinations(config: Config) -> None:
                           "belongs to hidden, ntk and quadratic")
     if config.regularizer.name == "table1":
         _check_table1(config)
+    _check_diagnostics(config)
     _check_concept(config)
     _check_labels(config)
+
+
+def _check_diagnostics(config: Config) -> None:
+    """Refuses only where nothing at all would be measured: a sweep over learners may ask for all of it."""
+    diagnostics, trained = config.diagnostics, config.learner.trained
+    if diagnostics.measured and config.learner.name in LIMITS:
+        raise ConfigError("diagnostics.name", diagnostics.name, f"learner={config.learner.name} has no weights to "
+                          "measure; allowed: none")
+    if diagnostics.measured and trained == "last" and not diagnostics.saddles:
+        raise ConfigError("diagnostics.name", diagnostics.name, "learner.trained=last moves no hidden weight; allowed: "
+                          "none, saddles, all")
 
 
 def _check_steps(config: Config) -> None:
@@ -643,7 +693,8 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 def identity(config: Config) -> dict[str, Any]:
     """Every dotted key that can change the run's numbers; epochs are written as the steps they amount to."""
-    kept = {name: value for name, value in flat(config).items() if not _matches(name, NOT_IDENTITY)}
+    excluded = NOT_IDENTITY if config.diagnostics.measured else (*NOT_IDENTITY, "diagnostics")
+    kept = {name: value for name, value in flat(config).items() if not _matches(name, excluded)}
     return kept | {"steps": total_steps(config)}
 
 

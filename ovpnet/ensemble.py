@@ -11,6 +11,7 @@ from ovpnet.algorithms import kernel_ridge
 from ovpnet.algorithms.perturbed import Perturbed
 from ovpnet.config import Config, PerturbedAlgorithm, signature, total_steps
 from ovpnet.data import Problem
+from ovpnet.diagnostics import diagnostics
 from ovpnet.engine import Chunk, Engine, Rule, State, scaled
 from ovpnet.learners import Weights, initial, learner
 from ovpnet.losses import LOSSES
@@ -47,6 +48,7 @@ class Point:
     step: int
     train: Tensor  # [E], mean minibatch loss since the point before
     test: Tensor  # [E, n], losses of the current iterate on fresh samples
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)  # [E], columns of what is measured besides
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Ensemble:
         self.x, self.y = self._samples(range(len(configs)), Stream.DATA, [config.samples for config in configs])
         self.perturbed = (Perturbed(configs, self.state, self._put)
                           if isinstance(self.shared.algorithm, PerturbedAlgorithm) else None)
+        self.diagnostics = diagnostics(configs, self.rule, self.state, self.x, self.y)
 
     def train(self, on_steps: Callable[[int], None] = lambda steps: None) -> Outcome:
         """Take every step and measure. `on_steps` hears of the steps taken, those of all members added up."""
@@ -100,7 +103,7 @@ class Ensemble:
                 iterates.append((taken.train if taken.monitor is None else taken.monitor).cpu())
             if stop in evaluated:
                 test = losses(self.learner, self.loss, self._weights(stop), *curve_samples)
-                points.append(Point(stop, torch.cat(since_point, 1).mean(1).cpu(), test.cpu()))
+                points.append(Point(stop, torch.cat(since_point, 1).mean(1).cpu(), test.cpu(), self._diagnose(stop)))
                 since_point.clear()
             on_steps((stop - start) * len(members))
         extras = {}
@@ -112,9 +115,15 @@ class Ensemble:
 
     def _weights(self, stop: int) -> Weights:
         """The weights of the net that is measured after `stop` steps: in Algorithms 2 and 3, of lambda times f."""
-        if self.perturbed is None:
-            return self.state.weights
-        return scaled(self.state.weights, self.perturbed.scale(stop - 1, stop)[:, 0])
+        scale = self._scale(stop)
+        return self.state.weights if scale is None else scaled(self.state.weights, scale)
+
+    def _scale(self, stop: int) -> Tensor | None:
+        """lambda [E] of the last of `stop` steps; None where there is none."""
+        return None if self.perturbed is None else self.perturbed.scale(stop - 1, stop)[:, 0]
+
+    def _diagnose(self, stop: int) -> dict[str, Tensor]:
+        return {} if self.diagnostics is None else self.diagnostics.measure(stop, self.state, self._scale(stop))
 
     def _solve(self, on_steps: Callable[[int], None]) -> Outcome:
         """The exact optimum in place of steps; the learning curve is one point."""
@@ -124,7 +133,7 @@ class Ensemble:
         curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
         test = losses(self.learner, self.loss, self.state.weights, *curve_samples)
         on_steps(len(members))
-        return Outcome([Point(1, train, test.cpu())], train, self._population_risk(Stream.TEST),
+        return Outcome([Point(1, train, test.cpu(), self._diagnose(1))], train, self._population_risk(Stream.TEST),
                        self._population_risk(Stream.VALIDATION), None, self._diverged())
 
     def _regularizer(self) -> Regularizer:

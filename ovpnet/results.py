@@ -7,6 +7,7 @@ from typing import Any
 
 from ovpnet.concepts.complexity import concept_log_C_eps, concept_log_C_s
 from ovpnet.config import Config, flat, run_id, total_steps
+from ovpnet.diagnostics import events
 from ovpnet.ensemble import Goal, Outcome
 from ovpnet.errors import ConfigError
 from ovpnet.risk import Mean, average_over_iterates
@@ -25,7 +26,8 @@ def result_rows(configs: Sequence[Config], goals: Sequence[Goal], outcome: Outco
     rows, curves = [], []
     for e, (config, goal) in enumerate(zip(configs, goals, strict=True)):
         curve = _curve(config, outcome, e)
-        rows.append(config_row(config) | _result(config, goal, outcome, e, curve) | _complexities(config, goal))
+        rows.append(config_row(config) | _result(config, goal, outcome, e, curve) | _diagnosed(config, outcome, curve)
+                    | _complexities(config, goal))
         curves += curve
     return rows, curves
 
@@ -41,6 +43,7 @@ def _curve(config: Config, outcome: Outcome, e: int) -> list[Row]:
                "test_risk": _finite(test.mean), "test_risk_se": _finite(test.se)}
         if outcome.iterates is not None:
             row["average_risk"] = _finite(average_over_iterates(outcome.iterates[e, :point.step])[0].mean)
+        row |= {name: _finite(values[e].item()) for name, values in point.diagnostics.items()}
         rows.append(row)
     return rows
 
@@ -74,6 +77,12 @@ def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Ro
         "reached_step": None if first is None else first["step"],
         "reached_samples": None if first is None else first["samples_seen"],
     }
+
+
+def _diagnosed(config: Config, outcome: Outcome, curve: list[Row]) -> Row:
+    """The last values of what is measured besides risks, and the visits to saddle points."""
+    last = {name: curve[-1][name] for name in outcome.points[-1].diagnostics}
+    return last | (events(curve, config.diagnostics.escape_fraction) if config.diagnostics.saddles else {})
 
 
 def _complexities(config: Config, goal: Goal) -> Row:

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     SMOOTHING = 11
     SIGNS = 12
     ITERATE_NOISE = 13
+    DIAGNOSTICS = 14
 
 
 def generator(seed: int, stream: Stream, block: int = 0) -> np.random.Generator:

@@ -1,0 +1,68 @@
+"""What the runs measured besides risks (config group `diagnostics`), at their last point and along training."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.load import INFINITE
+from analysis.tune import CELL, SETTING
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Quantities that are drawn together: columns of the rows with their labels."""
+
+    title: str
+    columns: dict[str, str]
+
+
+PANELS = (
+    Panel("increment of W", {"norm_W": "Frobenius", "spectral_W": "spectral", "norm_W_24": "2,4"}),
+    Panel("increment of V", {"norm_V": "Frobenius", "spectral_V": "spectral"}),
+    Panel("m ||W||$_{2,4}^4$ / ||W||$_F^4$, in [1, m]", {"norm_ratio": "norm ratio"}),
+    Panel("share of ReLU signs changed", {"sign_changes_1": "first layer", "sign_changes_2": "second layer"}),
+    Panel("|f - approximation|, RMS", {"gap_quadratic": "quadratic", "gap_linear": "linear"}),
+    Panel("the same / |f - f$_0$|", {"gap_quadratic_relative": "quadratic", "gap_linear_relative": "linear"}),
+    Panel("drift of the NTK, relative", {"ntk_drift": "Gram matrix"}),
+    Panel("gradient norm", {"gradient_norm": "training objective", "smoothed_gradient_norm": "smoothed objective"}),
+    Panel("largest eigenvalue", {"largest_eigenvalue": "smoothed objective"}),
+    Panel("smallest eigenvalue", {"curvature": "bound from above", "smallest_eigenvalue": "bound from below"}),
+    Panel("decrease by weight decay", {"decay_decrease": "one step of $\\lambda$"}),
+    Panel("visits to saddle points", {"saddle_events": "a run"}),
+)
+COLUMNS = (*(column for panel in PANELS for column in panel.columns), "saddle_escape_steps")
+
+
+def last_values(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: `best`'s runs of finite width at each problem's largest N, with the columns of `runs` that hold
+    diagnostics (only those that some run has); empty where none has any."""
+    columns = [name for name in COLUMNS if name in runs and runs[name].notna().any()]
+    keys = [*CELL, "seed", *SETTING]
+    rows = best[keys].merge(runs[["run_id", *keys, *columns]], on=keys)
+    rows = rows[rows[columns].notna().any(axis=1) & rows["width"].ne(INFINITE)]
+    return rows[rows["samples"].eq(rows.groupby("problem")["samples"].transform("max"))].reset_index(drop=True)
+
+
+def panels(rows: pd.DataFrame) -> list[Panel]:
+    """The panels that the rows have anything for, with the columns that they have."""
+    kept = [Panel(panel.title, {column: label for column, label in panel.columns.items()
+                                if column in rows and rows[column].notna().any()}) for panel in PANELS]
+    return [panel for panel in kept if panel.columns]
+
+
+def medians(rows: pd.DataFrame) -> pd.DataFrame:
+    """Medians over seeds, one row a problem and width; also samples and the number of seeds."""
+    columns = [name for name in COLUMNS if name in rows]
+    grouped = rows.groupby(["problem", "samples", "width"])
+    return grouped[columns].median().assign(seeds=grouped["seed"].nunique()).reset_index()
+
+
+def traces(rows: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """Medians over seeds along training, one row a problem, width and step, of the curves that measured curvature."""
+    columns = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
+               "decay_decrease", "saddle"]
+    if not {"run_id", *columns} <= set(curves):
+        return pd.DataFrame(columns=["problem", "width", "step", *columns])
+    found = curves[["run_id", "step", *columns]].dropna(subset="curvature")
+    found = found.merge(rows[["run_id", "problem", "width"]], on="run_id")
+    return found.groupby(["problem", "width", "step"])[columns].median().reset_index()

@@ -1,0 +1,73 @@
+"""Diagnostics in the analysis: no problem of their own, a section of the report where there are any."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import diagnostic_figures, diagnostics, report
+from analysis.load import Stored, with_problem
+from analysis.verdict import analyze
+
+TRACED = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
+          "decay_decrease", "saddle"]
+
+
+@pytest.fixture
+def measured(make_runs):
+    """Runs that measured a few things, and the curves of their curvature."""
+    runs = make_runs(overrides=["diagnostics=all"], widths=[16, 64], samples=[400, 900], seeds=range(2), lrs=[0.2, 0.5])
+    runs["norm_ratio"] = 1.0 + runs["seed"]
+    runs["norm_W"] = 1 / runs["width"]
+    runs["smallest_eigenvalue"] = -2.0
+    runs["curvature"] = -1.0 + 2 * runs["seed"]
+    runs["gap_linear"] = None
+    curves = runs[["run_id"]].merge(pd.DataFrame({"step": [10, 20], **{name: [1.0, 0.5] for name in TRACED}}), "cross")
+    return runs, curves
+
+
+def test_a_run_with_and_without_diagnostics_is_one_and_the_measured_row_is_kept(make_runs):
+    grid = {"widths": [16], "samples": [400], "seeds": [0], "lrs": [0.5]}
+    on = make_runs(overrides=["diagnostics=norms"], **grid).assign(norm_W=3.0)
+    off = make_runs(**grid).assign(finished_at="2026-02-02T00:00:00")
+    before = off.drop(columns=[name for name in off if name.startswith("diagnostics.")])
+    for others in ([off], [before], [off, before]):
+        kept = with_problem(pd.concat([on, *others], ignore_index=True))
+        assert kept["norm_W"].tolist() == [3.0]
+        assert "diagnostics" not in kept["problem"].iloc[0]
+
+
+def test_last_values_are_those_of_the_best_setting_at_the_largest_samples(measured):
+    runs = with_problem(measured[0])
+    rows = diagnostics.last_values(runs, analyze(runs).best)
+    assert len(rows) == 2 * 2
+    assert set(rows["lr"]) == {0.5}
+    assert set(rows["samples"]) == {900}
+    assert "gap_linear" not in rows
+    assert [panel.title for panel in diagnostics.panels(rows)] == [
+        "increment of W", "m ||W||$_{2,4}^4$ / ||W||$_F^4$, in [1, m]", "smallest eigenvalue"]
+    table = diagnostics.medians(rows)
+    assert table["norm_ratio"].tolist() == [1.5, 1.5]
+    assert table["norm_W"].tolist() == [1 / 16, 1 / 64]
+
+
+def test_figures_and_the_report_show_them(measured, tmp_path):
+    runs, curves = with_problem(measured[0]), measured[1]
+    analysis = analyze(runs)
+    rows = diagnostics.last_values(runs, analysis.best)
+    (paths,) = diagnostic_figures.save(rows, curves, tmp_path).values()
+    assert [path.name.split("-")[0] for path in paths] == ["diagnostics", "curvature"]
+    figure = diagnostic_figures.width_figure("p", rows)
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1 / 16, 1 / 64])
+    page = report.write(Stored(runs, curves, []), analysis, tmp_path / "r").read_text()
+    assert page.index("<h2>Figures") < page.index("<h2>Diagnostics") < page.index("<h2>Sample complexity")
+    assert "<td>norm_ratio</td>" in page
+    assert page.count("<svg") == 4
+
+
+def test_no_diagnostics_no_section(make_runs, tmp_path):
+    runs = with_problem(make_runs(widths=[16, 64], samples=[400, 900], seeds=[0], lrs=[0.5]))
+    analysis = analyze(runs)
+    empty = pd.DataFrame(columns=["run_id", "step"])
+    assert diagnostics.last_values(runs, analysis.best).empty
+    assert "Diagnostics" not in report.write(Stored(runs, empty, []), analysis, tmp_path).read_text()
