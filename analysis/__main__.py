@@ -1,4 +1,4 @@
-"""`python -m analysis verdict|table|figures|report`: what the runs of a store say."""
+"""`python -m analysis verdict|table|figures|report|paper`: what the runs of a store say."""
 
 import argparse
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from analysis import complexity, diagnostics, tune
+from analysis import complexity, diagnostics, paper, tune
 from analysis.load import Stored, default_store, load, width_text
 from analysis.verdict import DELTA, Analysis, analyze, interval_text
 from ovpnet.errors import OvpnetError
@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     figures.set_defaults(run=_figures)
     report = commands.add_parser("report", parents=[common, delta, out], help="write the report, one HTML file")
     report.set_defaults(run=_report)
+    section7 = commands.add_parser("paper", parents=[common, out], help="print and draw Figures 1 to 3 of the paper "
+                                   "from our runs, beside its published points")
+    section7.add_argument("--reference", type=Path, default=paper.REFERENCE, metavar="CSV",
+                       help="published points (default: those of Figure 1, read off the published figure)")
+    section7.set_defaults(run=_paper)
     return parser
 
 
@@ -146,6 +151,46 @@ def _report(options: argparse.Namespace) -> None:
     from analysis import report  # as above
 
     print(report.write(stored, analysis, options.out, options.delta))
+
+
+def _paper(options: argparse.Namespace) -> None:
+    stored, published = _load(options), paper.reference(options.reference)
+    compared = paper.compare(paper.points(stored), published)
+    for message in paper.warnings(stored):
+        print(f"warning: {message}", file=sys.stderr)
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = _console()
+    orderings = paper.orderings(compared)
+    names = ("series", "m", "N", "lr", "decay", "paper", "ours", "s.e.", "ratio", "")
+    for (number, panel), rows in compared.groupby(["figure", "panel"]):
+        table = Table(*(Column(name, no_wrap=True) for name in names), box=None,
+                      padding=(0, 1), title=f"Figure {number} ({panel}): {rows['metric'].iloc[0].replace('_', ' ')}",
+                      title_justify="left")
+        for row in rows.itertuples():
+            table.add_row(_literal(row.series), width_text(row.m), str(row.n), f"{row.lr:g}", f"{row.weight_decay:g}",
+                          *("" if pd.isna(each) else f"{each:.4g}" for each in (row.paper, row.value)),
+                          "" if pd.isna(row.value_se) else f"{row.value_se:.2g}",
+                          "" if pd.isna(row.ratio) else f"{row.ratio:.2f}",
+                          "" if pd.isna(row.ratio) or paper.close(row.ratio) else "off")
+        console.print(table)
+        for row in orderings[orderings["figure"].eq(number) & orderings["panel"].eq(panel)].itertuples():
+            print(f"m = {row.m}, N = {row.n}: " + ("the paper's order of the series" if row.agree else
+                                                     f"ours {row.ours}\n    paper {row.paper}"))
+        print()
+    known = compared.dropna(subset=["ratio"])
+    if len(known):
+        print(f"{int(paper.close(known['ratio']).sum())} of {len(known)} points are within a factor of {paper.CLOSE:g} "
+              f"of the paper's; the series are in its order at {int(orderings['agree'].sum())} of {len(orderings)} m, N")
+    print("ours: mean over seeds of the test error, at the lr and weight decay of least validation risk; the paper\n"
+          "shows the best test error of its grid, which is the column best_over_grid of the files")
+    for number, rows in compared.groupby("figure"):
+        path = options.out / f"ovpnet_figure{number}.csv"
+        rows.to_csv(path, index=False, float_format="%.6g")
+        print(path)
+    from analysis import paper_figures  # as above
+
+    for path in paper_figures.save(compared, published, options.out):
+        print(path)
 
 
 if __name__ == "__main__":

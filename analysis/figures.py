@@ -1,6 +1,7 @@
 """The two figures of a problem: N_eps against m with the fitted law, and test risk against N for each m.
 
-Drawn on matplotlib's object interface, with no pyplot and no window; matplotlib is imported by this module alone.
+Drawn on matplotlib's object interface, with no pyplot and no window; matplotlib is imported by the modules
+named *figures alone.
 """
 
 import re
@@ -63,6 +64,7 @@ def slug(problem: str) -> str:
 
 
 def save_figure(figure: Figure, stem: Path) -> Path:
+    """Write `stem`.png and `stem`.svg; returns the latter."""
     # With no date and creator in it, the same store gives the same bytes.
     figure.savefig(f"{stem}.png", dpi=160)
     svg = Path(f"{stem}.svg")
@@ -75,7 +77,7 @@ def save_figure(figure: Figure, stem: Path) -> Path:
 
 def complexity_figure(finding: Finding, intervals: pd.DataFrame) -> Figure:
     """N_eps against m: an interval a seed, their geometric mean, the law with its 95% band, reference slopes."""
-    figure, axes = _axes(_complexity_title(finding))
+    figure, axes = new_axes(_complexity_title(finding))
     widths = np.sort(intervals["width"].unique()).astype(float)
     _set_limits(axes, widths, intervals, finding)
     _draw_references(axes, widths, intervals, finding)
@@ -126,6 +128,7 @@ def _law_at(law: ScalingLaw, widths: np.ndarray) -> np.ndarray:
 
 
 def plain_log_axis(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5, as plain numbers."""
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())
@@ -207,7 +210,7 @@ def _draw_means(axes: Axes, intervals: pd.DataFrame) -> None:
 def risk_figure(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = None) -> Figure:
     """Best-tuned test risk against N for each m: the mean over seeds, their range, OPT and OPT + epsilon; and the mean
     of the same learner of infinite width, where `limit` has it."""
-    figure, axes = _axes(_title("Test risk of the best-tuned learner against samples", problem))
+    figure, axes = new_axes(_title("Test risk of the best-tuned learner against samples", problem))
     finite = best[np.isfinite(best["test_risk"])]
     widths = sorted(best["width"].unique())
     colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(widths)))
@@ -254,7 +257,8 @@ def _draw_goal(axes: Axes, best: pd.DataFrame, finite: pd.DataFrame) -> None:
         axes.plot([], [], linestyle="none", label=f"OPT = {opt:.3g} (below the axis)")
 
 
-def _axes(title: str) -> tuple[Figure, Axes]:
+def new_axes(title: str) -> tuple[Figure, Axes]:
+    """An empty figure in the style of all."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, pad=16)

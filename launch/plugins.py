@@ -65,7 +65,8 @@ class PackSweeper(BasicSweeper):
         jobs = []
         for number, grid in enumerate(self.grids, start=1):
             try:
-                own = parser.parse_overrides([f"{key}={value}" for key, value in {**self.params, **grid}.items()])
+                own = parser.parse_overrides([f"{key}={'null' if value is None else value}"
+                                              for key, value in {**self.params, **grid}.items()])
             except OverrideParseException as error:
                 raise OvpnetError(f"grid {number} of hydra.sweeper.grids: {error}") from error
             overrides = [*own, *given]
