@@ -156,7 +156,7 @@ def _report(options: argparse.Namespace) -> None:
 def _paper(options: argparse.Namespace) -> None:
     stored, published = _load(options), paper.reference(options.reference)
     compared = paper.compare(paper.points(stored), published)
-    for message in paper.warnings(stored):
+    for message in [*paper.warnings(stored), *tune.warnings(tune.best_tuned(stored.runs))]:
         print(f"warning: {message}", file=sys.stderr)
     options.out.mkdir(parents=True, exist_ok=True)
     console = _console()
