@@ -156,7 +156,7 @@ def _report(options: argparse.Namespace) -> None:
 def _paper(options: argparse.Namespace) -> None:
     stored, published = _load(options), paper.reference(options.reference)
     compared = paper.compare(paper.points(stored), published)
-    for message in paper.warnings(stored):
+    for message in [*paper.warnings(stored), *tune.warnings(tune.best_tuned(stored.runs))]:
         print(f"warning: {message}", file=sys.stderr)
     options.out.mkdir(parents=True, exist_ok=True)
     console = _console()
@@ -167,20 +167,20 @@ def _paper(options: argparse.Namespace) -> None:
                       padding=(0, 1), title=f"Figure {number} ({panel}): {rows['metric'].iloc[0].replace('_', ' ')}",
                       title_justify="left")
         for row in rows.itertuples():
-            table.add_row(_literal(row.series), width_text(row.m), str(row.n), f"{row.lr:g}", f"{row.weight_decay:g}",
+            table.add_row(row.series, width_text(row.m), str(row.n), f"{row.lr:g}", f"{row.weight_decay:g}",
                           *("" if pd.isna(each) else f"{each:.4g}" for each in (row.paper, row.value)),
                           "" if pd.isna(row.value_se) else f"{row.value_se:.2g}",
                           "" if pd.isna(row.ratio) else f"{row.ratio:.2f}",
                           "" if pd.isna(row.ratio) or paper.close(row.ratio) else "off")
         console.print(table)
         for row in orderings[orderings["figure"].eq(number) & orderings["panel"].eq(panel)].itertuples():
-            print(f"m = {row.m}, N = {row.n}: " + ("the paper's order of the series" if row.agree else
-                                                     f"ours {row.ours}\n    paper {row.paper}"))
+            order = "the paper's order of the series" if row.agree else f"ours {row.ours}\n    paper {row.paper}"
+            print(f"{'m' if panel == 'a' else 'N'} = {row.at}: {order}")
         print()
     known = compared.dropna(subset=["ratio"])
     if len(known):
         print(f"{int(paper.close(known['ratio']).sum())} of {len(known)} points are within a factor of {paper.CLOSE:g} "
-              f"of the paper's; the series are in its order at {int(orderings['agree'].sum())} of {len(orderings)} m, N")
+              f"of the paper's; the series are in its order at {int(orderings['agree'].sum())} of {len(orderings)}")
     print("ours: mean over seeds of the test error, at the lr and weight decay of least validation risk; the paper\n"
           "shows the best test error of its grid, which is the column best_over_grid of the files")
     for number, rows in compared.groupby("figure"):

@@ -55,6 +55,7 @@ def compare(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """`table` (from `points`) with the columns paper, paper_m and ratio = value / paper, where a point is published.
 
     Panel (b) has one width; where ours is another, the point is the published one of the same N, and paper_m says so.
+    The width makes a difference there, which the ratio includes.
     """
     names = {"value": "paper", "m": "paper_m"}
     in_b = table["panel"].eq("b")
@@ -72,16 +73,17 @@ def close(ratio: pd.Series) -> pd.Series:
 
 
 def orderings(compared: pd.DataFrame) -> pd.DataFrame:
-    """Series from least to greatest value, at each m and n with at least two published ones.
+    """Series from least to greatest value, at each m of a panel (a) and N of a panel (b) with two published ones.
 
-    Columns: figure, panel, m, n, ours, paper (text), agree.
+    Columns: figure, panel, at (m or N), ours, paper (text), agree.
     """
     rows = []
-    for key, group in compared.dropna(subset=["paper"]).groupby(["figure", "panel", "m", "n"]):
+    known = compared.dropna(subset=["paper"])
+    for key, group in known.groupby(["figure", "panel", known["m"].where(known["panel"].eq("a"), known["n"])]):
         if len(group) > 1:
             ours, paper = (" < ".join(group.sort_values(name)["series"]) for name in ("value", "paper"))
             rows.append((*key, ours, paper, ours == paper))
-    return pd.DataFrame(rows, columns=["figure", "panel", "m", "n", "ours", "paper", "agree"])
+    return pd.DataFrame(rows, columns=["figure", "panel", "at", "ours", "paper", "agree"])
 
 
 def warnings(stored: Stored) -> list[str]:
@@ -113,12 +115,13 @@ def _labelled(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _figure_1_or_2(runs: pd.DataFrame, number: int) -> pd.DataFrame:
     table = _tuned(runs, "test_risk").assign(figure=number, metric="test_error")
-    finite = table[table["m"].ne(INFINITE)]
-    lengths = finite.groupby("m")["n"].nunique()
     panel_a = table[table["n"].eq(SAMPLES)].assign(panel="a")
-    panel_b = finite[finite["m"].isin(lengths[lengths > 1].index)].assign(panel="b")
     if panel_a["m"].nunique() < 2:
         panel_a = panel_a.iloc[:0]
+    # Each series at one width: that of the most N, of these the largest.
+    lengths = table[table["m"].ne(INFINITE)].groupby(["series", "m"], as_index=False)["n"].nunique()
+    widths = lengths[lengths["n"].gt(1)].sort_values(["n", "m"]).drop_duplicates("series", keep="last")
+    panel_b = table.merge(widths[["series", "m"]], on=["series", "m"]).assign(panel="b")
     return _tidy(pd.concat([panel_a, panel_b], ignore_index=True))
 
 

@@ -15,7 +15,8 @@ from analysis.paper import PENALTIES, SAMPLES
 
 # Colour and marker of each series: networks in strong colours, kernels in lighter ones.
 LOOKS = {"3layer": (BLUE, "o"), "2layer": (ORANGE, "s"), "3layer(NTK)": ("#009E73", "^"),
-         "3layer(last)": ("#56B4E9", "D"), "2layer(last)": ("#E69F00", "v"), PENALTIES["frobenius"]: (BLUE, "o"), PENALTIES["row_24"]: (ORANGE, "s")}
+         "3layer(last)": ("#56B4E9", "D"), "2layer(last)": ("#E69F00", "v"), PENALTIES["frobenius"]: (BLUE, "o"),
+         PENALTIES["row_24"]: (ORANGE, "s")}
 OURS: Any = {"markersize": 5.5, "linewidth": 1.7}
 PAPER: Any = {"markersize": 5, "linewidth": 1.1, "linestyle": (0, (4, 2)), "markerfacecolor": "white", "alpha": 0.8}
 LIMIT: Any = {"linewidth": 1.2, "linestyle": (0, (1, 1.5))}
@@ -36,10 +37,8 @@ def save(table: pd.DataFrame, published: pd.DataFrame, directory: Path) -> list[
 
 
 def panel_figure(number: int, panel: str, ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
-    """A panel: its metric against m, or in panel (b) of Figures 1 and 2 against N at the largest width of several N."""
+    """A panel: its metric against m, or in panel (b) of Figures 1 and 2 against N."""
     against_n = panel == "b" and number != 3
-    if against_n:
-        ours = ours[ours["m"].eq(ours["m"].max())]
     figure, axes = new_axes(f"Figure {number} ({panel})  {_setting(ours, paper, against_n)}\n{TARGETS[number]}")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -48,7 +47,7 @@ def panel_figure(number: int, panel: str, ours: pd.DataFrame, paper: pd.DataFram
         _draw_published(axes, paper[paper["series"].eq(series)], x, colour, marker)
         _draw_ours(axes, ours[ours["series"].eq(series)], x, colour, marker)
         if series in {*ours["series"], *paper["series"]}:
-            axes.plot([], [], color=colour, marker=marker, label=series.replace("_{2,4}^4", "$_{2,4}^4$"), **OURS)
+            axes.plot([], [], color=colour, marker=marker, label=_name(series, ours, against_n), **OURS)
     axes.plot([], [], color=GREY, marker="o", label="ours: mean and\ns.e. over seeds", **OURS)
     if len(paper):
         axes.plot([], [], color=GREY, marker="o", label="paper: best of\nthe grid", **PAPER)
@@ -68,8 +67,16 @@ def panel_figure(number: int, panel: str, ours: pd.DataFrame, paper: pd.DataFram
 def _setting(ours: pd.DataFrame, paper: pd.DataFrame, against_n: bool) -> str:
     if not against_n:
         return f"N = {SAMPLES}"
-    widths, published = ours["m"].unique(), paper["m"].unique()
-    return f"m = {widths[0]}" + ("" if set(published) <= set(widths) else f" (paper: {published[0]})")
+    widths, published = sorted(ours["m"].unique()), paper["m"].unique()
+    text = f"m = {', '.join(map(str, widths))}"
+    return text if not len(published) or widths == [*published] else f"{text} (paper: {published[0]})"
+
+
+def _name(series: str, ours: pd.DataFrame, against_n: bool) -> str:
+    """A series in the legend, with its width where they differ."""
+    widths = ours.loc[ours["series"].eq(series), "m"].unique()
+    own = f", m = {widths[0]}" if against_n and len(widths) and ours["m"].nunique() > 1 else ""
+    return series.replace("_{2,4}^4", "$_{2,4}^4$") + own
 
 
 def _draw_published(axes: Axes, points: pd.DataFrame, x: str, colour: str, marker: str) -> None:
