@@ -17,7 +17,7 @@ from ovpnet.errors import OvpnetError
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
                "learner.name=three_layer. A filter on epsilon picks runs by the epsilon they were trained with; "
-               "--epsilon judges all runs at another.")
+               "--epsilon judges all runs at another. A run of two studies has the `study` that trained it.")
 NON_TTY_WIDTH = 80
 
 
@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a path that cannot be written to
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

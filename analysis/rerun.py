@@ -82,4 +82,4 @@ def _value(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.12g}"
+    return str(int(value)) if float(value).is_integer() else f"{value:.12g}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from launch.plan import Plan, plan
 from ovpnet.config import Config, run_id
+from ovpnet.errors import ConfigError
 from ovpnet.progress import Progress
 from ovpnet.store import Store
 
@@ -14,6 +15,10 @@ def run(configs: Sequence[Config], runs_per_pack: int | None = None) -> list[flo
 
     Every pack is stored as soon as it is trained. Raises ConfigError, StoreError.
     """
+    for name in ("store", "device", "engine", "study", "tracker"):
+        values = {str(getattr(config, name)) for config in configs}
+        if len(values) > 1:  # of no run's identity: the runs would be one
+            raise ConfigError(name, ", ".join(sorted(values)), "one value a sweep; give a command each")
     store = Store(configs[0].store)
     store.prepare()
     planned = plan(configs, store.finished(), runs_per_pack)

@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from ovpnet.config import Config, run_id, signature, total_steps
+from ovpnet.engine_choice import chosen_engine
 
 # Activations [E, B, m] of one step that still stay in the cache of a CPU core: larger ensembles run no faster per
 # member, and smaller ones waste calls.
@@ -30,8 +31,8 @@ class Pack:
         if config.algorithm.name == "kernel_ridge":  # the kernel, and its eigendecomposition in about 10 N^3
             samples = max(each.samples for each in self.configs)
             return samples * per_sample + samples**2 * (config.width + 10 * samples)
-        if _linear(config):  # through its kernel, if that is shorter
-            per_sample = min(per_sample, config.samples)
+        if chosen_engine(config) == "dual":
+            per_sample = config.samples
         return config.batch_size * per_sample + 1e5 / len(self.configs)
 
     @property
@@ -65,21 +66,17 @@ def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: i
 
 def _together(config: Config) -> tuple[object, ...]:
     """What besides the signature the runs of one process must share."""
-    return config.store, config.device, config.engine, config.study, str(config.tracker)
+    return config.store, config.device, config.engine, chosen_engine(config), config.study, str(config.tracker)
 
 
 def _members(group: Sequence[Config]) -> int:
     """How many runs of one signature to train side by side."""
     config, samples = group[0], max(config.samples for config in group)
     members = min(_MOST_MEMBERS, _SAMPLE_ENTRIES // (samples * (config.inputs.d + config.concept.k)))
-    if _linear(config):
-        # The dual engine keeps kernels, and all samples' activations at once; a step of it is small whatever m.
+    if chosen_engine(config) == "dual" or config.algorithm.name == "kernel_ridge":
+        # Both keep kernels, and all samples' activations at once; a step of the dual engine is small whatever m.
         weights = config.width * (config.width if config.learner.name == "three_layer" else config.inputs.d)
         members = min(members, _SAMPLE_ENTRIES // (samples**2 + samples * config.width + weights))
     else:
         members = min(members, _CACHED_ACTIVATIONS // (config.batch_size * config.width))
     return max(1, members)
-
-
-def _linear(config: Config) -> bool:
-    return config.learner.trained in ("last", "ntk")

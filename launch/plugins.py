@@ -96,6 +96,8 @@ class LocalLauncher(Launcher):
     """Plans the jobs into packs and runs these here."""
 
     def __init__(self, runs_per_pack: int | None = None):
+        if runs_per_pack is not None and runs_per_pack < 1:
+            raise ConfigError("hydra.launcher.runs_per_pack", runs_per_pack, "must be at least 1, or null")
         self.runs_per_pack = runs_per_pack
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

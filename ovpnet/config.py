@@ -193,7 +193,7 @@ class LearnerConfig:
                        "its signs frozen at initialization (pseudo network); `all` weights and biases",
                        choices=("hidden", "last", "ntk", "quadratic", "all"))
     biases: bool = key(False, "hidden biases are trained with W and V (learner.trained=hidden, ntk, quadratic); "
-                       "frozen in the theorems, trained in the presets of Section 7")
+                       "frozen in the theorems, trained in the presets of Section 7 but for their NTK")
     a_std: float = key(1.0, "standard deviation eps_a of the output weights at initialization", above=0)
 
 
@@ -513,6 +513,8 @@ def _check_combinations(config: Config) -> None:
                           "belongs to hidden, ntk and quadratic")
     if config.regularizer.name == "table1":
         _check_table1(config)
+    else:
+        _check_penalties(config.regularizer)
     _check_diagnostics(config)
     _check_concept(config)
     _check_labels(config)
@@ -559,10 +561,18 @@ def _check_perturbed(config: Config, algorithm: PerturbedAlgorithm) -> None:
     if algorithm.lambda_rate is None and step_size(config) >= 1:
         raise ConfigError("lr", config.lr, f"eta = {step_size(config):g} must be less than 1 with "
                           "algorithm.lambda_rate=null, which decays lambda by it")
-    families = (ThreeLayerConcept, CosExpConcept, Figure1Concept, Figure2Concept)
-    if algorithm.C0 is None and not isinstance(config.concept, families):
-        raise ConfigError("algorithm.C0", None, f"concept={config.concept.family} is no three-layer concept, whose "
-                          "complexities make C0; give a number")
+    if algorithm.C0 is None and not isinstance(config.concept, ThreeLayerConcept | CosExpConcept | Figure1Concept):
+        raise ConfigError("algorithm.C0", None, f"concept={config.concept.family} is no three-layer concept with power "
+                          "series, whose complexities make C0; give a number")
+
+
+def _check_penalties(regularizer: RegularizerConfig) -> None:
+    """A layer may be left out of what the regularizer's name says, and nothing else."""
+    for layer in ("W", "V", "rest"):
+        kind = getattr(regularizer, layer)
+        if kind not in ("none", regularizer.name):
+            raise ConfigError(f"regularizer.{layer}", kind, f"allowed with regularizer={regularizer.name}: "
+                              + ", ".join(dict.fromkeys([regularizer.name, "none"])))
 
 
 def _check_table1(config: Config) -> None:
@@ -643,6 +653,9 @@ def _check_labels(config: Config) -> None:
         raise ConfigError("concept.k", k, "loss=logistic has two classes and 1 output; use loss=cross_entropy for more")
     if loss == "cross_entropy" and k < 2:
         raise ConfigError("concept.k", k, "loss=cross_entropy needs one output per class: at least 2")
+    if isinstance(config.concept, RandomLabelsConcept) and getattr(config.loss, "labels", "") == "hard":
+        raise ConfigError("loss.labels", "hard", "the most likely label of F* = 0 is always the same; concept="
+                          "random_labels needs loss.labels=sample")
     if noise.kind == "none" and noise.level > 0:
         raise ConfigError("noise.level", noise.level, "must be 0 with noise=none")
     if classes and noise.kind in ("gaussian", "uniform"):
@@ -692,10 +705,15 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Every dotted key that can change the run's numbers; epochs are written as the steps they amount to."""
+    """Every dotted key that can change the run's numbers, with the steps that epochs amount to.
+
+    Epochs are kept too: a run of 40 epochs belongs to a study in which the steps follow the samples, and one of as many
+    steps to another.
+    """
     excluded = NOT_IDENTITY if config.diagnostics.measured else (*NOT_IDENTITY, "diagnostics")
     kept = {name: value for name, value in flat(config).items() if not _matches(name, excluded)}
-    return kept | {"steps": total_steps(config)}
+    epochs = {} if config.epochs is None else {"epochs": config.epochs}
+    return kept | {"steps": total_steps(config)} | epochs
 
 
 def run_id(config: Config) -> str:

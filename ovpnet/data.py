@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,14 +32,11 @@ class Problem:
     def _sample(self, seed: int, stream: Stream, n: int, block: int = 0) -> tuple[Tensor, Tensor]:
         """x [n, d] and y [n, k] in float64. A training set is the beginning of any larger one of its seed."""
         x = sample(self.config.inputs, generator(seed, stream, block), n)
-        rng = generator(seed, Stream.LABELS, (stream << 24) | block)
-        return x, self._labels(self.target(x), rng)
-
-    def _labels(self, values: Tensor, rng: np.random.Generator) -> Tensor:
+        values, key = self.target(x), (stream << 24) | block
         loss, noise = self.config.loss, self.config.noise
         if isinstance(self.config.concept, RandomLabelsConcept) and not isinstance(loss, ClassificationLoss):
-            values = torch.from_numpy(rng.choice([-1.0, 1.0], tuple(values.shape)))
-        return labels(loss, noise, values, rng)
+            values = torch.from_numpy(generator(seed, Stream.COINS, key).choice([-1.0, 1.0], tuple(values.shape)))
+        return x, labels(loss, noise, values, generator(seed, Stream.LABELS, key))
 
 
 def problem_identity(config: Config) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class Ensemble:
         return self._put(x), self._put(y)
 
     def _chunk(self, block: int, start: int, stop: int) -> Chunk:
-        index = np.stack([minibatches(config, block, start, stop) for config in self.configs])
+        index = np.stack([minibatches(config, start, stop) for config in self.configs])
         lr = np.stack([learning_rates(config, start, stop) for config in self.configs])
         fresh: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.monitored and self.shared.algorithm.sampling != "one_pass":
@@ -196,7 +196,8 @@ class Ensemble:
         while active:
             block += 1  # block 0 of the test stream is the learning curve's
             x, y = self._samples(active, stream, [self.shared.test.samples] * len(active), block)
-            weights = self.state.select(torch.tensor(active, device=self.device)).weights
+            members = torch.tensor(active, device=self.device)
+            weights = {name: value[members] for name, value in self.state.weights.items()}
             for e, values in zip(active, losses(self.learner, self.loss, weights, x, y), strict=True):
                 risks[e].add(values)
             active = [e for e in active if not self._precise(risks[e], self.goals[e])]

@@ -78,11 +78,13 @@ def labels(loss: LossConfig, noise: NoiseConfig, target: Tensor, rng: np.random.
     if not isinstance(loss, ClassificationLoss):
         return target + _additive(noise, target.shape, rng)
     scores = torch.cat([torch.zeros_like(target), target], -1) if loss.name == "logistic" else target
-    classes = _classes(loss, scores, rng)
+    # Three numbers a sample, in one block: the labels of the first samples do not depend on how many follow.
+    draws = torch.from_numpy(rng.random((len(scores), 3)))
+    classes = _classes(loss, scores, draws[:, :1])
     if noise.kind == "flip":
-        flipped = torch.from_numpy(rng.random(len(classes)) < noise.level)
-        shift = torch.from_numpy(rng.integers(1, scores.shape[-1], len(classes)))
-        classes = torch.where(flipped, (classes + shift) % scores.shape[-1], classes)
+        others = scores.shape[-1] - 1
+        shift = 1 + (draws[:, 2] * others).long().clamp(max=others - 1)
+        classes = torch.where(draws[:, 1] < noise.level, (classes + shift) % scores.shape[-1], classes)
     if loss.name == "logistic":
         return (2.0 * classes - 1.0).to(target.dtype)[:, None]
     return torch.nn.functional.one_hot(classes, scores.shape[-1]).to(target.dtype)
@@ -96,8 +98,8 @@ def _additive(noise: NoiseConfig, shape: torch.Size, rng: np.random.Generator) -
     return torch.zeros(shape, dtype=torch.float64)
 
 
-def _classes(loss: ClassificationLoss, scores: Tensor, rng: np.random.Generator) -> Tensor:
+def _classes(loss: ClassificationLoss, scores: Tensor, uniform: Tensor) -> Tensor:
     if loss.labels == "hard":
         return scores.argmax(-1)
     cumulative = torch.softmax(scores, -1).cumsum(-1)[:, :-1]
-    return (torch.from_numpy(rng.random((len(scores), 1))) > cumulative).sum(-1)
+    return (uniform > cumulative).sum(-1)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import time
 import uuid
@@ -51,11 +52,13 @@ def device(name: str) -> torch.device:
     """The device a config names. Raises ConfigError where it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError("device", name, "allowed: auto, cpu, cuda, cuda:N")
     try:
         chosen = torch.device(name)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError("device", name, f"not available here ({str(error).splitlines()[0]}); "
+        raise ConfigError("device", name, f"not available here ({str(error).splitlines()[0][:100]}); "
                           "allowed: auto, cpu, cuda, cuda:N") from error
     return chosen
 

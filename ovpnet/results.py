@@ -87,11 +87,13 @@ def _diagnosed(config: Config, outcome: Outcome, curve: list[Row]) -> Row:
 
 def _complexities(config: Config, goal: Goal) -> Row:
     """Natural logarithms of C_s(phi, 1) and C_eps(phi, 1) of the concept; None where it has no such series."""
+    found: Row = {"log_C_s": None, "log_C_eps": None}
     try:
-        return {"log_C_s": concept_log_C_s(config.concept, config.C_star),
-                "log_C_eps": concept_log_C_eps(config.concept, goal.epsilon, config.C_star)}
+        found["log_C_s"] = concept_log_C_s(config.concept, config.C_star)
+        found["log_C_eps"] = concept_log_C_eps(config.concept, goal.epsilon, config.C_star)
     except ConfigError:
-        return {"log_C_s": None, "log_C_eps": None}
+        pass  # no series; or an epsilon of 1 or more in units of the loss, at which C_eps is not defined
+    return found
 
 
 def _finite(value: float) -> float | None:

@@ -22,14 +22,17 @@ def chunks(steps: int, evaluations: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise([0, *ends]))
 
 
-def minibatches(config: Config, block: int, start: int, stop: int) -> np.ndarray:
-    """Indices [stop - start, B] into the training set for the steps [start, stop), the `block`-th chunk of the run."""
+def minibatches(config: Config, start: int, stop: int) -> np.ndarray:
+    """Indices [stop - start, B] into the training set for the steps [start, stop), however these are cut."""
     n, size = config.samples, config.batch_size
     match config.algorithm.sampling:
         case "one_pass":
             flat = np.arange(start * size, stop * size)
         case "replacement":
-            flat = generator(config.seed, Stream.MINIBATCH, block).integers(n, size=(stop - start) * size)
+            first, last = start // CHUNK_STEPS, (stop - 1) // CHUNK_STEPS
+            blocks = [generator(config.seed, Stream.MINIBATCH, block).integers(n, size=CHUNK_STEPS * size)
+                      for block in range(first, last + 1)]
+            flat = np.concatenate(blocks)[(start - first * CHUNK_STEPS) * size:(stop - first * CHUNK_STEPS) * size]
         case "shuffle":
             # Epochs follow each other without a gap: a minibatch may end one and begin the next.
             first, last = start * size // n, (stop * size - 1) // n

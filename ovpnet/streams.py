@@ -27,8 +27,14 @@ class Stream(IntEnum):
     SIGNS = 12
     ITERATE_NOISE = 13
     DIAGNOSTICS = 14
+    COINS = 15  # labels that are pure noise
 
 
 def generator(seed: int, stream: Stream, block: int = 0) -> np.random.Generator:
-    """Generator of one block of one stream of a seed; `seed` in [0, 2^64), `block` in [0, 2^32)."""
+    """Generator of one block of one stream of a seed.
+
+    Raises ValueError unless `seed` is in [0, 2^64) and `block` in [0, 2^32).
+    """
+    if not (0 <= seed < 1 << 64 and 0 <= block < 1 << 32):
+        raise ValueError(f"no stream of seed {seed} has a block {block}")
     return np.random.Generator(np.random.Philox(key=np.array([seed, (stream << 32) | block], dtype=np.uint64)))

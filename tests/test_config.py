@@ -35,6 +35,11 @@ BAD = [
     (["noise=flip"], "noise.kind=flip", "gaussian"),
     (["loss=logistic", "noise=flip", "noise.level=1.5"], "noise.level=1.5", "at most 1"),
     (["noise.level=0.5"], "noise.level=0.5", "must be 0"),
+    (["concept=random_labels", "loss=logistic", "loss.labels=hard"], "loss.labels=hard", "sample"),
+    (["regularizer.name=row_24"], "regularizer.W=frobenius", "row_24, none"),
+    (["concept=figure2", "inputs.d=4", "learner=three_layer", "algorithm=algorithm2", "algorithm.C0=null",
+      "steps=null"],
+     "algorithm.C0=None", "series"),
     (["inputs.d=1"], "inputs.d=1", "at least 2"),
     (["+foo=1"], "foo=1", "no such key"),
     (["+concept.foo=1"], "concept.foo=1", "activations"),
@@ -91,7 +96,9 @@ def test_run_id_is_pinned(make):
 
 
 def test_epochs_are_the_steps_they_amount_to(make):
-    assert c.run_id(make("steps=null", "epochs=7.5")) == c.run_id(make("steps=30"))
+    assert c.identity(make("steps=null", "epochs=7.5"))["steps"] == 30
+    # Not the same run: at other samples the two are of other numbers of steps, so they belong to other studies.
+    assert c.run_id(make("steps=null", "epochs=7.5")) != c.run_id(make("steps=30"))
     assert c.total_steps(make("steps=null", "epochs=1", "samples=41")) == 5
     assert c.total_steps(make("steps=null", "algorithm.sampling=one_pass", "samples=49")) == 4
 

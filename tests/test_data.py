@@ -7,7 +7,10 @@ from ovpnet.streams import Stream, generator
 
 @pytest.mark.parametrize("inputs", ["mixture", "hypercube", "half_sphere", "normalized_gaussian"])
 @pytest.mark.parametrize("labels", [["noise=gaussian"], ["noise=uniform"], ["loss=logistic"],
-                                    ["concept=random_labels"]], ids=str)
+                                    ["concept=random_labels"], ["concept=random_labels", "noise=gaussian"],
+                                    ["loss=logistic", "noise=flip", "noise.level=0.3"],
+                                    ["loss=cross_entropy", "concept.k=4", "noise=flip", "noise.level=0.5"],
+                                    ["loss=cross_entropy", "concept.k=3", "loss.labels=hard", "noise=flip"]], ids=str)
 def test_smaller_training_sets_begin_larger_ones(make, inputs, labels):
     problem = Problem(make(f"inputs={inputs}", *labels))
     x, y = problem.sample(3, Stream.DATA, 50)

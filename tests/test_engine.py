@@ -133,7 +133,10 @@ def test_auto_takes_the_dual_engine_where_it_pays(make):
     few = ["samples=100", "learner=three_layer"]
     assert engine([make("width=200", "learner.trained=ntk", *few)]).name == "dual"
     assert engine([make("width=200", "learner.trained=last", *few)]).name == "dual"
-    assert engine([make("width=8", "learner.trained=last", *few)]).name == "reference"
+    # A kernel of 4000 samples and 20,000 features for 600 steps; a small one for 100 steps of a narrow net
+    assert engine([make("width=20000", "learner.trained=last", "samples=4000", "steps=600")]).name == "reference"
+    assert engine([make("width=300", "learner.trained=ntk", "learner=three_layer", "samples=4000", "steps=100",
+                        "batch_size=50")]).name == "reference"
     assert engine([make("width=200", "learner.trained=hidden", *few)]).name == "reference"
     assert engine([make("width=200", "learner.trained=ntk", "engine=reference", *few)]).name == "reference"
     assert engine([make("width=200", "learner.trained=ntk", "regularizer=row_24", *few)]).name == "reference"

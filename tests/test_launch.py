@@ -13,8 +13,10 @@ from hydra.types import RunMode
 from omegaconf import open_dict
 
 from launch.compose import compose
+from launch.local import run
 from launch.plan import plan
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, signature
+from ovpnet.engine_choice import chosen_engine
 from ovpnet.errors import ConfigError, OvpnetError
 
 
@@ -71,6 +73,18 @@ def test_plan_trains_each_unfinished_run_once_in_packs_of_one_signature(make):
 def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
     planned = plan([make(), make("seed=1", "store=other"), make("seed=2", "tracker=wandb")], set())
     assert len(planned.packs) == 3
+
+
+def test_the_engine_of_a_run_does_not_depend_on_its_pack(make):
+    few, many = (make("learner.trained=last", "width=40", f"samples={samples}") for samples in (40, 4000))
+    assert (chosen_engine(few), chosen_engine(many)) == ("dual", "reference")
+    assert [len(pack.configs) for pack in plan([few, many], set()).packs] == [1, 1]
+
+
+@pytest.mark.parametrize("key", ["store", "study", "device"])
+def test_a_sweep_has_one_store_study_and_device(make, tmp_path, key):
+    with pytest.raises(ConfigError, match=f"{key}=.*one value a sweep"):
+        run([make(f"store={tmp_path}", f"{key}=cpu"), make(f"store={tmp_path}", f"{key}=auto")])
 
 
 def test_wide_nets_come_in_smaller_packs(make):

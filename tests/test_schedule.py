@@ -20,8 +20,16 @@ def test_chunks_cover_every_step_once_and_end_at_every_evaluation(steps, evaluat
 
 
 def taken(config):
-    blocks = enumerate(chunks(total_steps(config), config.evaluations))
-    return np.concatenate([minibatches(config, block, start, stop) for block, (start, stop) in blocks])
+    return np.concatenate([minibatches(config, start, stop)
+                           for start, stop in chunks(total_steps(config), config.evaluations)])
+
+
+@pytest.mark.parametrize("sampling", ["shuffle", "replacement"])
+def test_minibatches_do_not_depend_on_the_chunks(make, sampling):
+    config = make(f"algorithm.sampling={sampling}", "steps=1300", "batch_size=3", "samples=17")
+    assert np.array_equal(taken(config), taken(make(f"algorithm.sampling={sampling}", "steps=1300", "batch_size=3",
+                                                    "samples=17", "evaluations=7")))
+    assert np.array_equal(minibatches(config, 510, 1030), taken(config)[510:1030])
 
 
 @pytest.mark.parametrize("samples", [40, 37, 7])

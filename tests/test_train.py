@@ -88,7 +88,7 @@ def test_interrupted_sweep_keeps_what_is_finished_and_continues(tmp_path):
     command = [sys.executable, "-m", "ovpnet.train", "-m", *SMALL[2:], "steps=1000", "width=32", "seed=range(30)",
                "hydra.launcher.runs_per_pack=1"]
     sweep = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             env=os.environ)
+                             env=os.environ, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 60
     while not list((tmp_path / "store").glob("runs-*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -70,8 +70,9 @@ class DualEngine:
         """The groups and what is known of their training sets, made in the first chunk."""
         frozen = [value for name, value in state.weights.items() if name not in rule.learner.trained]
         self._groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
-        self._kernels = torch.cat([rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()},
-                                                       chunk.x[e:e + 1], chunk.x[e:e + 1]) for e in self._groups.first])
+        self._kernels = torch.cat([
+            rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)
+            for e in self._groups.first for x in [chunk.x[e:e + 1]]])
         offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
         features = [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)]
         self._offset, self._features = (self._groups.spread(each).transpose(1, 2).contiguous()

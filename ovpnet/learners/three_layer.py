@@ -52,7 +52,8 @@ class ThreeLayer:
 
     def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
         """Conjugate kernel: inner products of the second layer's activations. With frozen signs the NTK."""
-        return gram(self.factors(weights, x), self.factors(weights, x2))
+        factors = self.factors(weights, x)
+        return gram(factors, factors if x2 is x else self.factors(weights, x2))
 
     def factors(self, weights: Weights, x: Tensor) -> Factors:
         return [(ones(x), {"a": self._features(weights, x)})]

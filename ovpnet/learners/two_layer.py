@@ -43,7 +43,8 @@ class TwoLayer:
     def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
         """Conjugate kernel <relu(W x + b), relu(W x' + b)>; with frozen signs the NTK <x, x'> <a D_w(x), a D_w(x')>, in
         which a trained bias counts as an input that is always 1."""
-        return gram(self.factors(weights, x), self.factors(weights, x2))
+        factors = self.factors(weights, x)
+        return gram(factors, factors if x2 is x else self.factors(weights, x2))
 
     def factors(self, weights: Weights, x: Tensor) -> Factors:
         return [(ones(x), {"a": self._hidden(weights, x).relu_()})]
