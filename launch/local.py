@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from launch.plan import Plan, plan
+from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.errors import ConfigError
 from ovpnet.progress import Progress
@@ -15,18 +16,20 @@ def run(configs: Sequence[Config], runs_per_pack: int | None = None) -> list[flo
 
     Every pack is stored as soon as it is trained. Raises ConfigError, StoreError.
     """
-    for name in ("store", "device", "engine", "study", "tracker"):
+    for name in ("store", "checkpoint_minutes", "device", "engine", "study", "tracker"):
         values = {str(getattr(config, name)) for config in configs}
         if len(values) > 1:  # of no run's identity: the runs would be one
             raise ConfigError(name, ", ".join(sorted(values)), "one value a sweep; give a command each")
     store = Store(configs[0].store)
     store.prepare()
-    planned = plan(configs, store.finished(), runs_per_pack)
+    checkpoints = Checkpoints(store.path)
+    planned = plan(configs, store.finished(), runs_per_pack, checkpoints.packs())
     for message in store.skipped:
         print(message, file=sys.stderr)
     print(_announcement(planned, store))
     if planned.packs:
         _train(planned)
+    checkpoints.clean(store.finished())
     rows = store.runs().set_index("run_id")
     print(_summary(planned, rows.loc[list({run_id(config) for config in configs}), "status"].value_counts().to_dict()))
     risks = rows["test_risk"].to_dict()

@@ -51,22 +51,31 @@ class Plan:
     finished: int  # of these, already in the store
 
 
-def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: int | None = None) -> Plan:
-    """Packs of the runs that are not finished, longest first."""
+def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: int | None = None,
+         begun: Sequence[Sequence[str]] = ()) -> Plan:
+    """Packs of the runs that are not finished, longest first.
+
+    `begun` are the run_ids of packs that have a checkpoint: those of which no run is finished are packs again.
+    """
     runs = {run_id(config): config for config in configs}
+    left = {run: config for run, config in runs.items() if run not in finished}
+    packs = []
+    for run_ids in begun:
+        if left.keys() >= set(run_ids) and len({_group(left[run]) for run in run_ids}) == 1:
+            packs.append(Pack([left.pop(run) for run in run_ids]))
     groups: dict[tuple[object, ...], list[Config]] = {}
-    for run, config in runs.items():
-        if run not in finished:
-            groups.setdefault((signature(config), *_together(config)), []).append(config)
-    packs = [Pack(group[start:start + size]) for group in groups.values()
-             for size in [runs_per_pack or _members(group)] for start in range(0, len(group), size)]
+    for config in left.values():
+        groups.setdefault(_group(config), []).append(config)
+    packs += [Pack(group[start:start + size]) for group in groups.values()
+              for size in [runs_per_pack or _members(group)] for start in range(0, len(group), size)]
     packs.sort(key=lambda pack: pack.work, reverse=True)
     return Plan(packs, len(configs), len(runs), len(runs.keys() & finished))
 
 
-def _together(config: Config) -> tuple[object, ...]:
-    """What besides the signature the runs of one process must share."""
-    return config.store, config.device, config.engine, chosen_engine(config), config.study, str(config.tracker)
+def _group(config: Config) -> tuple[object, ...]:
+    """What the runs of a pack share: the signature, and what one process has one of."""
+    return (signature(config), config.store, config.device, config.engine, chosen_engine(config), config.study,
+            str(config.tracker))
 
 
 def _members(group: Sequence[Config]) -> int:

@@ -386,13 +386,15 @@ class Config:
                       choices=("auto", "reference", "dual"))
     device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`")
     store: str = key("store", "directory of the run store")
+    checkpoint_minutes: float = key(10.0, "minutes of training between two checkpoints of a pack, in "
+                                    "STORE/checkpoints; an interrupted one goes on from the last", low=0)
     study: str = key("default", "label of the study this run was asked for in; the W&B group")
     tracker: TrackerConfig = MISSING
 
 
 # Keys that cannot change a number, and so are not part of a run's identity.
-NOT_IDENTITY = ("engine", "device", "store", "study", "tracker", "concept.name", "diagnostics.name",
-                "epochs")
+NOT_IDENTITY = ("engine", "device", "store", "checkpoint_minutes", "study", "tracker", "concept.name",
+                "diagnostics.name", "epochs")
 
 # Keys in which the members of one ensemble may differ; all others make up the static signature.
 PER_MEMBER = ("samples", "seed", "epsilon", "epsilon_unit", "lr", "lr_scaling", "weight_decay", "concept.seed",

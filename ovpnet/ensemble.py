@@ -1,6 +1,6 @@
 """Train an ensemble: runs of one static signature, side by side, each from its own streams to its own result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ovpnet.algorithms import kernel_ridge
 from ovpnet.algorithms.perturbed import Perturbed
+from ovpnet.checkpoint import Arrays
 from ovpnet.config import Config, PerturbedAlgorithm, signature, total_steps
 from ovpnet.data import Problem
 from ovpnet.diagnostics import diagnostics
@@ -51,6 +52,16 @@ class Point:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)  # [E], columns of what is measured besides
 
 
+@dataclass
+class Trace:
+    """What was measured in the steps taken so far."""
+
+    step: int = 0
+    points: list[Point] = field(default_factory=list)
+    train: list[Tensor] = field(default_factory=list)  # [E, S] each, minibatch losses since the last point
+    iterates: list[Tensor] = field(default_factory=list)  # [E, S] each, risks of the iterates, if the average is judged
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Everything measured of an ensemble."""
@@ -80,38 +91,100 @@ class Ensemble:
         problems: dict[str, Problem] = {}
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in configs]
         self.state = self._initial_state()
+        self.trace = Trace()
+        # The training's state, which a checkpoint can hold; None while an engine is changing it.
+        self.whole: State | None = self.state
         self.x, self.y = self._samples(range(len(configs)), Stream.DATA, [config.samples for config in configs])
         self.perturbed = (Perturbed(configs, self.state, self._put)
                           if isinstance(self.shared.algorithm, PerturbedAlgorithm) else None)
         self.diagnostics = diagnostics(configs, self.rule, self.state, self.x, self.y)
 
-    def train(self, on_steps: Callable[[int], None] = lambda steps: None) -> Outcome:
-        """Take every step and measure. `on_steps` hears of the steps taken, those of all members added up."""
+    def train(self, on_steps: Callable[[int], None] = lambda steps: None,
+              on_chunk: Callable[[], None] = lambda: None) -> Outcome:
+        """Take the steps that are left, and measure.
+
+        `on_steps` hears of the steps taken, those of all members added up (of those before a `restore` at once).
+        `on_chunk` is called between chunks, where `checkpoint` holds all of the training so far.
+        """
         if self.shared.algorithm.name == "kernel_ridge":
             return self._solve(on_steps)
-        steps, members = total_steps(self.shared), range(len(self.configs))
+        steps, members, trace = total_steps(self.shared), range(len(self.configs)), self.trace
         evaluated = set(evaluation_steps(steps, self.shared.evaluations))
         curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
-        points: list[Point] = []
-        since_point: list[Tensor] = []
-        iterates: list[Tensor] = []
+        on_steps(trace.step * len(members))
         for block, (start, stop) in enumerate(chunks(steps, self.shared.evaluations)):
-            taken = self.engine.advance(self.rule, self.state, self._chunk(block, start, stop))
-            since_point.append(taken.train)
-            if self.monitored:
-                # In one pass every minibatch is fresh when it comes, so it measures the population risk itself.
-                iterates.append((taken.train if taken.monitor is None else taken.monitor).cpu())
+            if trace.points and stop <= trace.points[-1].step:
+                continue
+            if stop > trace.step:
+                self._advance(self._chunk(block, start, stop), stop)
+                on_steps((stop - start) * len(members))
             if stop in evaluated:
                 test = losses(self.learner, self.loss, self._weights(stop), *curve_samples)
-                points.append(Point(stop, torch.cat(since_point, 1).mean(1).cpu(), test.cpu(), self._diagnose(stop)))
-                since_point.clear()
-            on_steps((stop - start) * len(members))
+                trace.points.append(
+                    Point(stop, torch.cat(trace.train, 1).mean(1).cpu(), test.cpu(), self._diagnose(stop)))
+                trace.train.clear()
+            on_chunk()
         extras = {}
         if self.perturbed is not None:
+            self.state = replace(self.state)  # what is chosen in the end is no state of the training
             extras = self.perturbed.finish(self.state, self._empirical_risk)
-        return Outcome(points, self._empirical_risk(self.state.weights), self._population_risk(Stream.TEST),
-                       self._population_risk(Stream.VALIDATION), torch.cat(iterates, 1) if iterates else None,
-                       self._diverged(), extras)
+        return Outcome(trace.points, self._empirical_risk(self.state.weights), self._population_risk(Stream.TEST),
+                       self._population_risk(Stream.VALIDATION),
+                       torch.cat(trace.iterates, 1) if trace.iterates else None, self._diverged(), extras)
+
+    def checkpoint(self) -> Arrays:
+        """All that training has changed: with `restore`, training goes on as if it had not stopped, bit for bit on the
+        same device and engine.
+
+        Everything but the steps is [E, ...] (`ovpnet.checkpoint`). On a CPU the arrays are the live ones: save them
+        before training goes on. What comes from the configs and the streams (data, frozen weights, initialization) is
+        not among them. Raises ValueError while an engine is taking steps.
+        """
+        if self.whole is None:
+            raise ValueError("a chunk of steps is not finished")
+        state, trace = self.whole, self.trace
+        tensors = {f"weights.{name}": state.weights[name] for name in self.learner.trained}
+        tensors |= {f"velocity.{name}": value for name, value in state.velocity.items()}
+        tensors |= {f"kept.{name}": value for name, value in state.kept.items()}
+        since = {"train": trace.train, "iterates": trace.iterates}
+        tensors |= {name: torch.cat(values, 1) for name, values in since.items() if values}
+        for number, point in enumerate(trace.points):
+            columns = {"train": point.train, "test": point.test} | {
+                f"diagnostics.{name}": value for name, value in point.diagnostics.items()}
+            tensors |= {f"points.{number}.{name}": value for name, value in columns.items()}
+        return {"step": np.array(trace.step), "points": np.array([point.step for point in trace.points], int),
+                **{name: value.cpu().contiguous().numpy() for name, value in tensors.items()}}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `checkpoint` of an ensemble of the same configs gave."""
+        def under(prefix: str) -> dict[str, Tensor]:
+            # Cloned into torch's own memory: how it is aligned can decide the order of a library's sums.
+            return {name.removeprefix(prefix): torch.from_numpy(value).clone()
+                    for name, value in arrays.items() if name.startswith(prefix)}
+
+        def on_device(prefix: str) -> Weights:
+            return {name: self._put(value) for name, value in under(prefix).items()}
+
+        points = []
+        for number, step in enumerate(arrays["points"]):
+            columns = under(f"points.{number}.")
+            points.append(Point(int(step), columns.pop("train"), columns.pop("test"),
+                                {name.removeprefix("diagnostics."): value for name, value in columns.items()}))
+        self.trace = Trace(int(arrays["step"]), points, list(on_device("train").values()),
+                           list(under("iterates").values()))
+        self.state = self.whole = State(self.state.weights | on_device("weights."), on_device("velocity."),
+                                        self.state.initial, on_device("kept."))
+
+    def _advance(self, chunk: Chunk, stop: int) -> None:
+        """Take the chunk's steps, up to step `stop`."""
+        self.whole = None
+        taken = self.engine.advance(self.rule, self.state, chunk)
+        self.trace.step = stop
+        self.trace.train.append(taken.train)
+        if self.monitored:
+            # In one pass every minibatch is fresh when it comes, so it measures the population risk itself.
+            self.trace.iterates.append((taken.train if taken.monitor is None else taken.monitor).cpu())
+        self.whole = self.state
 
     def _weights(self, stop: int) -> Weights:
         """The weights of the net that is measured after `stop` steps: in Algorithms 2 and 3, of lambda times f."""

@@ -17,3 +17,15 @@ class ConfigError(OvpnetError):
 
 class StoreError(OvpnetError):
     """The store cannot be read or written."""
+
+
+class CheckpointError(OvpnetError):
+    """A checkpoint cannot be read, or is of something else."""
+
+
+class InterruptionError(OvpnetError):
+    """A pack was asked to stop, and has kept a checkpoint."""
+
+
+class TooLargeError(OvpnetError):
+    """A run that does not fit the memory even alone."""

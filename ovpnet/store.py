@@ -8,10 +8,10 @@ place: of several rows with one run_id the newest counts.
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -39,7 +39,7 @@ class Store:
             raise StoreError(f"store={self.path}: cannot be written ({_reason(error)}); "
                              "give a directory that you can write to, with free space") from error
         finally:
-            _remove(probe)
+            remove(probe)
 
     def write_pack(self, rows: Sequence[Row], curves: Sequence[Row]) -> None:
         """Add the finished runs of a pack: curves first, so that a run that is listed has its curve."""
@@ -94,19 +94,34 @@ class Store:
             return None
 
     def _write(self, name: str, rows: Sequence[Row]) -> None:
-        temporary = self.path / f".tmp-{uuid.uuid4().hex}"
         try:
-            with open(temporary, "xb") as sink:
-                pq.write_table(pa.Table.from_pylist(_same_keys(rows)), sink, compression="zstd")
-                sink.flush()
-                os.fsync(sink.fileno())
-            os.replace(temporary, self.path / name)
+            table = pa.Table.from_pylist(_same_keys(rows))
+            write_whole(self.path / name, lambda sink: pq.write_table(table, sink, compression="zstd"))
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"store={self.path}: {name} could not be written ({_reason(error)}); nothing stored "
                              "before is lost: make room or give another store, and run the same command "
                              "again") from error
-        finally:
-            _remove(temporary)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Put what `write` writes under a temporary name, .tmp-STEM-..., and rename it. Raises OSError."""
+    temporary = path.with_name(f".tmp-{path.stem}-{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "xb") as sink:
+            write(sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.replace(temporary, path)
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if that can be done."""
+    try:
+        path.unlink()
+    except OSError:  # never made, or the file system went away: the caller's own error says so
+        pass
 
 
 def _same_keys(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -117,10 +132,3 @@ def _same_keys(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError:  # never made, or the file system went away: the caller's own error says so
-        pass

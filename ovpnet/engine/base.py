@@ -1,7 +1,7 @@
 """The interface of a training engine: advance an ensemble by a chunk of SGD steps."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -29,6 +29,8 @@ class State:
     weights: Weights  # [E, ...]
     velocity: Weights  # [E, ...], of what is trained
     initial: Weights  # [E, ...], what is trained, at initialization
+    # [E, ...], what an engine goes on from besides and cannot make again from the rest: a checkpoint holds it.
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
     def select(self, members: Tensor) -> "State":
         """The state of some members (indices [e])."""

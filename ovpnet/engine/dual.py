@@ -22,7 +22,9 @@ class DualEngine:
     """Covers a linear learner (of one output, or its last layer) with one Frobenius penalty or none, judged by its last
     iterate (`ovpnet.engine.engine` sees to it).
 
-    One instance follows one ensemble: what it knows of the training samples' outputs goes on from chunk to chunk.
+    One instance follows one ensemble: what it knows of the training samples' outputs goes on from chunk to chunk. What
+    follows the weights only up to rounding it keeps in the state, so that another instance goes on bit for bit:
+    `features` [E, N, k, 3].
     Members that agree in data, features and minibatches (they differ in lr or weight decay, say) form a group: its rows
     of the kernel are read once a step and multiply all its members' coefficients.
     """
@@ -74,9 +76,10 @@ class DualEngine:
             rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)
             for e in self._groups.first for x in [chunk.x[e:e + 1]]])
         offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
-        features = [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)]
+        features = state.kept["features"] if state.kept else torch.stack(
+            [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)
         self._offset, self._features = (self._groups.spread(each).transpose(1, 2).contiguous()
-                                        for each in (offset, torch.stack(features, -1)))
+                                        for each in (offset, features))
         self._of = chunk.x, state
 
     def _put_together(self, rule: Rule, state: State, chunk: Chunk, at_end: list[tuple[Tensor, Tensor]]) -> None:
@@ -85,6 +88,7 @@ class DualEngine:
         self._features[..., :2] = torch.stack(
             [(self._features * p.unsqueeze(-2)).sum(-1) + (self._kernels @ alpha.view(G, N, M * k)).view(G, N, M, k)
              for p, alpha in at_end], -1)
+        state.kept["features"] = self._groups.collect(self._features.transpose(1, 2))
         at_end = [(self._groups.collect(p[:, 0]), self._groups.collect(alpha.transpose(1, 2))) for p, alpha in at_end]
         starts = _starts(rule, state)
         _, pullback = rule.learner.output_and_gradient(state.weights, chunk.x)
