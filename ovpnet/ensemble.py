@@ -223,22 +223,31 @@ class Ensemble:
 
     def _initial_state(self) -> State:
         k, d = self.shared.concept.k, self.shared.inputs.d
-        members = [self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k, config.learner.a_std)
-                   for config in self.configs]
-        weights = {name: self._put(torch.stack([member[name] for member in members])) for name in members[0]}
+        weights: Weights = {}
+        for e, config in enumerate(self.configs):
+            member = self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k, config.learner.a_std)
+            if not weights:
+                weights = {name: self._empty(*value.shape) for name, value in member.items()}
+            for name, value in member.items():
+                weights[name][e] = value
         velocity = {name: torch.zeros_like(weights[name]) for name in self.learner.trained}
         # Learners whose signs are frozen keep W and V at initialization among their weights.
         start = {name: weights[initial(name)] if initial(name) in weights else weights[name].clone()
                  for name in self.learner.trained}
         return State(weights, velocity, start)
 
+    def _empty(self, *shape: int) -> Tensor:
+        """[E, *shape], not set."""
+        return torch.empty(len(self.configs), *shape, dtype=self.dtype, device=self.device)
+
     def _samples(self, members: Sequence[int], stream: Stream, sizes: Sequence[int],
                  block: int = 0) -> tuple[Tensor, Tensor]:
         """Samples of some members, x [E, N, d] and y [E, N, k], padded with zeros to the largest N."""
-        pairs = [self.problems[e].sample(self.configs[e].seed, stream, size, block)
-                 for e, size in zip(members, sizes, strict=True)]
-        x, y = (torch.nn.utils.rnn.pad_sequence(list(each), batch_first=True) for each in zip(*pairs, strict=True))
-        return self._put(x), self._put(y)
+        x, y = (torch.zeros(len(members), max(sizes), width, dtype=self.dtype, device=self.device)
+                for width in (self.shared.inputs.d, self.shared.concept.k))
+        for place, (e, size) in enumerate(zip(members, sizes, strict=True)):
+            x[place, :size], y[place, :size] = self.problems[e].sample(self.configs[e].seed, stream, size, block)
+        return x, y
 
     def _chunk(self, block: int, start: int, stop: int) -> Chunk:
         index = minibatches(self.configs, start, stop, self.device)
