@@ -43,9 +43,12 @@ def losses(learner: Learner, loss: Loss, weights: Weights, x: Tensor, y: Tensor)
     # A net of infinite width has a kernel entry a training sample instead.
     width = weights["a"].shape[-1] if "a" in weights else weights["alpha"].shape[1]
     block = max(64, _ACTIVATIONS // (members * width))
-    parts = [loss.value(learner.output(weights, x[:, start:start + block]), y[:, start:start + block])
-             for start in range(0, n, block)]
-    return torch.cat(parts, 1)
+    # Put in place: small results between blocks of activations would keep the allocator from using these again.
+    values = x.new_empty(members, n)
+    for start in range(0, n, block):
+        output = learner.output(weights, x[:, start:start + block])
+        values[:, start:start + block] = loss.value(output, y[:, start:start + block])
+    return values
 
 
 def average_over_iterates(risks: Tensor) -> tuple[Mean, Mean]:

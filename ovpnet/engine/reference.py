@@ -13,19 +13,21 @@ class ReferenceEngine:
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
-        train, monitor = [], []
-        members = torch.arange(len(chunk.index), device=chunk.index.device)[:, None]
-        for step in range(chunk.index.shape[1]):
+        E, S, _ = chunk.index.shape
+        # Put in place: small results between steps would keep the allocator from using the activations' memory again.
+        train, monitor = (chunk.x.new_empty(E, S) for _ in range(2))
+        members = torch.arange(E, device=chunk.index.device)[:, None]
+        for step in range(S):
             index = chunk.index[:, step]
             x, y = chunk.x[members, index], chunk.y[members, index]
             if chunk.monitor_x is not None and chunk.monitor_y is not None:
                 fresh = rule.learner.output(state.weights, chunk.monitor_x[:, step])
-                monitor.append(rule.loss.value(fresh, chunk.monitor_y[:, step]).mean(-1))
+                monitor[:, step] = rule.loss.value(fresh, chunk.monitor_y[:, step]).mean(-1)
             perturbation = None if chunk.perturbation is None else chunk.perturbation(step)
             scale = None if chunk.scale is None else chunk.scale[:, step]
             used = state.weights if perturbation is None else perturbation.apply(state.weights, state.initial)
             output, pullback = rule.learner.output_and_gradient(used if scale is None else scaled(used, scale), x)
-            train.append(rule.loss.value(output, y).mean(-1))
+            train[:, step] = rule.loss.value(output, y).mean(-1)
             gradients = pullback(rule.loss.gradient(output, y) / y.shape[1])
             if perturbation is not None:
                 perturbation.pull_back(gradients)
@@ -38,4 +40,5 @@ class ReferenceEngine:
                 weights.addcmul_(per_member(chunk.lr[:, step], weights), velocity, value=-1)
                 if perturbation is not None and name in perturbation.iterate_noise:
                     weights.add_(perturbation.iterate_noise[name])
-        return StepLosses(torch.stack(train, 1), torch.stack(monitor, 1) if monitor else None)
+            del output, pullback, gradients, gradient  # which else would be kept while the next ones are made
+        return StepLosses(train, None if chunk.monitor_x is None else monitor)
