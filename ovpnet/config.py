@@ -578,9 +578,18 @@ def _check_perturbed(config: Config, algorithm: PerturbedAlgorithm) -> None:
         raise ConfigError("algorithm.C0", None, f"concept={config.concept.family} is no three-layer concept with power "
                           "series, whose complexities make C0; give a number")
     if algorithm.C0 is None:
-        from ovpnet.algorithms.table1 import table1  # which imports the nodes above
+        _check_complexity(config.concept)
 
-        table1(config)
+
+def _check_complexity(concept: ConceptConfig) -> None:
+    """Raise ConfigError where the concept has no complexity to make C0 of."""
+    if not isinstance(concept, ThreeLayerConcept | CosExpConcept | Figure1Concept):
+        raise ConfigError("algorithm.C0", None, f"concept={concept.family} is no three-layer concept with power "
+                          "series, whose complexities make C0; give a number")
+    for name in ("outer", "phi1", "phi2") if isinstance(concept, ThreeLayerConcept) else ():
+        for activation in {"tanh", "sigmoid"}.intersection(getattr(concept, name)):
+            raise ConfigError("algorithm.C0", None, f"the power series of concept.{name}={activation} does not "
+                              "converge everywhere, as the complexities that make C0 need; give a number")
 
 
 def _check_penalties(regularizer: RegularizerConfig) -> None:
