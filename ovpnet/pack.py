@@ -41,7 +41,8 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
     chunks of steps: on True a checkpoint is kept. Raises StoreError, ConfigError, InterruptionError, TooLargeError.
     """
     shared = configs[0]
-    store, where, how = Store(shared.store), device(shared.device), engine(configs)
+    store, where = Store(shared.store), device(shared.device)
+    how = engine(configs, where)
     goals = [goal(config, empirical_opt(config, store)) for config in configs]
     training = _Training(configs, goals, how, where, on_steps, interrupted)
     outcome = training.outcome()

@@ -30,7 +30,7 @@ SIGNATURES = [
     ["learner.trained=last", "engine=dual"], ["learner=three_layer", "learner.trained=ntk", "engine=dual"],
     ["learner.trained=ntk", "engine=dual", "regularizer.of=increments"], ["learner.trained=ntk", "engine=reference"],
     ["algorithm.sampling=one_pass", "steps=null", "batch_size=1", "algorithm.judged=average"],
-    ["algorithm=sgd", "algorithm.judged=average"],
+    ["algorithm=sgd", "algorithm.judged=average"], ["engine=reference"],
     ["algorithm=algorithm2", "learner=three_layer", "steps=null", "algorithm.rounds=15", "algorithm.inner_steps=2"],
     ["diagnostics=all", "diagnostics.draws=2"],
 ]
@@ -40,7 +40,7 @@ ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_
 
 def ensemble_of(configs):
     goals = [goal(config, OPT) for config in configs]
-    return Ensemble(configs, goals, engine(configs), torch.device("cpu"))
+    return Ensemble(configs, goals, engine(configs, torch.device("cpu")), torch.device("cpu"))
 
 
 def signature_members(make, signature):
@@ -171,7 +171,8 @@ def pack(make, tmp_path):
     """pack("store") -> a pack of four runs for that store under tmp_path, with a checkpoint after every chunk."""
     def pack(name, *more):
         Store(tmp_path / name).prepare()
-        return [make(f"store={tmp_path / name}", "checkpoint_minutes=0", *more, *member) for member in MEMBERS]
+        settings = [f"store={tmp_path / name}", "checkpoint_minutes=0", "engine=reference", *more]
+        return [make(*settings, *member) for member in MEMBERS]
 
     return pack
 
@@ -256,7 +257,7 @@ class Small(ReferenceEngine):
     (0, [0, 40, 40, -80, 40, 20, 40, 20])], ids=["from the beginning", "from the checkpoint"])
 def test_out_of_memory_halves_the_pack_and_loses_nothing(pack, tmp_path, monkeypatch, caplog, error, minutes, heard):
     run_pack(pack("whole"))
-    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs: Small(error, 2, 2))
+    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs, where: Small(error, 2, 2))
     steps = []
     rows = run_pack(pack("small", f"checkpoint_minutes={minutes}"), steps.append)
     assert [row["pack_members"] for row in rows] == [2, 2, 2, 2]
@@ -283,14 +284,14 @@ def test_out_of_memory_in_the_last_measurement_keeps_the_training(pack, tmp_path
 
 
 def test_a_run_that_does_not_fit_alone_is_named(pack, monkeypatch):
-    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs: Small(ERRORS[0], 0, 0))
+    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs, where: Small(ERRORS[0], 0, 0))
     configs = pack("small")
     with pytest.raises(TooLargeError, match=rf"{run_id(configs[0])} does not fit the memory of cpu.*3 GiB"):
         run_pack(configs)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(pack, monkeypatch):
-    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs: Small(RuntimeError("a bug"), 0, 0))
+    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs, where: Small(RuntimeError("a bug"), 0, 0))
     with pytest.raises(RuntimeError, match="a bug"):
         run_pack(pack("small"))
 
