@@ -3,10 +3,12 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from launch.plan import Plan, plan
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
+from ovpnet.cost import Machine
 from ovpnet.engine_choice import chosen_engine
 from ovpnet.errors import ConfigError
 from ovpnet.progress import Progress
@@ -25,7 +27,7 @@ def run(configs: Sequence[Config], runs_per_pack: int | None = None) -> list[flo
     store = Store(configs[0].store)
     store.prepare()
     checkpoints = Checkpoints(store.path)
-    planned = plan(configs, store.finished(), runs_per_pack, checkpoints.packs())
+    planned = plan(configs, store.finished(), runs_per_pack, checkpoints.packs(), partial(_machine, configs[0]))
     for message in store.skipped:
         print(message, file=sys.stderr)
     print(_announcement(planned, store))
@@ -38,10 +40,17 @@ def run(configs: Sequence[Config], runs_per_pack: int | None = None) -> list[flo
     return [risks[run_id(config)] for config in configs]
 
 
+def _machine(config: Config) -> Machine:
+    from ovpnet.calibrate import machine  # imports torch, which a finished sweep need not wait for
+    from ovpnet.pack import device
+
+    return machine(device(config.device))
+
+
 def _train(planned: Plan) -> None:
     from ovpnet.pack import run_pack  # imports torch, which a finished sweep need not wait for
 
-    with Progress(planned.distinct - planned.finished, sum(pack.work for pack in planned.packs)) as progress:
+    with Progress(planned.distinct - planned.finished, sum(pack.seconds for pack in planned.packs)) as progress:
         for pack in planned.packs:
             progress.cost = pack.cost
             run_pack(pack.configs, progress.advance)

@@ -1,12 +1,20 @@
 """Shared fixtures: configs composed by Hydra itself from the project's own YAML."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ovpnet.config import Config, conf_dir, register_schemas, resolve
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Rates of this machine are measured once a session, and not kept after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OVPNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

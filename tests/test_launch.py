@@ -16,6 +16,7 @@ from launch.compose import compose
 from launch.local import run
 from launch.plan import plan
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, signature
+from ovpnet.cost import EXAMPLE, memory
 from ovpnet.engine_choice import chosen_engine
 from ovpnet.errors import ConfigError, OvpnetError
 
@@ -66,8 +67,8 @@ def test_plan_trains_each_unfinished_run_once_in_packs_of_one_signature(make):
     assert all(len({signature(config) for config in pack.configs}) == 1 for pack in planned.packs)
     assert max(len(pack.configs) for pack in planned.packs) == 3
     assert (planned.asked, planned.distinct, planned.finished) == (21, 16, 2)
-    work = [pack.work for pack in planned.packs]
-    assert work == sorted(work, reverse=True)
+    seconds = [pack.seconds for pack in planned.packs]
+    assert seconds == sorted(seconds, reverse=True)
 
 
 def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
@@ -98,9 +99,12 @@ def test_wide_nets_come_in_smaller_packs(make):
 
 def test_large_training_sets_come_in_smaller_packs(make):
     base = make()
-    configs = [replace(base, width=8, samples=10_000_000, seed=seed) for seed in range(20)]
-    entries = [len(pack.configs) * 10_000_000 * 5 for pack in plan(configs, set()).packs]
-    assert max(entries) <= 1 << 26
+    sizes = []
+    for samples in (100, 10_000_000):
+        packs = plan([replace(base, width=8, samples=samples, seed=seed) for seed in range(20)], set()).packs
+        assert max(memory(pack.configs) for pack in packs) <= EXAMPLE.memory
+        sizes.append(max(len(pack.configs) for pack in packs))
+    assert sizes[0] > sizes[1]
 
 
 # --- studies of several grids ---

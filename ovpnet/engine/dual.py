@@ -72,9 +72,11 @@ class DualEngine:
         """The groups and what is known of their training sets, made in the first chunk."""
         frozen = [value for name, value in state.weights.items() if name not in rule.learner.trained]
         self._groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
-        self._kernels = torch.cat([
-            rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)
-            for e in self._groups.first for x in [chunk.x[e:e + 1]]])
+        N = chunk.x.shape[1]
+        self._kernels = chunk.x.new_empty(len(self._groups.first), N, N)
+        for kernel, e in zip(self._kernels, self._groups.first, strict=True):
+            x = chunk.x[e:e + 1]
+            kernel[:] = rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
         offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
         features = state.kept["features"] if state.kept else torch.stack(
             [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)

@@ -1,0 +1,192 @@
+"""`python -m benchmarks.cost_model`: predicted bytes and seconds against measured ones, over a range of sizes.
+
+Bytes: the peak of a process's resident memory while it trains and measures an ensemble, less what it had before (after
+an ensemble of two narrow nets). Seconds: the least time of a step of all members; and of a whole pack, measuring
+included. The rates are measured at the beginning, on as many threads (`--threads`, 1).
+`--out FOLDER` writes cost_model.csv and cost_model.png. Linux only.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from ovpnet.calibrate import measured
+from ovpnet.config import Config, conf_dir, register_schemas, resolve, total_steps
+from ovpnet.cost import Machine, memory, seconds, step_seconds
+from ovpnet.engine import engine
+from ovpnet.ensemble import Ensemble, goal
+from ovpnet.opt import Opt
+
+CPU = torch.device("cpu")
+BASE = ["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4", "samples=400", "lr_scaling=none", "lr=1e-6",
+        "evaluations=2", "test.max_samples=8192"]
+TWO, THREE = ["learner=two_layer"], ["learner=three_layer"]
+HIDDEN, NTK, LAST = ([f"learner.trained={trained}"] for trained in ("hidden", "ntk", "last"))
+REFERENCE, FUSED, DUAL = ([f"engine={name}"] for name in ("reference", "fused", "dual"))
+# Overrides, and (width, members) of what is measured.
+Cases = list[tuple[list[str], list[tuple[int, int]]]]
+BYTES: Cases = [
+    ([*TWO, *HIDDEN, *REFERENCE], [(1000, 128), (10_000, 16), (100, 512), (100_000, 4)]),
+    ([*TWO, *HIDDEN, *FUSED], [(1000, 512), (100_000, 16), (10_000, 128)]),
+    ([*TWO, *LAST, *REFERENCE], [(100_000, 4)]),
+    ([*THREE, *HIDDEN, *REFERENCE], [(300, 64), (1000, 4), (1000, 16), (2000, 2)]),
+    ([*THREE, *NTK, *DUAL], [(1000, 8), (300, 32)]),
+    ([*TWO, *NTK, *DUAL], [(10_000, 8), (1000, 64)]),
+    ([*TWO, *LAST, *DUAL], [(10_000, 8)]),
+    ([*THREE, *NTK, "algorithm=kernel_ridge", "samples=2000"], [(1000, 4)]),
+    ([*TWO, *LAST, "algorithm=kernel_ridge", "samples=2000"], [(10_000, 4)]),
+]
+STEPS: Cases = [
+    ([*TWO, *HIDDEN, *FUSED], [(30, 64), (100, 16), (1000, 8), (3000, 8), (30_000, 4), (100_000, 2)]),
+    ([*TWO, *NTK, *FUSED], [(300, 16), (3000, 8)]),
+    ([*TWO, *HIDDEN, *REFERENCE], [(30, 1), (30, 64), (300, 16), (2000, 1), (2000, 8), (10_000, 4)]),
+    ([*THREE, *HIDDEN, *REFERENCE], [(100, 1), (100, 32), (500, 4), (1000, 2), (2000, 1)]),
+    ([*THREE, *NTK, *DUAL], [(300, 1), (300, 8)]),
+    ([*TWO, *LAST, *DUAL], [(1000, 1), (1000, 16)]),
+]
+PACKS: Cases = [([*TWO, *HIDDEN, *FUSED, "steps=2000"], [(100, 16), (1000, 8)]),
+                ([*TWO, *HIDDEN, *REFERENCE, "steps=1000"], [(300, 8)]),
+                ([*THREE, *HIDDEN, *REFERENCE, "steps=300"], [(300, 4)]),
+                ([*THREE, *NTK, *DUAL, "steps=2000"], [(300, 4)])]
+
+
+def configs(overrides: Sequence[str], width: int, members: int) -> list[Config]:
+    """Members of different seeds."""
+    given = {each.split("=")[0] for each in overrides}
+    base = [each for each in [*BASE, "steps=16"] if each.split("=")[0] not in given]
+    if "algorithm=kernel_ridge" in overrides:
+        base.remove("steps=16")
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        config = resolve(compose("config", [*base, *overrides, f"width={width}"]))
+    return [replace(config, seed=seed) for seed in range(members)]
+
+
+def ensemble(members: Sequence[Config]) -> Ensemble:
+    goals = [goal(config, Opt("", 0, 0, "noise", 0, 0, 1)) for config in members]
+    return Ensemble(members, goals, engine(members, CPU), CPU)
+
+
+def peak_bytes(overrides: list[str], width: int, members: int) -> int:
+    """Rise of this process's resident memory while it trains."""
+    ensemble(configs(overrides, 10, 2)).train()
+    asked = configs(overrides, width, members)
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    ensemble(asked).train()
+    return _status("VmHWM") - before
+
+
+def least_step_seconds(members: Sequence[Config], budget: float = 1.0) -> float:
+    """Least time of a step of all members: of whole chunks where they take no longer than the budget."""
+    trained, steps, best = ensemble([replace(config, steps=512) for config in members]), 2, float("inf")
+    deadline = time.perf_counter() + budget
+    while time.perf_counter() < deadline:
+        chunk = trained._chunk(0, 0, steps)
+        started = time.perf_counter()
+        trained.engine.advance(trained.rule, trained.state, chunk)
+        taken = time.perf_counter() - started
+        best = min(best, taken / steps)
+        if taken < budget / 5:
+            steps = min(512, 2 * steps)
+    return best
+
+
+def pack_seconds(members: Sequence[Config]) -> float:
+    started = time.perf_counter()
+    ensemble(members).train()
+    return time.perf_counter() - started
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(name))) << 10
+
+
+def compare(machine: Machine, threads: int, what: Sequence[str]) -> list[dict[str, object]]:
+    rows = []
+
+    def add(kind: str, overrides: list[str], width: int, members: int, predicted: float, found: float) -> None:
+        names = " ".join(each.split("=")[1] for each in overrides)
+        rows.append({"kind": kind, "what": names, "width": width, "members": members, "predicted": predicted,
+                     "measured": found})
+        scale, unit = {"bytes": (1e-6, "MB"), "step": (1e6, "us"), "pack": (1, "s")}[kind]
+        print(f"{kind:6} {names:38} m={width:7} E={members:4} predicted {predicted * scale:10.2f} measured "
+              f"{found * scale:10.2f} {unit} ratio {predicted / found:5.2f}", flush=True)
+
+    for kind, cases in (("step", STEPS), ("pack", PACKS), ("bytes", BYTES)):
+        for overrides, sizes in cases if kind in what else []:
+            for width, members in sizes:
+                asked = configs(overrides, width, members)
+                if kind == "step":
+                    asked = [replace(config, steps=512) for config in asked]
+                    add(kind, overrides, width, members, step_seconds(asked, machine), least_step_seconds(asked))
+                elif kind == "pack":
+                    assert total_steps(asked[0]) > 16
+                    add(kind, overrides, width, members, seconds(asked, machine), pack_seconds(asked))
+                else:
+                    done = subprocess.run([sys.executable, "-m", "benchmarks.cost_model", "--threads", str(threads),
+                                           "--peak", json.dumps([overrides, width, members])], check=True,
+                                          capture_output=True, text=True)
+                    add(kind, overrides, width, members, memory(asked), int(done.stdout.split()[-1]))
+    return rows
+
+
+def plot(rows: Sequence[dict[str, object]], file: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    kinds = [("step", "a step of all members (s)"), ("pack", "a pack (s)"), ("bytes", "peak memory (bytes)")]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    for axis, (kind, label) in zip(axes, kinds, strict=True):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        for what in dict.fromkeys(row["what"] for row in of_kind):
+            points = [row for row in of_kind if row["what"] == what]
+            axis.plot([row["measured"] for row in points], [row["predicted"] for row in points], "o", label=what)
+        low, high = axis.get_xlim()
+        low = min((row["measured"] for row in of_kind), default=low)
+        axis.plot([low, high], [low, high], "k-", lw=0.8)
+        for factor in (0.75, 1.25):
+            axis.plot([low, high], [factor * low, factor * high], "k:", lw=0.8)
+        axis.set(xscale="log", yscale="log", xlabel=f"measured: {label}", ylabel="predicted")
+        if of_kind:
+            axis.legend(fontsize=6)
+    figure.savefig(file, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=("step", "pack", "bytes"), action="append")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--peak", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    register_schemas()
+    torch.set_num_threads(given.threads)
+    if given.peak:
+        print(peak_bytes(*given.peak))
+        return
+    started = time.perf_counter()
+    rates = measured(CPU)
+    print(f"rates measured in {time.perf_counter() - started:.1f} s, {given.threads} threads")
+    rows = compare(Machine(rates, 1 << 34, given.threads), given.threads, given.only or ("step", "pack", "bytes"))
+    within = sum(0.75 <= float(row["predicted"]) / float(row["measured"]) <= 1.25 for row in rows)  # type: ignore[arg-type]
+    print(f"{within} of {len(rows)} within 25%")
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        with (given.out / "cost_model.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        plot(rows, given.out / "cost_model.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""The rates of this machine for `ovpnet.cost`, from small ensembles trained for a second or two, and kept."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ovpnet
+from ovpnet import native
+from ovpnet.config import (
+    AlgorithmConfig,
+    Config,
+    DiagnosticsConfig,
+    Figure1Concept,
+    InputsConfig,
+    LearnerConfig,
+    LossConfig,
+    NoiseConfig,
+    RegularizerConfig,
+    TestConfig,
+    TrackerConfig,
+    digest,
+)
+from ovpnet.cost import Machine, Rates, Table
+from ovpnet.engine import DualEngine, Engine, FusedCpuEngine, ReferenceEngine
+from ovpnet.ensemble import Ensemble, Goal
+from ovpnet.opt import Opt
+from ovpnet.risk import losses
+from ovpnet.streams import Stream
+
+# Seconds that one measurement may take, and the part of the free memory that a pack may.
+_BUDGET, _SHARE = 0.1, 0.7
+_CONFIG = Config(
+    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1Concept(),
+    inputs=InputsConfig("normalized_gaussian", 4), noise=NoiseConfig(), loss=LossConfig("l2"),
+    learner=LearnerConfig("two_layer"), algorithm=AlgorithmConfig("momentum_sgd", 0.9, "shuffle"),
+    regularizer=RegularizerConfig("frobenius", W="frobenius", V="frobenius", rest="frobenius"),
+    diagnostics=DiagnosticsConfig(), tracker=TrackerConfig(), test=TestConfig(samples=2048, curve_samples=2048))
+
+
+@cache
+def machine(device: torch.device) -> Machine:
+    """This machine, with the rates measured now or kept from before (OVPNET_CACHE, else the user's cache directory)."""
+    file = _cache() / f"rates-{digest(_measured_with(device))}.json"
+    try:
+        kept: Any = {name: _table(value) if isinstance(value, list) else value
+                     for name, value in json.loads(file.read_text()).items()}
+        rates = Rates(**kept)
+    except (OSError, ValueError, TypeError):
+        rates = measured(device)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(asdict(rates)))
+        except OSError:
+            pass  # measured again the next time
+    return Machine(rates, free_memory(device), torch.get_num_threads() if device.type == "cpu" else 1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a pack may take: a part of what is free now."""
+    if device.type == "cuda":
+        return int(_SHARE * torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        free = 4 << 30
+    return int(_SHARE * free)
+
+
+def measured(device: torch.device) -> Rates:
+    """Measure the rates."""
+    base = {E: _step(_CONFIG, E, ReferenceEngine(), device) for E in (1, 64)}
+    member = max(0.0, (base[64] - base[1]) / 63)
+    call = max(1e-7, base[1] - member)
+    wide = replace(_CONFIG, width=1000)
+    entry = _table([(E * 50_000, (_step(wide, E, ReferenceEngine(), device) - call - E * member) / (E * 50_000))
+                    for E in (1, 4, 16, 64)])
+    flop, weight = _three_layers(device, call + member, entry)
+    fused, fused_member = _fused(device)
+    dual, dual_entry = _dual(device)
+    forward, sample = _evaluation(device)
+    return Rates(call, member, entry, weight, flop, fused, fused_member, dual, dual_entry, forward, sample,
+                 _eigen(device))
+
+
+def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[float, Table]:
+    m = 1000
+    x, weights = torch.randn(1, 50, m, device=device), torch.randn(1, m, m, device=device)
+    flop = _least(lambda: x @ weights, device) / (2 * 50 * m * m)
+    weight = []
+    for width, E in ((300, 1), (m, 1), (m, 3)):
+        config = replace(_CONFIG, width=width, learner=LearnerConfig("three_layer"))
+        others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
+        weights_of_all = E * width * (width + 4)
+        weight.append((weights_of_all, (_step(config, E, ReferenceEngine(), device) - others) / weights_of_all))
+    return flop, _table(weight)
+
+
+def _fused(device: torch.device) -> tuple[Table, float]:
+    """Where there is no fused engine, the reference engine takes its place: its rates at a width of 1000 a member."""
+    how: Engine = FusedCpuEngine() if device.type == "cpu" and native.library() else ReferenceEngine()
+    E = torch.get_num_threads()
+    member = _step(replace(_CONFIG, batch_size=1), 16 * E, how, device) / 16
+    return _table([(m, (_step(replace(_CONFIG, width=m), E, how, device) - member) / (50 * 6 * m))
+                   for m in (100, 1000, 10_000, 100_000)]), member
+
+
+def _dual(device: torch.device) -> tuple[float, Table]:
+    linear = replace(_CONFIG, learner=LearnerConfig("two_layer", "last"))
+    call = _step(linear, 1, DualEngine(), device)
+    entry = []
+    for E, samples in ((1, 300), (1, 1200), (8, 1200)):
+        time = _step(replace(linear, samples=samples), E, DualEngine(), device)
+        entry.append((E * samples**2, (time - call) / (E * 1.25 * 50 * samples)))
+    return call, _table(entry)
+
+
+def _evaluation(device: torch.device) -> tuple[float, float]:
+    ensemble = _ensemble(replace(_CONFIG, width=1000), 8, ReferenceEngine(), device)
+    n = 2048
+    started = time.perf_counter()
+    x, y = ensemble._samples(range(8), Stream.TEST, [n] * 8)
+    sample = (time.perf_counter() - started) / (8 * n * 5)
+    forward = _least(lambda: losses(ensemble.learner, ensemble.loss, ensemble.state.weights, x, y), device)
+    return forward / (8 * n * 1000), sample
+
+
+def _eigen(device: torch.device) -> float:
+    matrix = torch.eye(400, dtype=torch.float64, device=device) + 0.01
+    return _least(lambda: torch.linalg.eigh(matrix), device) / 400**3
+
+
+def _ensemble(config: Config, E: int, engine: Engine, device: torch.device) -> Ensemble:
+    goal = Goal(Opt("", 0.0, 0.0, "noise", 0.0, 0.0, 1.0), 1.0)
+    return Ensemble([replace(config, seed=seed) for seed in range(E)], [goal] * E, engine, device)
+
+
+def _step(config: Config, E: int, engine: Engine, device: torch.device) -> float:
+    """Least seconds of a step of all members."""
+    ensemble, steps = _ensemble(config, E, engine, device), 2
+    best, deadline = float("inf"), time.perf_counter() + _BUDGET
+    while time.perf_counter() < deadline:
+        chunk = ensemble._chunk(0, 0, steps)
+        taken = _least(partial(engine.advance, ensemble.rule, ensemble.state, chunk), device, 0.0)
+        best = min(best, taken / steps)
+        if taken < _BUDGET / 10:
+            steps = min(512, 2 * steps)
+    return best
+
+
+def _least(work: Callable[[], object], device: torch.device, budget: float = _BUDGET) -> float:
+    """Least seconds of some work, done once at least."""
+    best, deadline = float("inf"), time.perf_counter() + budget
+    while True:
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.perf_counter()
+        best = min(best, now - started)
+        if now >= deadline:
+            return best
+
+
+def _table(rates: Iterable[tuple[float, float]]) -> Table:
+    """Rates of a size each, none of them 0 or less (a difference of measurements may be)."""
+    return tuple((size, max(1e-13, rate)) for size, rate in rates)
+
+
+def _measured_with(device: torch.device) -> dict[str, object]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+            "ovpnet": ovpnet.__version__, "compiled": native.library() is not None}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _cache() -> Path:
+    given = os.environ.get("OVPNET_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ovpnet"

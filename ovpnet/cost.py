@@ -1,0 +1,268 @@
+"""What training an ensemble takes: bytes from its sizes, seconds from its sizes and the rates of a machine.
+
+Both are for planning: how many runs to train side by side, and which packs first. `python -m benchmarks.cost_model`
+compares them with what is measured. Counts follow the code of the engines and of `Ensemble`; the rates are measured on
+the machine (`ovpnet.calibrate`). No torch here.
+"""
+
+import math
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ovpnet.config import LIMITS, Config, PerturbedAlgorithm, total_steps
+from ovpnet.engine_choice import chosen_engine
+
+# Steps between two looks at an ensemble, at most (ovpnet.schedule.CHUNK_STEPS).
+_CHUNK_STEPS = 512
+# Activations of a block of an evaluation, and its samples, at least (ovpnet.risk.losses).
+_EVALUATED, _FEWEST = 1 << 20, 64
+# Draws of samples that a problem keeps in float64 (ovpnet.data.Problem).
+_KEPT_DRAWS = 32
+# Libraries' buffers and the allocator's own.
+_FIXED = 8 << 20
+
+# Seconds that a pack takes whatever its runs, and that a chunk of steps or an evaluation does: Python's part.
+_PACK_SECONDS, _LOOK_SECONDS = 0.05, 0.001
+
+MOST_MEMBERS = 512
+# A smaller pack that takes this many times as long a run is preferred: its results are stored the sooner.
+_SLACK = 1.05
+
+# (size, seconds a unit) at increasing sizes: between them by the logarithm of the size, outside as at the nearest.
+Table = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of the parts of training, in float32."""
+
+    call: float  # of the reference engine: a step and hidden layer
+    member: float  # and each member's share of it
+    entry: Table  # an activation of a step, by the step's activations of all members
+    weight: Table  # a trained weight of a step, by the step's weights of all members
+    flop: float  # in matrix products of three-layer nets
+    fused: Table  # of the fused engine: a sample, neuron and weight of it, by the net's width
+    fused_member: float  # a step and member
+    dual: float  # of the dual engine: a step
+    dual_entry: Table  # an entry of the kernel that a step reads, by the entries of all groups' kernels
+    forward: float  # an activation in an evaluation
+    sample: float  # a sample drawn, and coordinate of it
+    eigen: float  # an eigendecomposition's n^3, float64
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a pack is trained on."""
+
+    rates: Rates
+    memory: int  # bytes that a pack may take
+    threads: int = 1  # that the fused engine spreads members over
+
+
+# One core with AVX-512, about: for planning where nothing is measured.
+EXAMPLE = Machine(Rates(
+    call=5e-5, member=2e-6, entry=((5e4, 2e-9), (8e5, 6e-9), (3e6, 8e-9)), weight=((1e5, 2e-9), (4e6, 4e-9)),
+    flop=1e-11, fused=((300, 2e-11), (1e5, 4e-11)), fused_member=1e-6, dual=1e-4,
+    dual_entry=((1e4, 1e-9), (1e6, 2e-9)), forward=1e-9, sample=5e-8, eigen=1e-9), memory=4 << 30)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of one member, of a config and a size of the training set."""
+
+    config: Config
+    samples: int
+
+    @cached_property
+    def itemsize(self) -> int:
+        """Bytes of a number in training."""
+        return 4 if self.config.dtype == "float32" else 8
+
+    @cached_property
+    def layers(self) -> int:
+        """Hidden layers."""
+        return 2 if self.config.learner.name.startswith("three_layer") else 1
+
+    @cached_property
+    def inputs(self) -> int:
+        """Numbers of a sample, x and y."""
+        return self.config.inputs.d + self.config.concept.k
+
+    @cached_property
+    def hidden(self) -> int:
+        """Weights and biases of the hidden layers."""
+        m, d = self.config.width, self.config.inputs.d
+        return m * (d + 1) + (m * (m + 1) if self.layers == 2 else 0)
+
+    @cached_property
+    def trained(self) -> int:
+        """Trained weights."""
+        learner, m = self.config.learner, self.config.width
+        last = self.config.concept.k * m
+        if learner.trained == "last":
+            return last
+        if learner.trained == "all":
+            return self.hidden + last
+        return self.hidden - (0 if learner.biases else self.layers * m)
+
+    @cached_property
+    def frozen(self) -> bool:
+        """Signs are frozen at initialization, whose weights are kept among the net's own."""
+        return self.config.learner.trained in ("ntk", "quadratic")
+
+    @cached_property
+    def weights(self) -> int:
+        """Weights, the frozen ones included."""
+        return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.config.width
+
+    @cached_property
+    def products(self) -> int:
+        """Multiplications of a sample's way through the net."""
+        m, d = self.config.width, self.config.inputs.d
+        return m * (d + self.config.concept.k) + (m * m if self.layers == 2 else 0)
+
+
+def memory(configs: Sequence[Config]) -> int:
+    """Bytes that training the configs as one ensemble takes at its peak, on its device and on the host together."""
+    sizes, E = Sizes(configs[0], max(config.samples for config in configs)), len(configs)
+    config, s, inputs = sizes.config, sizes.itemsize, sizes.inputs
+    solved, limit = config.algorithm.name == "kernel_ridge", config.learner.name in LIMITS
+    evaluations = config.evaluations
+    kept = s * inputs * (sizes.samples + config.test.curve_samples) + s * evaluations * config.test.curve_samples
+    if limit:
+        kept += s * sizes.samples * inputs
+    else:
+        kept += s * (sizes.weights + (1 if sizes.frozen else 2) * sizes.trained)
+    drawn = max(config.test.samples, sizes.samples)
+    fixed = _FIXED + 8 * inputs * drawn * min(E, _KEPT_DRAWS)
+    drawing = 0 if limit else 8 * (sizes.weights + sizes.hidden)  # a member's weights, in float64
+    block = max(_FEWEST, _EVALUATED // (E * (sizes.samples if limit else config.width)))
+    of_block = min(block, drawn) * s * (6 * sizes.samples if limit else _forward_entries(sizes) * config.width)
+    measuring = E * (s * (config.test.samples * inputs + (0 if limit else sizes.weights)) + of_block)
+    if solved:
+        stepping = _solving(sizes, E)
+    else:
+        stepping = E * _table(config) + (_dual(configs, sizes) if chosen_engine(config) == "dual"
+                                         else E * _step(sizes))
+    return int(fixed + E * kept + max(drawing, measuring, stepping))
+
+
+def seconds(configs: Sequence[Config], machine: Machine) -> float:
+    """Time of training the configs as one ensemble and measuring them."""
+    sizes, E, rates = Sizes(configs[0], max(config.samples for config in configs)), len(configs), machine.rates
+    config = sizes.config
+    slow = sizes.itemsize / 4
+    measured = config.evaluations * config.test.curve_samples + 2 * config.test.samples + sizes.samples
+    forward = rates.forward * sizes.layers * config.width
+    if sizes.layers == 2:
+        forward += 2 * rates.flop * config.width**2
+    if config.learner.name in LIMITS:
+        forward = 10 * rates.forward * sizes.samples
+    drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + sizes.samples)
+    if config.algorithm.name == "kernel_ridge":
+        n, features = sizes.samples, sizes.trained
+        side = n if config.learner.name in LIMITS else min(n, features)
+        training = _groups(configs) * (rates.eigen * side**3 + 4 * rates.flop * n * side * max(config.width, side))
+    else:
+        training = total_steps(config) * step_seconds(configs, machine)
+    looks = math.ceil(total_steps(config) / _CHUNK_STEPS) + config.evaluations
+    return _PACK_SECONDS + looks * _LOOK_SECONDS + training + E * (slow * measured * forward + drawing)
+
+
+def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
+    """Time of one step of all members."""
+    sizes, E, rates = Sizes(configs[0], max(config.samples for config in configs)), len(configs), machine.rates
+    config, slow = sizes.config, sizes.itemsize / 4
+    B, m, layers = config.batch_size, config.width, sizes.layers
+    match chosen_engine(config):
+        case "fused":
+            # Members spread over the threads; a frozen net computes its signs beside its output.
+            turns = math.ceil(E / machine.threads)
+            passes = (config.inputs.d + 2) * (1.5 if sizes.frozen else 1)
+            return turns * (rates.fused_member + slow * _at(rates.fused, m) * B * m * passes)
+        case "dual":
+            G, N = _groups(configs), sizes.samples
+            per_chunk = E * (6 * N * sizes.products * rates.flop + 10 * N * m * layers * _at(rates.entry, E * N * m))
+            kernel = G * N * N * m * layers * 2 * rates.flop / total_steps(config)
+            entries = (G + E / 4) * B * N
+            return rates.dual + slow * (_at(rates.dual_entry, G * N * N) * entries + per_chunk / _CHUNK_STEPS + kernel)
+        case _:
+            activations = E * B * m * layers
+            passes = 3 if config.learner.trained != "last" else 1
+            products = 2 * E * B * passes * m * m if layers == 2 else 0
+            time = layers * (rates.call + E * rates.member) + slow * (
+                activations * _at(rates.entry, activations) * (1.5 if sizes.frozen else 1) + products * rates.flop)
+            if layers == 2:
+                time += slow * E * sizes.trained * _at(rates.weight, E * sizes.trained)
+            if isinstance(config.algorithm, PerturbedAlgorithm):
+                time += 2e-8 * E * sizes.trained  # two Gaussians a weight, drawn on the host
+            return time
+
+
+def members(configs: Sequence[Config], machine: Machine) -> int:
+    """How many of these runs of one signature to train side by side: the fewest that take little longer a run than the
+    best number that fits the memory does."""
+    most = min(len(configs), MOST_MEMBERS)
+    largest = sorted(configs, key=lambda config: config.samples, reverse=True)
+    fitting = max(1, bisect(range(1, most + 1), machine.memory, key=lambda E: memory(largest[:E])))
+    tried = sorted({*(1 << power for power in range(fitting.bit_length())), fitting})
+    times = [seconds(largest[:E], machine) / E for E in tried]
+    return next(E for E, time in zip(tried, times, strict=True) if time <= _SLACK * min(times))
+
+
+def _step(sizes: Sizes) -> int:
+    """Bytes of a member in a step of the reference engine; the fused engine works on the weights in place."""
+    config, s = sizes.config, sizes.itemsize
+    if chosen_engine(config) == "fused":
+        return 0
+    # Activations, their signs (a byte) and gradients; a product with signs makes a copy of them as numbers.
+    numbers = (1, 1) if config.learner.trained == "last" else (3, 1)
+    if sizes.layers == 2:
+        numbers = (2, 2) if config.learner.trained == "last" else (6, 2) if sizes.frozen else (5, 2)
+    drawn = 5 if isinstance(config.algorithm, PerturbedAlgorithm) else 0
+    return config.batch_size * config.width * (numbers[0] * s + numbers[1]) + (1 + drawn) * s * sizes.trained
+
+
+def _dual(configs: Sequence[Config], sizes: Sizes) -> int:
+    """Bytes of the dual engine: kernels, put together of a group's each, and all samples' activations."""
+    E, G, N, s = len(configs), _groups(configs), sizes.samples, sizes.itemsize
+    kernels = G * N * N * s
+    numbers = {(1, True): (2, 1), (2, True): (5, 2), (1, False): (1, 1), (2, False): (2, 2)}[sizes.layers, sizes.frozen]
+    activations = E * N * sizes.config.width * (numbers[0] * s + numbers[1])
+    return kernels + activations + 5 * E * s * sizes.trained
+
+
+def _solving(sizes: Sizes, E: int) -> int:
+    """Bytes of kernel ridge regression: one group's matrix with its eigenvectors and workspace, in float64."""
+    n, m = sizes.samples, sizes.config.width
+    side = n if sizes.config.learner.name in LIMITS else min(n, sizes.trained)
+    features = n * (m * 2 * sizes.layers if side == n else 2 * sizes.trained)
+    return 8 * (5 * side * side + features) + 2 * 8 * E * sizes.trained
+
+
+def _forward_entries(sizes: Sizes) -> int:
+    """Numbers that are alive an evaluated sample and neuron."""
+    return (4 if sizes.frozen else 2) if sizes.layers == 2 else (3 if sizes.frozen else 1)
+
+
+def _table(config: Config) -> int:
+    """Bytes of a member's minibatch table of a chunk."""
+    return 8 * min(_CHUNK_STEPS, total_steps(config)) * config.batch_size * 2
+
+
+def _groups(configs: Sequence[Config]) -> int:
+    """Members that share data and features, counted once."""
+    return len({(config.seed, config.samples, config.concept.seed, config.noise.level) for config in configs})
+
+
+def _at(table: Table, size: float) -> float:
+    """The rate at a size."""
+    sizes = [each for each, _ in table]
+    place = bisect(sizes, size)
+    if place in (0, len(table)):
+        return table[min(place, len(table) - 1)][1]
+    (low, before), (high, after) = table[place - 1:place + 1]
+    share = math.log(size / low) / math.log(high / low)
+    return before * (after / before) ** share
