@@ -28,7 +28,7 @@ from ovpnet.opt import Opt
 
 CPU = torch.device("cpu")
 BASE = ["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4", "samples=400", "lr_scaling=none", "lr=1e-6",
-        "evaluations=2", "test.max_samples=8192"]
+        "evaluations=2", "test.samples=2048", "test.max_samples=2048", "test.curve_samples=1024"]
 TWO, THREE = ["learner=two_layer"], ["learner=three_layer"]
 HIDDEN, NTK, LAST = ([f"learner.trained={trained}"] for trained in ("hidden", "ntk", "last"))
 REFERENCE, FUSED, DUAL = ([f"engine={name}"] for name in ("reference", "fused", "dual"))
@@ -47,7 +47,7 @@ BYTES: Cases = [
 ]
 STEPS: Cases = [
     ([*TWO, *HIDDEN, *FUSED], [(30, 64), (100, 16), (1000, 8), (3000, 8), (30_000, 4), (100_000, 2)]),
-    ([*TWO, *NTK, *FUSED], [(300, 16), (3000, 8)]),
+    ([*TWO, *NTK, *FUSED], [(300, 16), (3000, 8)]), ([*TWO, *LAST, *FUSED], [(1000, 8)]),
     ([*TWO, *HIDDEN, *REFERENCE], [(30, 1), (30, 64), (300, 16), (2000, 1), (2000, 8), (10_000, 4)]),
     ([*THREE, *HIDDEN, *REFERENCE], [(100, 1), (100, 32), (500, 4), (1000, 2), (2000, 1)]),
     ([*THREE, *NTK, *DUAL], [(300, 1), (300, 8)]),

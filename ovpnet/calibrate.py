@@ -100,7 +100,7 @@ def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[flo
         config = replace(_CONFIG, width=width, learner=LearnerConfig("three_layer"))
         others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
         weights_of_all = E * width * (width + 4)
-        weight.append((weights_of_all, (_step(config, E, ReferenceEngine(), device) - others) / weights_of_all))
+        weight.append((weights_of_all, (_step(config, E, ReferenceEngine(), device, 16) - others) / weights_of_all))
     return flop, _table(weight)
 
 
@@ -115,11 +115,11 @@ def _fused(device: torch.device) -> tuple[Table, float]:
 
 def _dual(device: torch.device) -> tuple[float, Table]:
     linear = replace(_CONFIG, learner=LearnerConfig("two_layer", "last"))
-    call = _step(linear, 1, DualEngine(), device)
+    call = _step(linear, 1, DualEngine(), device, 256)
     entry = []
-    for E, samples in ((1, 300), (1, 1200), (8, 1200)):
-        time = _step(replace(linear, samples=samples), E, DualEngine(), device)
-        entry.append((E * samples**2, (time - call) / (E * 1.25 * 50 * samples)))
+    for E, samples in ((4, 300), (4, 1200), (16, 1200)):
+        time = _step(replace(linear, samples=samples), E, DualEngine(), device, 256)
+        entry.append((E * samples**2, (time - call) / (E * 50 * samples)))
     return call, _table(entry)
 
 
@@ -143,9 +143,9 @@ def _ensemble(config: Config, E: int, engine: Engine, device: torch.device) -> E
     return Ensemble([replace(config, seed=seed) for seed in range(E)], [goal] * E, engine, device)
 
 
-def _step(config: Config, E: int, engine: Engine, device: torch.device) -> float:
-    """Least seconds of a step of all members."""
-    ensemble, steps = _ensemble(config, E, engine, device), 2
+def _step(config: Config, E: int, engine: Engine, device: torch.device, steps: int = 2) -> float:
+    """Least seconds of a step of all members, of `steps` at a time or (where they are short) more."""
+    ensemble = _ensemble(config, E, engine, device)
     best, deadline = float("inf"), time.perf_counter() + _BUDGET
     while time.perf_counter() < deadline:
         chunk = ensemble._chunk(0, 0, steps)

@@ -155,9 +155,11 @@ def seconds(configs: Sequence[Config], machine: Machine) -> float:
     config = sizes.config
     slow = sizes.itemsize / 4
     measured = config.evaluations * config.test.curve_samples + 2 * config.test.samples + sizes.samples
-    forward = rates.forward * sizes.layers * config.width
+    # A net of frozen signs is computed at initialization and at its weights, the linearization in one product more.
+    ways = {"quadratic": 2, "ntk": 3 if sizes.layers == 2 else 2}.get(config.learner.trained, 1)
+    forward = ways * rates.forward * sizes.layers * config.width
     if sizes.layers == 2:
-        forward += 2 * rates.flop * config.width**2
+        forward += ways * 2 * rates.flop * config.width**2
     if config.learner.name in LIMITS:
         forward = 10 * rates.forward * sizes.samples
     drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + sizes.samples)
@@ -178,15 +180,17 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
     B, m, layers = config.batch_size, config.width, sizes.layers
     match chosen_engine(config):
         case "fused":
-            # Members spread over the threads; a frozen net computes its signs beside its output.
-            turns = math.ceil(E / machine.threads)
-            passes = (config.inputs.d + 2) * (1.5 if sizes.frozen else 1)
+            turns = math.ceil(E / machine.threads)  # members spread over the threads
+            passes = config.inputs.d + 2 if config.learner.trained != "last" else (config.inputs.d + 2) / 2
             return turns * (rates.fused_member + slow * _at(rates.fused, m) * B * m * passes)
         case "dual":
             G, N = _groups(configs), sizes.samples
-            per_chunk = E * (6 * N * sizes.products * rates.flop + 10 * N * m * layers * _at(rates.entry, E * N * m))
+            # A chunk's end: all samples' activations, and two gradients from them.
+            passes = (1 if config.learner.trained == "last" else 3) * layers
+            products = 2 * (6 if layers == 2 and sizes.frozen else 1) * N * sizes.products
+            per_chunk = E * (products * rates.flop + passes * N * m * _at(rates.entry, E * N * m))
             kernel = G * N * N * m * layers * 2 * rates.flop / total_steps(config)
-            entries = (G + E / 4) * B * N
+            entries = G * B * N
             return rates.dual + slow * (_at(rates.dual_entry, G * N * N) * entries + per_chunk / _CHUNK_STEPS + kernel)
         case _:
             activations = E * B * m * layers

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ovpnet.algorithms import kernel_ridge
 from ovpnet.algorithms.perturbed import Perturbed
+from ovpnet.allocator import keep_freed_memory
 from ovpnet.checkpoint import Arrays
 from ovpnet.config import Config, PerturbedAlgorithm, signature, total_steps
 from ovpnet.data import Problem
@@ -81,6 +82,7 @@ class Ensemble:
     def __init__(self, configs: Sequence[Config], goals: Sequence[Goal], engine: Engine, device: torch.device):
         if len({signature(config) for config in configs}) != 1:
             raise ValueError("the members of an ensemble must share one static signature")
+        keep_freed_memory()
         self.configs, self.goals, self.engine, self.device = list(configs), list(goals), engine, device
         self.shared = configs[0]  # read only for what is in the signature
         self.dtype = getattr(torch, self.shared.dtype)
