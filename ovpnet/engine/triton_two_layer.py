@@ -1,0 +1,354 @@
+"""Two-layer SGD in Triton: a member on chip for a whole chunk, or in slices of its neurons, a sweep over them a step.
+
+`on_chip`: one program holds a member's weights and velocity in registers and takes all steps of a chunk in one launch.
+A step reads a minibatch and writes a loss. Minibatches go by in tiles of a few samples: their pre-activations, the
+output (the only sum across threads), its loss and the gradient are done before the next tile is looked at.
+
+`sweep` and `residuals`, for members that do not fit: a program has one slice of a member's neurons. Step t's update
+and the forward pass of step t+1 are one sweep, so that weights and velocity are read and written once a step; then
+`residuals` adds up the slices' outputs. S steps are S + 1 sweeps with S residuals between them; what passes from one to
+the other lies in global memory between launches, so that programs never wait for each other.
+
+The decomposition depends on m, d and the dtype alone, and every sum has a fixed order: a member's numbers are bitwise
+the same alone or packed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ovpnet.engine.base import Chunk, Rule, State
+from ovpnet.engine.triton_parts import (
+    loss_and_slope,
+    loss_name,
+    outer,
+    penalized,
+    penalty_kind,
+    power_of_2,
+    preactivations,
+    relu,
+)
+from ovpnet.learners import FrozenTwoLayer
+
+# Entries of W (padded to powers of 2) that one program holds in registers, beside as many of v, by bytes of a number.
+# An SM has 64 Ki registers of 4 bytes: W and v of 8192 entries take a quarter of them; W0, a, b and a tile of
+# activations take their part too.
+ON_CHIP_ENTRIES = {4: 8192, 8: 4096}
+# Entries of W of a slice: few enough that several programs share an SM and one's reading hides behind another's sums.
+SLICE_ENTRIES = 2048
+
+
+@triton.jit
+def _samples(x_ptr, y_ptr, samples, valid, d, D: tl.constexpr):
+    """x [samples, inputs] and y [samples] of indices into one member's training set; zeros where not valid."""
+    j = tl.arange(0, D)
+    x = tl.load(x_ptr + samples[:, None] * d + j[None, :], mask=valid[:, None] & (j[None, :] < d), other=0.0)
+    return x, tl.load(y_ptr + samples, mask=valid, other=0.0)
+
+
+@triton.jit
+def _forward(x, W, b, W0, b0, FROZEN: tl.constexpr):
+    """Activations and signs [samples, neurons]: D (W x + b), D = 1[z >= 0] at the weights or at initialization."""
+    z = preactivations(x, W, b)
+    if FROZEN:
+        active = preactivations(x, W0, b0) >= 0
+        hidden = tl.where(active, z, 0.0).to(z.dtype)
+    else:
+        active = z >= 0
+        hidden = relu(z)
+    return hidden, active
+
+
+@triton.jit(do_not_specialize=["N", "S", "B"])
+def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_velocity_ptr, b_velocity_ptr,
+            a_velocity_ptr, x_ptr, y_ptr, index_ptr, lr_ptr, momentum_ptr, W_decay_ptr, b_decay_ptr, a_decay_ptr,
+            losses_ptr, N, S, B, m, d,
+            LAST: tl.constexpr, BIASES: tl.constexpr, FROZEN: tl.constexpr, LOSS: tl.constexpr,
+            W_KIND: tl.constexpr, B_KIND: tl.constexpr, A_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
+            M: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
+    """All S steps of member program_id(0). Pointers of what the run does not have are None."""
+    e = tl.program_id(0).to(tl.int64)
+    i, j = tl.arange(0, M), tl.arange(0, D)
+    neurons, entries = i < m, (j[:, None] < d) & (i[None, :] < m)
+    at_W, at_b = e * m * d + i[None, :] * d + j[:, None], e * m + i
+    W = tl.load(W_ptr + at_W, mask=entries, other=0.0)
+    b = tl.load(b_ptr + at_b, mask=neurons, other=0.0)
+    a = tl.load(a_ptr + at_b, mask=neurons, other=0.0)
+    W0, b0, a0 = W, b, a
+    if FROZEN or (INCREMENTS and W_KIND != "none"):
+        W0 = tl.load(W_initial_ptr + at_W, mask=entries, other=0.0)
+    if FROZEN or (INCREMENTS and B_KIND != "none"):
+        b0 = tl.load(b_initial_ptr + at_b, mask=neurons, other=0.0)
+    if INCREMENTS and A_KIND != "none":
+        a0 = tl.load(a_initial_ptr + at_b, mask=neurons, other=0.0)
+    W_velocity, b_velocity, a_velocity = tl.zeros_like(W), tl.zeros_like(b), tl.zeros_like(a)
+    W_decay, b_decay, a_decay = 0.0, 0.0, 0.0
+    if LAST:
+        a_velocity = tl.load(a_velocity_ptr + at_b, mask=neurons, other=0.0)
+        if A_KIND != "none":
+            a_decay = tl.load(a_decay_ptr + e)
+    else:
+        W_velocity = tl.load(W_velocity_ptr + at_W, mask=entries, other=0.0)
+        if W_KIND != "none":
+            W_decay = tl.load(W_decay_ptr + e)
+        if BIASES:
+            b_velocity = tl.load(b_velocity_ptr + at_b, mask=neurons, other=0.0)
+            if B_KIND != "none":
+                b_decay = tl.load(b_decay_ptr + e)
+    momentum = tl.load(momentum_ptr + e)
+    x_ptr += e * N * d
+    y_ptr += e * N
+    index_ptr += e * S * B
+    lr_ptr += e * S
+    losses_ptr += e * S
+
+    # The samples of the next tile and the indices of the one after it are on their way while a tile is worked on.
+    tiles = tl.cdiv(B, TILE)
+    c = tl.arange(0, TILE)
+    valid = c < B
+    x, y = _samples(x_ptr, y_ptr, tl.load(index_ptr + c, mask=valid, other=0), valid, d, D)
+    following, following_valid = _indices(index_ptr, 1, tiles, S, B, TILE)
+    for step in range(S):
+        lr = tl.load(lr_ptr + step)
+        total = tl.zeros([TILE], W.dtype)
+        if LAST:
+            a_velocity = penalized_row(a_velocity, momentum, a, a0, a_decay, A_KIND, INCREMENTS)
+        else:
+            W_velocity = penalized(W_velocity, momentum, W, W0, W_decay, W_KIND, INCREMENTS)
+            if BIASES:
+                b_velocity = penalized(b_velocity, momentum, b, b0, b_decay, B_KIND, INCREMENTS)
+        for tile in range(tiles):
+            next_x, next_y = _samples(x_ptr, y_ptr, following, following_valid, d, D)
+            following, following_valid = _indices(index_ptr, step * tiles + tile + 2, tiles, S, B, TILE)
+            hidden, active = _forward(x, W, b, W0, b0, FROZEN)
+            value, slope = loss_and_slope(tl.sum(hidden * a[None, :], axis=1), y, LOSS)
+            valid = tile * TILE + c < B
+            total += tl.where(valid, value, 0.0).to(W.dtype)
+            slope = tl.where(valid, slope / B, 0.0).to(W.dtype)
+            if LAST:
+                a_velocity += tl.sum(slope[:, None] * hidden, axis=0)
+            else:
+                slopes = tl.where(active, slope[:, None] * a[None, :], 0.0).to(W.dtype)
+                W_velocity += outer(slopes, x)
+                if BIASES:
+                    b_velocity += tl.sum(slopes, axis=0)
+            x, y = next_x, next_y
+        tl.store(losses_ptr + step, tl.sum(total, axis=0) / B)
+        if LAST:
+            a -= lr * a_velocity
+        else:
+            W -= lr * W_velocity
+            if BIASES:
+                b -= lr * b_velocity
+
+    if LAST:
+        tl.store(a_ptr + at_b, a, mask=neurons)
+        tl.store(a_velocity_ptr + at_b, a_velocity, mask=neurons)
+    else:
+        tl.store(W_ptr + at_W, W, mask=entries)
+        tl.store(W_velocity_ptr + at_W, W_velocity, mask=entries)
+        if BIASES:
+            tl.store(b_ptr + at_b, b, mask=neurons)
+            tl.store(b_velocity_ptr + at_b, b_velocity, mask=neurons)
+
+
+@triton.jit
+def _indices(index_ptr, position, tiles, S, B, TILE: tl.constexpr):
+    """Which samples the tile at a position in the chunk's sequence of tiles has, and where there are any."""
+    step, c = position // tiles, (position % tiles) * TILE + tl.arange(0, TILE)
+    valid = (c < B) & (step < S)
+    return tl.load(index_ptr + step.to(tl.int64) * B + c, mask=valid, other=0), valid
+
+
+@triton.jit
+def penalized_row(velocity, momentum, weights, initial, coefficient, KIND: tl.constexpr, INCREMENTS: tl.constexpr):
+    """momentum velocity + grad R of the single row a [neurons] of the output weights."""
+    if KIND == "row_24":
+        point = weights
+        if INCREMENTS:
+            point = weights - initial
+        return momentum * velocity + 4 * coefficient * tl.sum(point * point, axis=0) * point
+    return penalized(velocity, momentum, weights, initial, coefficient, KIND, INCREMENTS)
+
+
+@triton.jit(do_not_specialize=["N", "S", "B", "step"])
+def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_velocity_ptr, b_velocity_ptr,
+          a_velocity_ptr, x_ptr, y_ptr, index_ptr, lr_ptr, momentum_ptr, W_decay_ptr, b_decay_ptr, a_decay_ptr,
+          outputs_ptr, slopes_ptr, norms_ptr, squares_ptr, N, S, B, m, d, step,
+          LAST: tl.constexpr, BIASES: tl.constexpr, FROZEN: tl.constexpr,
+          W_KIND: tl.constexpr, B_KIND: tl.constexpr, A_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
+          SLICE: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
+    """The update of step - 1 (if step > 0) and the forward pass of `step` (if step < S), of one slice of neurons.
+
+    Reads dL/df of step - 1 from slopes [E, B] and writes the slice's part of the outputs [E, slices, B]. With a
+    row_24 penalty on a it reads the row's square norm, norms [E], and writes its parts, squares [E, slices].
+    """
+    p, e = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    i, j, c = p * SLICE + tl.arange(0, SLICE), tl.arange(0, D), tl.arange(0, TILE)
+    neurons, entries = i < m, (j[:, None] < d) & (i[None, :] < m)
+    at_W, at_b = (e * m + i[None, :]) * d + j[:, None], e * m + i
+    W = tl.load(W_ptr + at_W, mask=entries, other=0.0)
+    b = tl.load(b_ptr + at_b, mask=neurons, other=0.0)
+    a = tl.load(a_ptr + at_b, mask=neurons, other=0.0)
+    W0, b0, a0 = W, b, a
+    if FROZEN or (INCREMENTS and W_KIND != "none"):
+        W0 = tl.load(W_initial_ptr + at_W, mask=entries, other=0.0)
+    if FROZEN or (INCREMENTS and B_KIND != "none"):
+        b0 = tl.load(b_initial_ptr + at_b, mask=neurons, other=0.0)
+    if INCREMENTS and A_KIND != "none":
+        a0 = tl.load(a_initial_ptr + at_b, mask=neurons, other=0.0)
+    x_ptr += e * N * d
+    y_ptr += e * N
+    index_ptr += (e * S + step) * B
+
+    if step > 0:
+        momentum, lr = tl.load(momentum_ptr + e), tl.load(lr_ptr + e * S + step - 1)
+        W_velocity, b_velocity, a_velocity = tl.zeros_like(W), tl.zeros_like(b), tl.zeros_like(a)
+        if LAST:
+            a_velocity = momentum * tl.load(a_velocity_ptr + at_b, mask=neurons, other=0.0)
+            if A_KIND != "none":
+                decay = tl.load(a_decay_ptr + e)
+                if A_KIND == "row_24":
+                    decay *= 4 * tl.load(norms_ptr + e)
+                if INCREMENTS:
+                    a_velocity += decay * (a - a0)
+                else:
+                    a_velocity += decay * a
+        else:
+            W_decay, b_decay = 0.0, 0.0
+            if W_KIND != "none":
+                W_decay = tl.load(W_decay_ptr + e)
+            W_velocity = penalized(tl.load(W_velocity_ptr + at_W, mask=entries, other=0.0), momentum, W, W0, W_decay,
+                                   W_KIND, INCREMENTS)
+            if BIASES:
+                if B_KIND != "none":
+                    b_decay = tl.load(b_decay_ptr + e)
+                b_velocity = penalized(tl.load(b_velocity_ptr + at_b, mask=neurons, other=0.0), momentum, b, b0,
+                                       b_decay, B_KIND, INCREMENTS)
+        for start in range(0, B, TILE):
+            valid = start + c < B
+            x, _ = _samples(x_ptr, y_ptr, tl.load(index_ptr - B + start + c, mask=valid, other=0), valid, d, D)
+            slope = tl.load(slopes_ptr + e * B + start + c, mask=valid, other=0.0)
+            hidden, active = _forward(x, W, b, W0, b0, FROZEN)
+            if LAST:
+                a_velocity += tl.sum(slope[:, None] * hidden, axis=0)
+            else:
+                slopes = tl.where(active, slope[:, None] * a[None, :], 0.0).to(W.dtype)
+                W_velocity += outer(slopes, x)
+                if BIASES:
+                    b_velocity += tl.sum(slopes, axis=0)
+        if LAST:
+            a -= lr * a_velocity
+            tl.store(a_ptr + at_b, a, mask=neurons)
+            tl.store(a_velocity_ptr + at_b, a_velocity, mask=neurons)
+        else:
+            W -= lr * W_velocity
+            tl.store(W_ptr + at_W, W, mask=entries)
+            tl.store(W_velocity_ptr + at_W, W_velocity, mask=entries)
+            if BIASES:
+                b -= lr * b_velocity
+                tl.store(b_ptr + at_b, b, mask=neurons)
+                tl.store(b_velocity_ptr + at_b, b_velocity, mask=neurons)
+
+    if step < S:
+        part = e * tl.num_programs(0) + p
+        for start in range(0, B, TILE):
+            valid = start + c < B
+            x, _ = _samples(x_ptr, y_ptr, tl.load(index_ptr + start + c, mask=valid, other=0), valid, d, D)
+            hidden, _ = _forward(x, W, b, W0, b0, FROZEN)
+            tl.store(outputs_ptr + part * B + start + c, tl.sum(hidden * a[None, :], axis=1), mask=valid)
+        if LAST and A_KIND == "row_24":
+            point = a
+            if INCREMENTS:
+                point = a - a0
+            tl.store(squares_ptr + part, tl.sum(point * point, axis=0))
+
+
+@triton.jit(do_not_specialize=["N", "S", "B", "slices", "step"])
+def residuals(y_ptr, index_ptr, outputs_ptr, slopes_ptr, norms_ptr, squares_ptr, losses_ptr, N, S, B, slices, step,
+              LOSS: tl.constexpr, NORMS: tl.constexpr, ROWS: tl.constexpr, BATCH: tl.constexpr):
+    """Of member program_id(0): outputs f [B] of a step from their parts, its loss, and dL/df over B into slopes."""
+    e = tl.program_id(0).to(tl.int64)
+    r, c = tl.arange(0, ROWS), tl.arange(0, BATCH)
+    valid = c < B
+    y = tl.load(y_ptr + e * N + tl.load(index_ptr + (e * S + step) * B + c, mask=valid, other=0), mask=valid, other=0.0)
+    parts = tl.zeros([ROWS, BATCH], y.dtype)
+    squares = tl.zeros([ROWS], y.dtype)
+    for start in range(0, slices, ROWS):
+        rows = start + r < slices
+        part = e * slices + start + r
+        parts += tl.load(outputs_ptr + part[:, None] * B + c[None, :], mask=rows[:, None] & valid[None, :], other=0.0)
+        if NORMS:
+            squares += tl.load(squares_ptr + part, mask=rows, other=0.0)
+    value, slope = loss_and_slope(tl.sum(parts, axis=0), y, LOSS)
+    tl.store(losses_ptr + e * S + step, tl.sum(tl.where(valid, value, 0.0).to(y.dtype), axis=0) / B)
+    tl.store(slopes_ptr + e * B + c, slope / B, mask=valid)
+    if NORMS:
+        tl.store(norms_ptr + e, tl.sum(squares, axis=0))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How a member's work is cut: by its own shape only."""
+
+    on_chip: bool
+    neurons: int  # of a program
+    inputs: int
+    samples: int  # of a tile
+    warps: int
+
+    @staticmethod
+    def of(m: int, d: int, itemsize: int) -> "Sizes":
+        inputs, whole = power_of_2(d), power_of_2(max(m, 32))
+        fits = whole * inputs <= ON_CHIP_ENTRIES[itemsize]
+        neurons = whole if fits else min(whole, max(32, SLICE_ENTRIES * 4 // itemsize // inputs))
+        # About 16 entries of W a thread, and a neuron never shared by threads of a warp.
+        warps = min(max(neurons * inputs // 512, 1), max(neurons // 32, 1), 16)
+        # A tile's inputs lie in every thread: about 32 registers, twice (the next tile's are on their way).
+        return Sizes(fits, neurons, inputs, max(2, min(8, 128 // itemsize // inputs)), warps)
+
+
+def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
+    """What takes the chunk's steps when it is called, once or again: launches alone, without a look at any number.
+
+    `losses` [E, S] receives the mean losses. Raises ValueError for a loss or outputs that no kernel covers.
+    """
+    W, a = state.weights["W"], state.weights["a"]
+    (E, m, d), (S, B) = W.shape, chunk.index.shape[1:]
+    if a.shape[1] != 1:
+        raise ValueError("the Triton kernels cover nets of one output")
+    frozen, trained, penalties = isinstance(rule.learner, FrozenTwoLayer), rule.learner.trained, rule.regularizer.penalties
+    sizes = Sizes.of(m, d, W.element_size())
+    initial = {name: state.initial.get(name, state.weights.get(f"{name}0")) for name in ("W", "b", "a")}
+    tensors = [*(state.weights[name] for name in initial), *initial.values(),
+               *(state.velocity.get(name) for name in initial), chunk.x, chunk.y, chunk.index, chunk.lr, rule.momentum,
+               *(penalties[name].coefficient if name in penalties else None for name in initial)]
+    options = {
+        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": frozen,
+        **{f"{name.upper()}_KIND": penalty_kind(penalties.get(name)) for name in initial},
+        "INCREMENTS": rule.regularizer.of_increments, "D": sizes.inputs, "TILE": sizes.samples,
+        "num_warps": sizes.warps}
+    N, loss = chunk.x.shape[1], loss_name(rule)
+
+    def in_one_launch() -> None:
+        on_chip[(E,)](*tensors, losses, N, S, B, m, d, LOSS=loss, M=sizes.neurons, **options)
+
+    if sizes.on_chip:
+        return in_one_launch
+    slices = triton.cdiv(m, sizes.neurons)
+    outputs, slopes, norms, squares = (W.new_empty(shape) for shape in ((E, slices, B), (E, B), (E,), (E, slices)))
+    norms_of_a = options["LAST"] and options["A_KIND"] == "row_24"
+
+    def in_sweeps() -> None:
+        for step in range(S + 1):
+            sweep[(slices, E)](*tensors, outputs, slopes, norms, squares, N, S, B, m, d, step, SLICE=sizes.neurons,
+                               **options)
+            if step < S:
+                residuals[(E,)](chunk.y, chunk.index, outputs, slopes, norms, squares, losses, N, S, B, slices, step,
+                                LOSS=loss, NORMS=norms_of_a, ROWS=min(128, power_of_2(slices)), BATCH=power_of_2(B),
+                                num_warps=8)
+
+    return in_sweeps
