@@ -22,14 +22,17 @@ from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State
 from ovpnet.engine.triton_parts import (
+    gather,
     loss_and_slope,
     loss_name,
     outer,
     penalized,
+    penalized_row,
     penalty_kind,
     power_of_2,
     preactivations,
     relu,
+    residuals,
 )
 from ovpnet.learners import FrozenTwoLayer
 
@@ -39,14 +42,6 @@ from ovpnet.learners import FrozenTwoLayer
 ON_CHIP_ENTRIES = {4: 8192, 8: 4096}
 # Entries of W of a slice: few enough that several programs share an SM and one's reading hides behind another's sums.
 SLICE_ENTRIES = 2048
-
-
-@triton.jit
-def _samples(x_ptr, y_ptr, samples, valid, d, D: tl.constexpr):
-    """x [samples, inputs] and y [samples] of indices into one member's training set; zeros where not valid."""
-    j = tl.arange(0, D)
-    x = tl.load(x_ptr + samples[:, None] * d + j[None, :], mask=valid[:, None] & (j[None, :] < d), other=0.0)
-    return x, tl.load(y_ptr + samples, mask=valid, other=0.0)
 
 
 @triton.jit
@@ -64,8 +59,8 @@ def _forward(x, W, b, W0, b0, FROZEN: tl.constexpr):
 
 @triton.jit(do_not_specialize=["N", "S", "B"])
 def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_velocity_ptr, b_velocity_ptr,
-            a_velocity_ptr, x_ptr, y_ptr, index_ptr, lr_ptr, momentum_ptr, W_decay_ptr, b_decay_ptr, a_decay_ptr,
-            losses_ptr, N, S, B, m, d,
+            a_velocity_ptr, x_ptr, index_ptr, lr_ptr, momentum_ptr, W_decay_ptr, b_decay_ptr, a_decay_ptr,
+            y_ptr, losses_ptr, N, S, B, m, d,
             LAST: tl.constexpr, BIASES: tl.constexpr, FROZEN: tl.constexpr, LOSS: tl.constexpr,
             W_KIND: tl.constexpr, B_KIND: tl.constexpr, A_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
             M: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
@@ -109,7 +104,8 @@ def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_
     tiles = tl.cdiv(B, TILE)
     c = tl.arange(0, TILE)
     valid = c < B
-    x, y = _samples(x_ptr, y_ptr, tl.load(index_ptr + c, mask=valid, other=0), valid, d, D)
+    samples = tl.load(index_ptr + c, mask=valid, other=0)
+    x, y = gather(x_ptr, samples, valid, d, D), tl.load(y_ptr + samples, mask=valid, other=0.0)
     following, following_valid = _indices(index_ptr, 1, tiles, S, B, TILE)
     for step in range(S):
         lr = tl.load(lr_ptr + step)
@@ -121,7 +117,8 @@ def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_
             if BIASES:
                 b_velocity = penalized(b_velocity, momentum, b, b0, b_decay, B_KIND, INCREMENTS)
         for tile in range(tiles):
-            next_x, next_y = _samples(x_ptr, y_ptr, following, following_valid, d, D)
+            next_x = gather(x_ptr, following, following_valid, d, D)
+            next_y = tl.load(y_ptr + following, mask=following_valid, other=0.0)
             following, following_valid = _indices(index_ptr, step * tiles + tile + 2, tiles, S, B, TILE)
             hidden, active = _forward(x, W, b, W0, b0, FROZEN)
             value, slope = loss_and_slope(tl.sum(hidden * a[None, :], axis=1), y, LOSS)
@@ -131,10 +128,10 @@ def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_
             if LAST:
                 a_velocity += tl.sum(slope[:, None] * hidden, axis=0)
             else:
-                slopes = tl.where(active, slope[:, None] * a[None, :], 0.0).to(W.dtype)
-                W_velocity += outer(slopes, x)
+                slopes = tl.where(active, slope[:, None], 0.0).to(W.dtype)
+                W_velocity += a[None, :] * outer(slopes, x)
                 if BIASES:
-                    b_velocity += tl.sum(slopes, axis=0)
+                    b_velocity += a * tl.sum(slopes, axis=0)
             x, y = next_x, next_y
         tl.store(losses_ptr + step, tl.sum(total, axis=0) / B)
         if LAST:
@@ -163,20 +160,9 @@ def _indices(index_ptr, position, tiles, S, B, TILE: tl.constexpr):
     return tl.load(index_ptr + step.to(tl.int64) * B + c, mask=valid, other=0), valid
 
 
-@triton.jit
-def penalized_row(velocity, momentum, weights, initial, coefficient, KIND: tl.constexpr, INCREMENTS: tl.constexpr):
-    """momentum velocity + grad R of the single row a [neurons] of the output weights."""
-    if KIND == "row_24":
-        point = weights
-        if INCREMENTS:
-            point = weights - initial
-        return momentum * velocity + 4 * coefficient * tl.sum(point * point, axis=0) * point
-    return penalized(velocity, momentum, weights, initial, coefficient, KIND, INCREMENTS)
-
-
 @triton.jit(do_not_specialize=["N", "S", "B", "step"])
 def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_velocity_ptr, b_velocity_ptr,
-          a_velocity_ptr, x_ptr, y_ptr, index_ptr, lr_ptr, momentum_ptr, W_decay_ptr, b_decay_ptr, a_decay_ptr,
+          a_velocity_ptr, x_ptr, index_ptr, lr_ptr, momentum_ptr, W_decay_ptr, b_decay_ptr, a_decay_ptr,
           outputs_ptr, slopes_ptr, norms_ptr, squares_ptr, N, S, B, m, d, step,
           LAST: tl.constexpr, BIASES: tl.constexpr, FROZEN: tl.constexpr,
           W_KIND: tl.constexpr, B_KIND: tl.constexpr, A_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
@@ -201,7 +187,6 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
     if INCREMENTS and A_KIND != "none":
         a0 = tl.load(a_initial_ptr + at_b, mask=neurons, other=0.0)
     x_ptr += e * N * d
-    y_ptr += e * N
     index_ptr += (e * S + step) * B
 
     if step > 0:
@@ -230,16 +215,16 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
                                        b_decay, B_KIND, INCREMENTS)
         for start in range(0, B, TILE):
             valid = start + c < B
-            x, _ = _samples(x_ptr, y_ptr, tl.load(index_ptr - B + start + c, mask=valid, other=0), valid, d, D)
+            x = gather(x_ptr, tl.load(index_ptr - B + start + c, mask=valid, other=0), valid, d, D)
             slope = tl.load(slopes_ptr + e * B + start + c, mask=valid, other=0.0)
             hidden, active = _forward(x, W, b, W0, b0, FROZEN)
             if LAST:
                 a_velocity += tl.sum(slope[:, None] * hidden, axis=0)
             else:
-                slopes = tl.where(active, slope[:, None] * a[None, :], 0.0).to(W.dtype)
-                W_velocity += outer(slopes, x)
+                slopes = tl.where(active, slope[:, None], 0.0).to(W.dtype)
+                W_velocity += a[None, :] * outer(slopes, x)
                 if BIASES:
-                    b_velocity += tl.sum(slopes, axis=0)
+                    b_velocity += a * tl.sum(slopes, axis=0)
         if LAST:
             a -= lr * a_velocity
             tl.store(a_ptr + at_b, a, mask=neurons)
@@ -257,7 +242,7 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
         part = e * tl.num_programs(0) + p
         for start in range(0, B, TILE):
             valid = start + c < B
-            x, _ = _samples(x_ptr, y_ptr, tl.load(index_ptr + start + c, mask=valid, other=0), valid, d, D)
+            x = gather(x_ptr, tl.load(index_ptr + start + c, mask=valid, other=0), valid, d, D)
             hidden, _ = _forward(x, W, b, W0, b0, FROZEN)
             tl.store(outputs_ptr + part * B + start + c, tl.sum(hidden * a[None, :], axis=1), mask=valid)
         if LAST and A_KIND == "row_24":
@@ -265,29 +250,6 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
             if INCREMENTS:
                 point = a - a0
             tl.store(squares_ptr + part, tl.sum(point * point, axis=0))
-
-
-@triton.jit(do_not_specialize=["N", "S", "B", "slices", "step"])
-def residuals(y_ptr, index_ptr, outputs_ptr, slopes_ptr, norms_ptr, squares_ptr, losses_ptr, N, S, B, slices, step,
-              LOSS: tl.constexpr, NORMS: tl.constexpr, ROWS: tl.constexpr, BATCH: tl.constexpr):
-    """Of member program_id(0): outputs f [B] of a step from their parts, its loss, and dL/df over B into slopes."""
-    e = tl.program_id(0).to(tl.int64)
-    r, c = tl.arange(0, ROWS), tl.arange(0, BATCH)
-    valid = c < B
-    y = tl.load(y_ptr + e * N + tl.load(index_ptr + (e * S + step) * B + c, mask=valid, other=0), mask=valid, other=0.0)
-    parts = tl.zeros([ROWS, BATCH], y.dtype)
-    squares = tl.zeros([ROWS], y.dtype)
-    for start in range(0, slices, ROWS):
-        rows = start + r < slices
-        part = e * slices + start + r
-        parts += tl.load(outputs_ptr + part[:, None] * B + c[None, :], mask=rows[:, None] & valid[None, :], other=0.0)
-        if NORMS:
-            squares += tl.load(squares_ptr + part, mask=rows, other=0.0)
-    value, slope = loss_and_slope(tl.sum(parts, axis=0), y, LOSS)
-    tl.store(losses_ptr + e * S + step, tl.sum(tl.where(valid, value, 0.0).to(y.dtype), axis=0) / B)
-    tl.store(slopes_ptr + e * B + c, slope / B, mask=valid)
-    if NORMS:
-        tl.store(norms_ptr + e, tl.sum(squares, axis=0))
 
 
 @dataclass(frozen=True)
@@ -305,10 +267,13 @@ class Sizes:
         inputs, whole = power_of_2(d), power_of_2(max(m, 32))
         fits = whole * inputs <= ON_CHIP_ENTRIES[itemsize]
         neurons = whole if fits else min(whole, max(32, SLICE_ENTRIES * 4 // itemsize // inputs))
-        # About 16 entries of W a thread, and a neuron never shared by threads of a warp.
-        warps = min(max(neurons * inputs // 512, 1), max(neurons // 32, 1), 16)
-        # A tile's inputs lie in every thread: about 32 registers, twice (the next tile's are on their way).
-        return Sizes(fits, neurons, inputs, max(2, min(8, 128 // itemsize // inputs)), warps)
+        # About 16 entries of W a thread, 32 where a thread would have only a part of a neuron.
+        entries = neurons * inputs
+        warps = min(max(1, min(entries // 512, neurons // 32), entries // 1024), 16)
+        # A tile's inputs lie in every thread (and the next tile's, on their way): at most about 32 registers, or 16
+        # where 16 warps leave a thread 128 registers.
+        samples = 128 // itemsize // inputs // (2 if warps == 16 else 1)
+        return Sizes(fits, neurons, inputs, max(2, min(8, samples)), warps)
 
 
 def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
@@ -324,7 +289,7 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
     sizes = Sizes.of(m, d, W.element_size())
     initial = {name: state.initial.get(name, state.weights.get(f"{name}0")) for name in ("W", "b", "a")}
     tensors = [*(state.weights[name] for name in initial), *initial.values(),
-               *(state.velocity.get(name) for name in initial), chunk.x, chunk.y, chunk.index, chunk.lr, rule.momentum,
+               *(state.velocity.get(name) for name in initial), chunk.x, chunk.index, chunk.lr, rule.momentum,
                *(penalties[name].coefficient if name in penalties else None for name in initial)]
     options = {
         "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": frozen,
@@ -334,7 +299,7 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
     N, loss = chunk.x.shape[1], loss_name(rule)
 
     def in_one_launch() -> None:
-        on_chip[(E,)](*tensors, losses, N, S, B, m, d, LOSS=loss, M=sizes.neurons, **options)
+        on_chip[(E,)](*tensors, chunk.y, losses, N, S, B, m, d, LOSS=loss, M=sizes.neurons, **options)
 
     if sizes.on_chip:
         return in_one_launch
