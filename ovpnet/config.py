@@ -448,10 +448,23 @@ def resolve(composed: DictConfig) -> Config:
 
 def canonical(config: Config) -> Config:
     """The config with each key that means nothing to it at one value, so that runs that cannot differ are one run."""
-    if config.algorithm.name == "kernel_ridge":
+    algorithm, learner, regularizer = config.algorithm, config.learner, config.regularizer
+    if algorithm.name == "kernel_ridge":
+        algorithm = AlgorithmConfig(name="kernel_ridge")
         config = replace(config, lr=1.0, lr_scaling="none", batch_size=1, steps=1, epochs=None, evaluations=1,
-                         dtype="float64", algorithm=AlgorithmConfig(name="kernel_ridge"))
-    return replace(config, width=0) if config.learner.name in LIMITS else config
+                         dtype="float64")
+    if algorithm.decay_at == 1:
+        algorithm = replace(algorithm, decay_factor=AlgorithmConfig.decay_factor)
+    if isinstance(algorithm, PerturbedAlgorithm):
+        multipliers: dict[str, Any] = {f"{name}_multiplier": 1.0 for name in ("rounds", "sigma_w", "sigma_v", "draws")
+                                       if getattr(algorithm, name) is not None}
+        algorithm = replace(algorithm, **multipliers)
+    if learner.name in LIMITS:
+        config = replace(config, width=0)
+        learner = replace(learner, a_std=1.0) if learner.trained == "last" else learner
+    weights: dict[str, Any] = {f"weight_{layer}": 1.0 for layer in ("W", "V", "rest")
+                               if layer not in trained_layers(learner) or getattr(regularizer, layer) == "none"}
+    return replace(config, algorithm=algorithm, learner=learner, regularizer=replace(regularizer, **weights))
 
 
 def check(config: Config) -> None:
@@ -564,6 +577,19 @@ def _check_perturbed(config: Config, algorithm: PerturbedAlgorithm) -> None:
     if algorithm.C0 is None and not isinstance(config.concept, ThreeLayerConcept | CosExpConcept | Figure1Concept):
         raise ConfigError("algorithm.C0", None, f"concept={config.concept.family} is no three-layer concept with power "
                           "series, whose complexities make C0; give a number")
+    if algorithm.C0 is None:
+        _check_complexity(config.concept)
+
+
+def _check_complexity(concept: ConceptConfig) -> None:
+    """Raise ConfigError where the concept has no complexity to make C0 of."""
+    if not isinstance(concept, ThreeLayerConcept | CosExpConcept | Figure1Concept):
+        raise ConfigError("algorithm.C0", None, f"concept={concept.family} is no three-layer concept with power "
+                          "series, whose complexities make C0; give a number")
+    for name in ("outer", "phi1", "phi2") if isinstance(concept, ThreeLayerConcept) else ():
+        for activation in {"tanh", "sigmoid"}.intersection(getattr(concept, name)):
+            raise ConfigError("algorithm.C0", None, f"the power series of concept.{name}={activation} does not "
+                              "converge everywhere, as the complexities that make C0 need; give a number")
 
 
 def _check_penalties(regularizer: RegularizerConfig) -> None:
@@ -607,7 +633,7 @@ def _check_kernel_ridge(config: Config) -> None:
                           "once; leave it at replacement")
     if algorithm.judged == "average":
         raise ConfigError("algorithm.judged", "average", "algorithm=kernel_ridge has no iterates; allowed: last")
-    layers = linear_layers(learner)
+    layers = trained_layers(learner)
     for layer in layers:
         kind, weight = getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")
         if kind == "row_24":
@@ -624,12 +650,12 @@ def _check_kernel_ridge(config: Config) -> None:
                               "scale weight_decay")
 
 
-def linear_layers(learner: LearnerConfig) -> tuple[str, ...]:
-    """What a linear learner (trained: last, ntk) trains, in the names of the regularizer's keys."""
+def trained_layers(learner: LearnerConfig) -> tuple[str, ...]:
+    """What a learner trains, in the names of the regularizer's keys."""
     if learner.trained == "last":
         return ("rest",)
     matrices = ("W",) if learner.name.startswith("two_layer") else ("W", "V")
-    return (*matrices, "rest") if learner.biases else matrices
+    return (*matrices, "rest") if learner.biases or learner.trained == "all" else matrices
 
 
 def _check_concept(config: Config) -> None:

@@ -1,6 +1,6 @@
 """Which engine trains a run: decided by its own config, so that it does not depend on what it is packed with."""
 
-from ovpnet.config import Config, linear_layers, total_steps
+from ovpnet.config import Config, total_steps, trained_layers
 
 # A step of the reference engine reads or writes every activation of a sample about this many times.
 _PASSES = 10
@@ -26,7 +26,7 @@ def dual_lacks(config: Config) -> str | None:
         return f"learner.trained={trained}"
     if trained == "ntk" and config.concept.k > 1:
         return f"concept.k={config.concept.k} with learner.trained=ntk"
-    layers = linear_layers(config.learner)
+    layers = trained_layers(config.learner)
     if any(getattr(regularizer, layer) == "row_24" for layer in layers):
         return f"regularizer={regularizer.name}"
     if len({(getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")) for layer in layers}) > 1:

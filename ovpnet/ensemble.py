@@ -168,14 +168,14 @@ class Ensemble:
         return self._put(x), self._put(y)
 
     def _chunk(self, block: int, start: int, stop: int) -> Chunk:
-        index = np.stack([minibatches(config, start, stop) for config in self.configs])
+        index = minibatches(self.configs, start, stop, self.device)
         lr = np.stack([learning_rates(config, start, stop) for config in self.configs])
         fresh: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.monitored and self.shared.algorithm.sampling != "one_pass":
             members, shape = range(len(self.configs)), index.shape
             x, y = self._samples(members, Stream.MONITOR, [shape[1] * shape[2]] * len(members), block)
             fresh = x.view(*shape, -1), y.view(*shape, -1)
-        chunk = Chunk(self.x, self.y, self._put(torch.from_numpy(index)), self._put(torch.from_numpy(lr)), *fresh)
+        chunk = Chunk(self.x, self.y, index, self._put(torch.from_numpy(lr)), *fresh)
         if (perturbed := self.perturbed) is not None:
             chunk = replace(chunk, scale=perturbed.scale(start, stop),
                             perturbation=lambda step: perturbed.draw(start + step))

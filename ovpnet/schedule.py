@@ -1,11 +1,15 @@
 """Which samples and which learning rate each SGD step of a run takes."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ovpnet.config import Config, step_size, total_steps
-from ovpnet.streams import Stream, generator
+from ovpnet.philox import words
+from ovpnet.streams import Stream
 
 # Steps between two looks at the ensemble, at most: bounds the memory of the minibatch table.
 CHUNK_STEPS = 512
@@ -22,24 +26,35 @@ def chunks(steps: int, evaluations: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise([0, *ends]))
 
 
-def minibatches(config: Config, start: int, stop: int) -> np.ndarray:
-    """Indices [stop - start, B] into the training set for the steps [start, stop), however these are cut."""
-    n, size = config.samples, config.batch_size
-    match config.algorithm.sampling:
+def minibatches(configs: Sequence[Config], start: int, stop: int, device: torch.device) -> Tensor:
+    """Indices [E, stop - start, B] into the members' training sets for the steps [start, stop), however these are cut.
+
+    They are made on the device, from random words at counted positions. The members share their signature.
+    """
+    size = configs[0].batch_size
+    first, last = start * size, stop * size
+    # Members that differ in lr or weight decay only take the same minibatches.
+    distinct = {key: place for place, key in enumerate(dict.fromkeys((each.seed, each.samples) for each in configs))}
+    seeds, samples = (torch.tensor(each, device=device) for each in zip(*distinct, strict=True))
+    match configs[0].algorithm.sampling:
         case "one_pass":
-            flat = np.arange(start * size, stop * size)
+            taken = torch.arange(first, last, device=device).expand(len(seeds), -1)
         case "replacement":
-            first, last = start // CHUNK_STEPS, (stop - 1) // CHUNK_STEPS
-            blocks = [generator(config.seed, Stream.MINIBATCH, block).integers(n, size=CHUNK_STEPS * size)
-                      for block in range(first, last + 1)]
-            flat = np.concatenate(blocks)[(start - first * CHUNK_STEPS) * size:(stop - first * CHUNK_STEPS) * size]
+            taken = words(seeds, Stream.MINIBATCH, torch.zeros_like(seeds), first, last) * samples[:, None] >> 32
         case "shuffle":
-            # Epochs follow each other without a gap: a minibatch may end one and begin the next.
-            first, last = start * size // n, (stop * size - 1) // n
-            orders = [generator(config.seed, Stream.MINIBATCH, epoch).permutation(n)
-                      for epoch in range(first, last + 1)]
-            flat = np.concatenate(orders)[start * size - first * n:stop * size - first * n]
-    return flat.reshape(-1, size)
+            taken = seeds.new_empty(len(seeds), last - first)
+            for n in samples.unique().tolist():
+                taken[samples == n] = _shuffled(seeds[samples == n], n, first, last)
+    which = torch.tensor([distinct[each.seed, each.samples] for each in configs], device=device)
+    return taken[which].view(len(configs), -1, size)
+
+
+def _shuffled(seeds: Tensor, n: int, first: int, last: int) -> Tensor:
+    """Samples `first` to `last` [E, last - first] of epochs that follow each other without a gap, so that a minibatch
+    may end one and begin the next. The order of an epoch sorts random words, a block an epoch."""
+    epochs = torch.arange(first // n, (last - 1) // n + 1, device=seeds.device)
+    order = words(seeds[:, None], Stream.MINIBATCH, epochs, 0, n).argsort(dim=-1, stable=True).flatten(1)
+    return order[:, first - first // n * n:][:, :last - first]
 
 
 def learning_rates(config: Config, start: int, stop: int) -> np.ndarray:

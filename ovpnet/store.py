@@ -76,8 +76,21 @@ class Store:
         return set() if table.empty else set(table.loc[table["status"].isin(["done", "diverged"]), "run_id"])
 
     def _read_all(self, kind: str, columns: Sequence[str] | None) -> pd.DataFrame:
-        tables = [self._read(file, columns) for file in sorted(self.path.glob(f"{kind}-*.parquet"))]
-        whole = [table for table in tables if table is not None]
+        whole: list[pa.Table] = []
+        schema = pa.schema([])
+        for file in sorted(self.path.glob(f"{kind}-*.parquet")):
+            table = self._read(file, columns)
+            if table is None:
+                continue
+            if "run_id" not in table.column_names:
+                self._skip(file, "it has no column run_id")
+                continue
+            try:
+                schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+            except pa.ArrowException as error:
+                self._skip(file, f"its columns are of other types than those of the files before it ({_reason(error)})")
+                continue
+            whole.append(table)
         if not whole:
             return pd.DataFrame(columns=list(columns or []))
         return pa.concat_tables(whole, promote_options="permissive").to_pandas()
@@ -88,10 +101,13 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException) as error:
-            message = f"skipped {file}: not a whole Parquet file ({_reason(error)}); its runs count as not trained"
-            if message not in self.skipped:
-                self.skipped.append(message)
+            self._skip(file, f"not a whole Parquet file ({_reason(error)})")
             return None
+
+    def _skip(self, file: Path, why: str) -> None:
+        message = f"skipped {file}: {why}; its runs count as not trained"
+        if message not in self.skipped:
+            self.skipped.append(message)
 
     def _write(self, name: str, rows: Sequence[Row]) -> None:
         temporary = self.path / f".tmp-{uuid.uuid4().hex}"

@@ -113,6 +113,18 @@ def test_signature_is_shared_exactly_by_what_may_share_an_ensemble(make):
         assert c.signature(make(static)) != base, static
 
 
+@pytest.mark.parametrize(("base", "meaningless"), [
+    (["algorithm.decay_at=1"], "algorithm.decay_factor=0.3"), ([], "regularizer.weight_V=2"),
+    ([], "regularizer.weight_rest=2"),
+    (["learner.trained=last"], "regularizer.weight_W=2"), (["regularizer=none"], "regularizer.weight_W=2"),
+    (["learner=two_layer_limit", "learner.trained=last", "algorithm=kernel_ridge"], "learner.a_std=2"),
+    (["algorithm=algorithm2", *PERTURBED, "algorithm.rounds=3"], "algorithm.rounds_multiplier=2"),
+    (["algorithm=algorithm2", *PERTURBED, "algorithm.sigma_v=0.1"], "algorithm.sigma_v_multiplier=2"),
+])
+def test_keys_that_mean_nothing_to_a_run_are_none_of_its_identity(make, base, meaningless):
+    assert c.run_id(make(*base, meaningless)) == c.run_id(make(*base))
+
+
 @given(st.dictionaries(st.text(), st.one_of(st.integers(), st.floats(allow_nan=False), st.text())))
 def test_digest_ignores_the_order_of_keys(content):
     assert c.digest(content) == c.digest(dict(reversed(content.items())))

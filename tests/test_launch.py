@@ -167,7 +167,7 @@ EXPERIMENTS = sorted(path.stem for path in conf_dir().glob("experiment/*.yaml"))
 SCALED = sorted(name for name in EXPERIMENTS if "${scale}" in (conf_dir() / f"experiment/{name}.yaml").read_text())
 
 
-def test_the_figures_have_two_scales():
+def test_the_figures_of_section_7_have_scales():
     assert SCALED == ["figure1a", "figure1b", "figure2a", "figure2b", "figure3"]
 
 
@@ -183,8 +183,9 @@ def test_every_study_composes(asked, loader, name):
 
 @pytest.mark.parametrize("name", SCALED)
 def test_small_studies_are_small(asked, name):
-    full, small = asked(f"experiment={name}"), asked(f"experiment={name}", "scale=small")
+    full, medium, small = (asked(f"experiment={name}", f"scale={scale}") for scale in ("full", "medium", "small"))
     assert len(small) < len(full) / 5
+    assert len(small) < len(medium) < len(full)
     assert max(int(job.get("width", 0)) for job in small) <= 1000
 
 

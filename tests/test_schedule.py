@@ -3,6 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +20,12 @@ def test_chunks_cover_every_step_once_and_end_at_every_evaluation(steps, evaluat
     assert evaluation_steps(steps, evaluations)[-1] == steps
 
 
+def part(config, start, stop):
+    return minibatches([config], start, stop, torch.device("cpu"))[0].numpy()
+
+
 def taken(config):
-    return np.concatenate([minibatches(config, start, stop)
+    return np.concatenate([part(config, start, stop)
                            for start, stop in chunks(total_steps(config), config.evaluations)])
 
 
@@ -29,7 +34,18 @@ def test_minibatches_do_not_depend_on_the_chunks(make, sampling):
     config = make(f"algorithm.sampling={sampling}", "steps=1300", "batch_size=3", "samples=17")
     assert np.array_equal(taken(config), taken(make(f"algorithm.sampling={sampling}", "steps=1300", "batch_size=3",
                                                     "samples=17", "evaluations=7")))
-    assert np.array_equal(minibatches(config, 510, 1030), taken(config)[510:1030])
+    assert np.array_equal(part(config, 510, 1030), taken(config)[510:1030])
+
+
+@pytest.mark.parametrize("sampling", ["shuffle", "replacement", "one_pass"])
+def test_minibatches_do_not_depend_on_the_other_members(make, sampling):
+    steps = "steps=null" if sampling == "one_pass" else "steps=9"
+    members = [(36, 0), (36, 2**40), (36, 0), (36, 5) if sampling == "one_pass" else (7, 0)]
+    configs = [make(f"algorithm.sampling={sampling}", "batch_size=4", f"samples={samples}", f"seed={seed}", steps)
+               for samples, seed in members]
+    together = minibatches(configs, 2, 8, torch.device("cpu"))
+    for config, member in zip(configs, together, strict=True):
+        assert np.array_equal(member, part(config, 2, 8))
 
 
 @pytest.mark.parametrize("samples", [40, 37, 7])

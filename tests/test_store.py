@@ -3,6 +3,8 @@ import os
 import subprocess
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ovpnet.errors import StoreError
@@ -52,6 +54,15 @@ def test_truncated_file_is_skipped_and_named(tmp_path, keep):
     assert store.runs()["run_id"].tolist() == ["whole"]
     assert len(store.skipped) == 1
     assert victim.name in store.skipped[0]
+
+
+@pytest.mark.parametrize("foreign", [{"name": "x"}, {"run_id": 3}, {"run_id": "b", "test_risk": ["a", "list"]}])
+def test_a_file_of_another_kind_is_skipped_and_named(tmp_path, foreign):
+    store = Store(tmp_path)
+    store.write_pack([row("whole")], [])
+    pq.write_table(pa.Table.from_pylist([foreign]), tmp_path / "runs-Z.parquet")
+    assert store.runs()["run_id"].tolist() == ["whole"]
+    assert ["runs-Z.parquet" in message for message in store.skipped] == [True]
 
 
 def test_store_that_is_a_file_is_refused(tmp_path):

@@ -28,7 +28,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ovpnet.config import Config, linear_layers
+from ovpnet.config import Config, trained_layers
 from ovpnet.engine import State
 from ovpnet.engine.dual import group_numbers
 from ovpnet.learners import Factors, InfiniteWidth, Learner, LinearNet, Weights, gram
@@ -43,7 +43,7 @@ def fit(learner: Learner, state: State, x: Tensor, y: Tensor, configs: Sequence[
     signature, as `config.check` wants them for algorithm=kernel_ridge) samples, weight_decay and the regularizer count.
     An infinitely wide net gets its training inputs and alpha.
     """
-    layers, regularizer = linear_layers(configs[0].learner), configs[0].regularizer
+    layers, regularizer = trained_layers(configs[0].learner), configs[0].regularizer
     free = getattr(regularizer, layers[0]) == "none"
     # With no penalty, what gradient descent finds from the initialization.
     of_increments = free or regularizer.of == "increments"
