@@ -6,6 +6,7 @@ columns (all of a neuron's inputs, all of a tile's samples), so that sums over i
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from ovpnet.engine.base import Rule
 from ovpnet.losses import LOSSES
@@ -109,6 +110,18 @@ def residuals(y_ptr, index_ptr, outputs_ptr, slopes_ptr, norms_ptr, squares_ptr,
     tl.store(slopes_ptr + e * B + c, slope / B, mask=valid)
     if NORMS:
         tl.store(norms_ptr + e, tl.sum(squares, axis=0))
+
+
+def residual_sizes(slices: int, B: int) -> dict[str, int]:
+    """How `residuals` reads the parts of a minibatch of B: rows of them at a time, so that many loads are under way."""
+    batch = power_of_2(B)
+    return {"ROWS": min(max(8192 // batch, 1), power_of_2(slices)), "BATCH": batch, "num_warps": 8}
+
+
+def refuse_more_outputs(a: Tensor) -> None:
+    """Raises ValueError if output weights [E, k, m] have k > 1."""
+    if a.shape[1] != 1:
+        raise ValueError(f"the Triton kernels cover nets of one output, not of {a.shape[1]}")
 
 
 def loss_name(rule: Rule) -> str:

@@ -30,9 +30,12 @@ from ovpnet.engine.triton_parts import (
     penalty_kind,
     power_of_2,
     preactivations,
+    refuse_more_outputs,
     relu,
+    residual_sizes,
     residuals,
 )
+from ovpnet.learners import FrozenThreeLayer
 
 # Rows or columns of V of a program, and those that it takes in at a time.
 BLOCK = 64
@@ -213,8 +216,11 @@ def update(V_ptr, b_ptr, a_ptr, V_initial_ptr, b_initial_ptr, V_velocity_ptr, b_
 
 def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
     """What takes the chunk's steps when it is called; as `triton_two_layer.steps`, for W and V trained."""
+    if isinstance(rule.learner, FrozenThreeLayer) or "V" not in rule.learner.trained or "a" in rule.learner.trained:
+        raise ValueError("the Triton kernels cover three-layer nets whose hidden weights alone are trained")
     weights, velocity, start, penalties = state.weights, state.velocity, state.initial, rule.regularizer.penalties
     W, V, a = weights["W"], weights["V"], weights["a"]
+    refuse_more_outputs(a)
     (E, m, d), (S, B), N = W.shape, chunk.index.shape[1:], chunk.x.shape[1]
     biases, increments, loss = "b1" in rule.learner.trained, rule.regularizer.of_increments, loss_name(rule)
     decay = {name: penalty.coefficient for name, penalty in penalties.items()}
@@ -239,13 +245,13 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
             second[(blocks, E, triton.cdiv(B, samples))](
                 V, weights["b2"], a, start["V"], h, z, outputs, squares, B, m, STRIP=STRIP, SAMPLES=samples, **gemm)
             residuals[(E,)](chunk.y, chunk.index, outputs, slopes, None, None, losses, N, S, B, blocks, step,
-                            LOSS=loss, NORMS=False, ROWS=min(128, power_of_2(blocks)), BATCH=power_of_2(B))
+                            LOSS=loss, NORMS=False, **residual_sizes(blocks, B))
             backward[(blocks, E, triton.cdiv(B, samples))](
                 V, a, z, slopes, h_slopes, B, m, PRECISION=gemm["PRECISION"], BLOCK=BLOCK, STRIP=STRIP,
                 SAMPLES=samples)
             update[(blocks, blocks, E)](
                 V, weights["b2"], a, start["V"], start.get("b2"), velocity["V"], velocity.get("b2"), chunk.lr,
                 rule.momentum, decay.get("V"), decay.get("b2"), h, z, slopes, squares, S, B, m, step, BIASES=biases,
-                B_KIND=kind["b2"], SAMPLES=16, **gemm)
+                B_KIND=kind["b2"], SAMPLES=16, num_warps=8, **gemm)
 
     return take_steps

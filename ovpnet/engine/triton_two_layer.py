@@ -31,7 +31,9 @@ from ovpnet.engine.triton_parts import (
     penalty_kind,
     power_of_2,
     preactivations,
+    refuse_more_outputs,
     relu,
+    residual_sizes,
     residuals,
 )
 from ovpnet.learners import FrozenTwoLayer
@@ -282,21 +284,22 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
     `losses` [E, S] receives the mean losses. Raises ValueError for a loss or outputs that no kernel covers.
     """
     W, a = state.weights["W"], state.weights["a"]
-    (E, m, d), (S, B) = W.shape, chunk.index.shape[1:]
-    if a.shape[1] != 1:
-        raise ValueError("the Triton kernels cover nets of one output")
-    frozen, trained, penalties = isinstance(rule.learner, FrozenTwoLayer), rule.learner.trained, rule.regularizer.penalties
+    refuse_more_outputs(a)
+    (E, m, d), (S, B), N = W.shape, chunk.index.shape[1:], chunk.x.shape[1]
+    trained, penalties = rule.learner.trained, rule.regularizer.penalties
+    if {"W", "a"} <= set(trained):
+        raise ValueError("the Triton kernels cover learner.trained=hidden, last and ntk, not all")
     sizes = Sizes.of(m, d, W.element_size())
     initial = {name: state.initial.get(name, state.weights.get(f"{name}0")) for name in ("W", "b", "a")}
     tensors = [*(state.weights[name] for name in initial), *initial.values(),
                *(state.velocity.get(name) for name in initial), chunk.x, chunk.index, chunk.lr, rule.momentum,
                *(penalties[name].coefficient if name in penalties else None for name in initial)]
     options = {
-        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": frozen,
+        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": isinstance(rule.learner, FrozenTwoLayer),
         **{f"{name.upper()}_KIND": penalty_kind(penalties.get(name)) for name in initial},
         "INCREMENTS": rule.regularizer.of_increments, "D": sizes.inputs, "TILE": sizes.samples,
         "num_warps": sizes.warps}
-    N, loss = chunk.x.shape[1], loss_name(rule)
+    loss = loss_name(rule)
 
     def in_one_launch() -> None:
         on_chip[(E,)](*tensors, chunk.y, losses, N, S, B, m, d, LOSS=loss, M=sizes.neurons, **options)
@@ -313,7 +316,6 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
                                **options)
             if step < S:
                 residuals[(E,)](chunk.y, chunk.index, outputs, slopes, norms, squares, losses, N, S, B, slices, step,
-                                LOSS=loss, NORMS=norms_of_a, ROWS=min(128, power_of_2(slices)), BATCH=power_of_2(B),
-                                num_warps=8)
+                                LOSS=loss, NORMS=norms_of_a, **residual_sizes(slices, B))
 
     return in_sweeps
