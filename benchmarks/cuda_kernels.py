@@ -26,7 +26,7 @@ class Floor:
     seconds: float
 
 
-def two_layer(m: int, d: int, B: int, on_chip: bool, itemsize: int = 4) -> Floor:
+def two_layer_floor(m: int, d: int, B: int, on_chip: bool, itemsize: int = 4) -> Floor:
     """Hidden weights, no biases. A neuron and sample take d multiply-adds forward and d for the gradient, and 3 flops
     for the output and the sign; a sweep makes z of the step before once more. On chip only the minibatch comes from
     memory; else W, v and a are read and W, v written."""
@@ -35,7 +35,7 @@ def two_layer(m: int, d: int, B: int, on_chip: bool, itemsize: int = 4) -> Floor
     return _floor(flops, minibatch if on_chip else minibatch + m * (4 * d + 1) * itemsize, itemsize)
 
 
-def three_layer(m: int, d: int, B: int, itemsize: int = 4) -> Floor:
+def three_layer_floor(m: int, d: int, B: int, itemsize: int = 4) -> Floor:
     """Hidden weights, no biases. Three GEMMs of B m^2 multiply-adds; V is read forward, and read and written with its
     velocity backward and in the update, 5 m^2 numbers in one pass (the kernels' two passes take 6)."""
     flops = 6 * B * m**2 + 4 * m**2 + m * B * (4 * d + 4)
@@ -81,9 +81,9 @@ def compiled(kernel: Any, itemsize: int, warps: int, **constants: Any) -> Compil
 
 def two_layer_kernels(m: int, d: int, itemsize: int = 4, **differing: Any) -> list[Compiled]:
     """The kernels of a two-layer net; by default hidden weights under Frobenius decay and the squared loss."""
-    from ovpnet.engine import triton_parts, triton_two_layer
+    from ovpnet.engine.cuda import parts, two_layer
 
-    sizes = triton_two_layer.Sizes.of(m, d, itemsize)
+    sizes = two_layer.Sizes.of(m, d, itemsize)
     options = {"LAST": False, "BIASES": False, "FROZEN": False, "W_KIND": "frobenius", "B_KIND": "none",
                "A_KIND": "none", "INCREMENTS": False, "D": sizes.inputs, "TILE": sizes.samples, **differing}
     absent = ["a_initial_ptr", *(["W_velocity_ptr"] if options["LAST"] else ["a_velocity_ptr"]),
@@ -91,24 +91,24 @@ def two_layer_kernels(m: int, d: int, itemsize: int = 4, **differing: Any) -> li
     options |= dict.fromkeys(absent)
     loss = options.pop("LOSS", "l2")
     if sizes.on_chip:
-        return [compiled(triton_two_layer.on_chip, itemsize, sizes.warps, LOSS=loss, M=sizes.neurons, **options)]
-    return [compiled(triton_two_layer.sweep, itemsize, sizes.warps, SLICE=sizes.neurons, **options),
-            compiled(triton_parts.residuals, itemsize, 8, LOSS=loss, NORMS=False, ROWS=128, BATCH=64)]
+        return [compiled(two_layer.on_chip, itemsize, sizes.warps, LOSS=loss, M=sizes.neurons, **options)]
+    return [compiled(two_layer.sweep, itemsize, sizes.warps, SLICE=sizes.neurons, **options),
+            compiled(parts.residuals, itemsize, 8, LOSS=loss, NORMS=False, ROWS=128, BATCH=64)]
 
 
 def three_layer_kernels(itemsize: int = 4, precision: str = "ieee", kind: str = "frobenius") -> list[Compiled]:
     """The kernels of a three-layer net with biases, d = 4 and minibatches of 64."""
-    from ovpnet.engine import triton_three_layer
+    from ovpnet.engine.cuda import three_layer
 
-    block, strip, samples = triton_three_layer.BLOCK, triton_three_layer.STRIP, triton_three_layer.SAMPLES
+    block, strip, samples = three_layer.BLOCK, three_layer.STRIP, three_layer.SAMPLES
     gemm = {"PRECISION": precision, "BLOCK": block}
     return [
-        compiled(triton_three_layer.first, itemsize, 4, BIASES=True, W_KIND=kind, B_KIND=kind, INCREMENTS=False,
-                 SLICE=triton_three_layer.SLICE_ENTRIES // 4, D=4, TILE=8),
-        compiled(triton_three_layer.second, itemsize, 4, KIND=kind, INCREMENTS=False, STRIP=strip, SAMPLES=samples,
+        compiled(three_layer.first, itemsize, 4, BIASES=True, W_KIND=kind, B_KIND=kind, INCREMENTS=False,
+                 SLICE=three_layer.SLICE_ENTRIES // 4, D=4, TILE=8),
+        compiled(three_layer.second, itemsize, 4, KIND=kind, INCREMENTS=False, STRIP=strip, SAMPLES=samples,
                  **gemm),
-        compiled(triton_three_layer.backward, itemsize, 4, STRIP=strip, SAMPLES=samples, **gemm),
-        compiled(triton_three_layer.update, itemsize, 8, BIASES=True, KIND=kind, B_KIND=kind, INCREMENTS=False,
+        compiled(three_layer.backward, itemsize, 4, STRIP=strip, SAMPLES=samples, **gemm),
+        compiled(three_layer.update, itemsize, 8, BIASES=True, KIND=kind, B_KIND=kind, INCREMENTS=False,
                  SAMPLES=16, **gemm)]
 
 
@@ -130,9 +130,9 @@ def main() -> None:
     print("\nfloors on an H100, d = 4, batch 50, float32")
     print(f"{'layers':>6} {'m':>8} {'MFLOP':>9} {'KB':>9} {'us a step and member':>21}")
     for m in (100, 1000, 10_000, 100_000, 1_000_000):
-        _print(2, m, two_layer(m, 4, 50, on_chip=m * 4 <= 8192))
+        _print(2, m, two_layer_floor(m, 4, 50, on_chip=m * 4 <= 8192))
     for m in (100, 500, 1000, 2000):
-        _print(3, m, three_layer(m, 4, 50))
+        _print(3, m, three_layer_floor(m, 4, 50))
 
 
 def _print(layers: int, m: int, floor: Floor) -> None:

@@ -1,7 +1,7 @@
 """The fused engine on CUDA: Triton kernels that take a chunk's steps without the host in between.
 
 Small two-layer nets take a chunk in one launch; for the rest, the launches of a chunk are recorded as a CUDA graph and
-replayed for every further chunk of that length. The kernels are in `triton_two_layer` and `triton_three_layer`.
+replayed for every further chunk of that length. The kernels are in `ovpnet/engine/cuda/`.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def cuda_lacks() -> str | None:
 
 class FusedCudaEngine:
     """Covers SGD, with momentum and penalties, of two-layer nets (hidden weights, last layer or frozen signs) and of
-    three-layer nets' hidden weights, of one output, under the losses of `triton_parts`.
+    three-layer nets' hidden weights, of one output, under the losses l2, huber and logistic.
 
     One instance follows one ensemble: its buffers and recorded launches go on from chunk to chunk.
     """
@@ -60,12 +60,12 @@ class _Launches:
 
     @staticmethod
     def of(rule: Rule, state: State, chunk: Chunk) -> "_Launches":
-        from ovpnet.engine import triton_three_layer, triton_two_layer  # which need triton
+        from ovpnet.engine.cuda import three_layer, two_layer  # which need triton
 
         fixed = replace(chunk, index=torch.empty_like(chunk.index, dtype=torch.int32).contiguous(),
                         lr=torch.empty_like(chunk.lr).contiguous())
         losses = torch.empty_like(fixed.lr)
-        kernels = triton_three_layer if "V" in state.weights else triton_two_layer
+        kernels = three_layer if "V" in state.weights else two_layer
         return _Launches(fixed.index, fixed.lr, losses, kernels.steps(rule, state, fixed, losses))
 
     def take(self, chunk: Chunk) -> Tensor:

@@ -7,7 +7,7 @@
     update     of V and b2: gradient, penalty, momentum and step in one pass    reads and writes V and its velocity
 
 dL/dz2 = a dL/df 1[z2 >= 0] is never stored: whoever needs it has z2. A step moves 6 m^2 numbers a member beside the
-activations, where 5 is the least (`backward` and `update` in one pass; two let every tile of V be a program of its own).
+activations, where 5 is the least (`backward` and `update` in one pass; in two, every tile of V is a program of its own).
 
 The GEMMs are not torch's, because those may choose another order of sums for another number of members; here a member's
 numbers are bitwise the same alone or packed. Their precision is what torch.set_float32_matmul_precision says:
@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State
-from ovpnet.engine.triton_parts import (
+from ovpnet.engine.cuda.parts import (
     gather,
     loss_name,
     outer,
@@ -215,7 +215,7 @@ def update(V_ptr, b_ptr, a_ptr, V_initial_ptr, b_initial_ptr, V_velocity_ptr, b_
 
 
 def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
-    """What takes the chunk's steps when it is called; as `triton_two_layer.steps`, for W and V trained."""
+    """What takes the chunk's steps when it is called; as `two_layer.steps`, for W and V trained."""
     if isinstance(rule.learner, FrozenThreeLayer) or "V" not in rule.learner.trained or "a" in rule.learner.trained:
         raise ValueError("the Triton kernels cover three-layer nets whose hidden weights alone are trained")
     weights, velocity, start, penalties = state.weights, state.velocity, state.initial, rule.regularizer.penalties

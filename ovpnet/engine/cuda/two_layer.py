@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State
-from ovpnet.engine.triton_parts import (
+from ovpnet.engine.cuda.parts import (
     gather,
     loss_and_slope,
     loss_name,
