@@ -7,7 +7,7 @@
     update     of V and b2: gradient, penalty, momentum and step in one pass    reads and writes V and its velocity
 
 dL/dz2 = a dL/df 1[z2 >= 0] is never stored: whoever needs it has z2. A step moves 6 m^2 numbers a member beside the
-activations, where 5 is the least (`backward` and `update` in one pass; in two, every tile of V is a program of its own).
+activations, where 5 is the least (`backward` and `update` in one pass; in two, each tile of V is a program of its own).
 
 The GEMMs are not torch's, because those may choose another order of sums for another number of members; here a member's
 numbers are bitwise the same alone or packed. Their precision is what torch.set_float32_matmul_precision says:
