@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovpnet import native
 from ovpnet.config import Config, step_size, total_steps
 from ovpnet.philox import words
 from ovpnet.streams import Stream
@@ -36,9 +37,12 @@ def minibatches(configs: Sequence[Config], start: int, stop: int, device: torch.
     # Members that differ in lr or weight decay only take the same minibatches.
     distinct = {key: place for place, key in enumerate(dict.fromkeys((each.seed, each.samples) for each in configs))}
     seeds, samples = (torch.tensor(each, device=device) for each in zip(*distinct, strict=True))
-    match configs[0].algorithm.sampling:
+    sampling = configs[0].algorithm.sampling
+    match sampling:
         case "one_pass":
             taken = torch.arange(first, last, device=device).expand(len(seeds), -1)
+        case _ if device.type == "cpu" and native.library() is not None:
+            taken = native.minibatches(seeds, samples, first, last, sampling == "shuffle")
         case "replacement":
             taken = words(seeds, Stream.MINIBATCH, torch.zeros_like(seeds), first, last) * samples[:, None] >> 32
         case "shuffle":

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovpnet import native
 from ovpnet.config import total_steps
 from ovpnet.schedule import CHUNK_STEPS, chunks, evaluation_steps, learning_rates, minibatches
 
@@ -46,6 +47,17 @@ def test_minibatches_do_not_depend_on_the_other_members(make, sampling):
     together = minibatches(configs, 2, 8, torch.device("cpu"))
     for config, member in zip(configs, together, strict=True):
         assert np.array_equal(member, part(config, 2, 8))
+
+
+@pytest.mark.skipif(native.library() is None, reason="nothing compiled here")
+@pytest.mark.parametrize("samples", [1, 2, 7, 1000, 70_000])
+@pytest.mark.parametrize("sampling", ["shuffle", "replacement"])
+def test_compiled_minibatches_are_those_of_torch(make, monkeypatch, sampling, samples):
+    configs = [make(f"algorithm.sampling={sampling}", "batch_size=7", f"samples={samples}", f"seed={seed}", "steps=300")
+               for seed in (0, 2**40 + 3, 1)]
+    compiled = minibatches(configs, 3, 250, torch.device("cpu"))
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert torch.equal(compiled, minibatches(configs, 3, 250, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("samples", [40, 37, 7])

@@ -1,0 +1,67 @@
+"""Build hook: compiles the loops of ovpnet/native/ for the kinds of processor they are worth having for.
+
+Without a C++ compiler the package is installed without them and takes its slower paths (it says so when it runs).
+`python hatch_build.py` compiles in place.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+NATIVE = Path(__file__).parent / "ovpnet" / "native"
+# No -ffast-math: training that diverges must go through infinities and nan as torch's does.
+FLAGS = ["-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-Wall",
+         "-Wno-psabi"]
+# The loader takes the first one that the processor can run (ovpnet/native/__init__.py).
+VARIANTS = {
+    "x86_64": {"x86-64-v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "x86-64-v3": ["-march=x86-64-v3"],
+               "plain": []},
+}
+
+
+def compile_native() -> list[Path]:
+    """The libraries made; those that cannot be are left out, with a note."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    if compiler is None:
+        print("ovpnet: no C++ compiler (CXX, c++, g++, clang++), so without compiled training loops", file=sys.stderr)
+        return []
+    made = []
+    for name, flags in VARIANTS.get(platform.machine(), {"plain": []}).items():
+        library = NATIVE / f"lib-{name}.so"
+        sources = sorted(map(str, NATIVE.glob("*.cpp")))
+        with tempfile.TemporaryDirectory() as folder:
+            built = Path(folder) / library.name
+            done = subprocess.run([compiler, *FLAGS, *flags, "-o", str(built), *sources], capture_output=True,
+                                  text=True)
+            if done.returncode:
+                print(f"ovpnet: {compiler} cannot build {library.name}:\n{done.stderr[-2000:]}", file=sys.stderr)
+                continue
+            # Under a new name first: a process that has the old library loaded keeps it.
+            shutil.copy(built, library.with_suffix(".new"))
+            os.replace(library.with_suffix(".new"), library)
+        made.append(library)
+    return made
+
+
+class NativeBuildHook(BuildHookInterface):
+    """Puts the compiled libraries into the wheel, which is then one of this platform."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        made = compile_native()
+        if made:
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}"
+            build_data["artifacts"] += [str(library.relative_to(NATIVE.parents[1])) for library in made]
+
+
+if __name__ == "__main__":
+    print("\n".join(map(str, compile_native())))

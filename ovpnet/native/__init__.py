@@ -1,0 +1,58 @@
+"""Compiled loops for the CPU (C++, called through ctypes), where the install had a compiler (`hatch_build.py`).
+
+Every function works on contiguous CPU tensors, with as many threads as torch uses; its results depend neither on the
+number of threads nor on what else is in the call.
+"""
+
+import ctypes
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_FLAGS = {"x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+          "x86-64-v3": {"avx2", "fma", "bmi1", "bmi2"},
+          "plain": set()}
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The best library for this processor; None where none was built."""
+    flags = _processor_flags()
+    for name, needed in _FLAGS.items():
+        file = Path(__file__).parent / f"lib-{name}.so"
+        if needed <= flags and file.exists():
+            return ctypes.CDLL(str(file))
+    return None
+
+
+def minibatches(seeds: Tensor, samples: Tensor, first: int, last: int, shuffle: bool) -> Tensor:
+    """Indices [E, last - first] at the positions of the members' minibatch streams (`ovpnet.schedule.minibatches`)."""
+    taken = torch.empty(len(seeds), last - first, dtype=torch.int64)
+    call("minibatches", len(seeds), seeds, samples, first, last, shuffle, taken, torch.get_num_threads())
+    return taken
+
+
+def call(name: str, *arguments: Tensor | int) -> None:
+    """Call a function whose parameters are pointers (contiguous tensors) and int64."""
+    compiled = library()
+    assert compiled is not None
+    getattr(compiled, name)(*map(_value, arguments))
+
+
+def _value(argument: Tensor | int) -> ctypes.c_void_p | ctypes.c_int64:
+    if isinstance(argument, Tensor):
+        assert argument.is_contiguous()
+        assert argument.device.type == "cpu"
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.c_int64(argument)
+
+
+def _processor_flags() -> set[str]:
+    """What an x86 processor can do, as Linux says it; nothing elsewhere."""
+    info = Path("/proc/cpuinfo")
+    if platform.machine() != "x86_64" or not info.exists():
+        return set()
+    return next((set(line.split()) for line in info.read_text().splitlines() if line.startswith("flags")), set())
