@@ -93,7 +93,7 @@ def two_layer_kernels(m: int, d: int, itemsize: int = 4, **differing: Any) -> li
     if sizes.on_chip:
         return [compiled(two_layer.on_chip, itemsize, sizes.warps, LOSS=loss, M=sizes.neurons, **options)]
     return [compiled(two_layer.sweep, itemsize, sizes.warps, SLICE=sizes.neurons, **options),
-            compiled(parts.residuals, itemsize, 8, LOSS=loss, NORMS=False, ROWS=128, BATCH=64)]
+            compiled(parts.residuals, itemsize, 8, LOSS=loss, ROWS=128, BATCH=64)]
 
 
 def three_layer_kernels(itemsize: int = 4, precision: str = "ieee", kind: str = "frobenius") -> list[Compiled]:

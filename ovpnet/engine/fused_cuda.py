@@ -11,12 +11,18 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from ovpnet.config import Config
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
 
 
-def cuda_lacks() -> str | None:
-    """What this environment lacks for the engine; None if it can be used. torch's CUDA builds bring Triton along."""
-    return None if find_spec("triton") else "the package triton"
+def cuda_lacks(config: Config) -> str | None:
+    """Why the kernels cannot train a run that `ovpnet.engine_choice.fused_lacks` says nothing against; None if they
+    can. torch's CUDA builds bring Triton along."""
+    if find_spec("triton") is None:
+        return "the fused engine needs the package triton on CUDA"
+    if config.learner.name == "three_layer" and config.learner.trained != "hidden":
+        return f"the fused engine covers no three_layer with learner.trained={config.learner.trained} on CUDA"
+    return None
 
 
 class FusedCudaEngine:

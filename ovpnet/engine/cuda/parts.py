@@ -78,38 +78,22 @@ def penalized(velocity, momentum, weights, initial, coefficient, KIND: tl.conste
     return velocity
 
 
-@triton.jit
-def penalized_row(velocity, momentum, weights, initial, coefficient, KIND: tl.constexpr, INCREMENTS: tl.constexpr):
-    """momentum velocity + grad R of the single row a [neurons] of the output weights."""
-    if KIND == "row_24":
-        point = weights
-        if INCREMENTS:
-            point = weights - initial
-        return momentum * velocity + 4 * coefficient * tl.sum(point * point, axis=0) * point
-    return penalized(velocity, momentum, weights, initial, coefficient, KIND, INCREMENTS)
-
-
 @triton.jit(do_not_specialize=["N", "S", "B", "slices", "step"])
-def residuals(y_ptr, index_ptr, outputs_ptr, slopes_ptr, norms_ptr, squares_ptr, losses_ptr, N, S, B, slices, step,
-              LOSS: tl.constexpr, NORMS: tl.constexpr, ROWS: tl.constexpr, BATCH: tl.constexpr):
+def residuals(y_ptr, index_ptr, outputs_ptr, slopes_ptr, losses_ptr, N, S, B, slices, step,
+              LOSS: tl.constexpr, ROWS: tl.constexpr, BATCH: tl.constexpr):
     """Of member program_id(0): outputs f [B] of a step from their parts, its loss, and dL/df over B into slopes."""
     e = tl.program_id(0).to(tl.int64)
     r, c = tl.arange(0, ROWS), tl.arange(0, BATCH)
     valid = c < B
     y = tl.load(y_ptr + e * N + tl.load(index_ptr + (e * S + step) * B + c, mask=valid, other=0), mask=valid, other=0.0)
     parts = tl.zeros([ROWS, BATCH], y.dtype)
-    squares = tl.zeros([ROWS], y.dtype)
     for start in range(0, slices, ROWS):
         rows = start + r < slices
         part = e * slices + start + r
         parts += tl.load(outputs_ptr + part[:, None] * B + c[None, :], mask=rows[:, None] & valid[None, :], other=0.0)
-        if NORMS:
-            squares += tl.load(squares_ptr + part, mask=rows, other=0.0)
     value, slope = loss_and_slope(tl.sum(parts, axis=0), y, LOSS)
     tl.store(losses_ptr + e * S + step, tl.sum(tl.where(valid, value, 0.0).to(y.dtype), axis=0) / B)
     tl.store(slopes_ptr + e * B + c, slope / B, mask=valid)
-    if NORMS:
-        tl.store(norms_ptr + e, tl.sum(squares, axis=0))
 
 
 def residual_sizes(slices: int, B: int) -> dict[str, int]:

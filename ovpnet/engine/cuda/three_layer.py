@@ -244,8 +244,8 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
                 break
             second[(blocks, E, triton.cdiv(B, samples))](
                 V, weights["b2"], a, start["V"], h, z, outputs, squares, B, m, STRIP=STRIP, SAMPLES=samples, **gemm)
-            residuals[(E,)](chunk.y, chunk.index, outputs, slopes, None, None, losses, N, S, B, blocks, step,
-                            LOSS=loss, NORMS=False, **residual_sizes(blocks, B))
+            residuals[(E,)](chunk.y, chunk.index, outputs, slopes, losses, N, S, B, blocks, step,
+                            LOSS=loss, **residual_sizes(blocks, B))
             backward[(blocks, E, triton.cdiv(B, samples))](
                 V, a, z, slopes, h_slopes, B, m, PRECISION=gemm["PRECISION"], BLOCK=BLOCK, STRIP=STRIP,
                 SAMPLES=samples)

@@ -27,7 +27,6 @@ from ovpnet.engine.cuda.parts import (
     loss_name,
     outer,
     penalized,
-    penalized_row,
     penalty_kind,
     power_of_2,
     preactivations,
@@ -113,7 +112,7 @@ def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_
         lr = tl.load(lr_ptr + step)
         total = tl.zeros([TILE], W.dtype)
         if LAST:
-            a_velocity = penalized_row(a_velocity, momentum, a, a0, a_decay, A_KIND, INCREMENTS)
+            a_velocity = penalized(a_velocity, momentum, a, a0, a_decay, A_KIND, INCREMENTS)
         else:
             W_velocity = penalized(W_velocity, momentum, W, W0, W_decay, W_KIND, INCREMENTS)
             if BIASES:
@@ -165,14 +164,13 @@ def _indices(index_ptr, position, tiles, S, B, TILE: tl.constexpr):
 @triton.jit(do_not_specialize=["N", "S", "B", "step"])
 def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_velocity_ptr, b_velocity_ptr,
           a_velocity_ptr, x_ptr, index_ptr, lr_ptr, momentum_ptr, W_decay_ptr, b_decay_ptr, a_decay_ptr,
-          outputs_ptr, slopes_ptr, norms_ptr, squares_ptr, N, S, B, m, d, step,
+          outputs_ptr, slopes_ptr, N, S, B, m, d, step,
           LAST: tl.constexpr, BIASES: tl.constexpr, FROZEN: tl.constexpr,
           W_KIND: tl.constexpr, B_KIND: tl.constexpr, A_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
           SLICE: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
     """The update of step - 1 (if step > 0) and the forward pass of `step` (if step < S), of one slice of neurons.
 
-    Reads dL/df of step - 1 from slopes [E, B] and writes the slice's part of the outputs [E, slices, B]. With a
-    row_24 penalty on a it reads the row's square norm, norms [E], and writes its parts, squares [E, slices].
+    Reads dL/df of step - 1 from slopes [E, B] and writes the slice's part of the outputs [E, slices, B].
     """
     p, e = tl.program_id(0), tl.program_id(1).to(tl.int64)
     i, j, c = p * SLICE + tl.arange(0, SLICE), tl.arange(0, D), tl.arange(0, TILE)
@@ -195,15 +193,11 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
         momentum, lr = tl.load(momentum_ptr + e), tl.load(lr_ptr + e * S + step - 1)
         W_velocity, b_velocity, a_velocity = tl.zeros_like(W), tl.zeros_like(b), tl.zeros_like(a)
         if LAST:
-            a_velocity = momentum * tl.load(a_velocity_ptr + at_b, mask=neurons, other=0.0)
+            a_decay = 0.0
             if A_KIND != "none":
-                decay = tl.load(a_decay_ptr + e)
-                if A_KIND == "row_24":
-                    decay *= 4 * tl.load(norms_ptr + e)
-                if INCREMENTS:
-                    a_velocity += decay * (a - a0)
-                else:
-                    a_velocity += decay * a
+                a_decay = tl.load(a_decay_ptr + e)
+            a_velocity = penalized(tl.load(a_velocity_ptr + at_b, mask=neurons, other=0.0), momentum, a, a0, a_decay,
+                                   A_KIND, INCREMENTS)
         else:
             W_decay, b_decay = 0.0, 0.0
             if W_KIND != "none":
@@ -247,11 +241,6 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
             x = gather(x_ptr, tl.load(index_ptr + start + c, mask=valid, other=0), valid, d, D)
             hidden, _ = _forward(x, W, b, W0, b0, FROZEN)
             tl.store(outputs_ptr + part * B + start + c, tl.sum(hidden * a[None, :], axis=1), mask=valid)
-        if LAST and A_KIND == "row_24":
-            point = a
-            if INCREMENTS:
-                point = a - a0
-            tl.store(squares_ptr + part, tl.sum(point * point, axis=0))
 
 
 @dataclass(frozen=True)
@@ -289,6 +278,8 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
     trained, penalties = rule.learner.trained, rule.regularizer.penalties
     if {"W", "a"} <= set(trained):
         raise ValueError("the Triton kernels cover learner.trained=hidden, last and ntk, not all")
+    if "a" in penalties and penalties["a"].kind == "row_24":  # whose gradient needs the norm of all of a
+        raise ValueError("the Triton kernels cover no row_24 penalty of the last layer")
     sizes = Sizes.of(m, d, W.element_size())
     initial = {name: state.initial.get(name, state.weights.get(f"{name}0")) for name in ("W", "b", "a")}
     tensors = [*(state.weights[name] for name in initial), *initial.values(),
@@ -307,15 +298,13 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
     if sizes.on_chip:
         return in_one_launch
     slices = triton.cdiv(m, sizes.neurons)
-    outputs, slopes, norms, squares = (W.new_empty(shape) for shape in ((E, slices, B), (E, B), (E,), (E, slices)))
-    norms_of_a = options["LAST"] and options["A_KIND"] == "row_24"
+    outputs, slopes = W.new_empty(E, slices, B), W.new_empty(E, B)
 
     def in_sweeps() -> None:
         for step in range(S + 1):
-            sweep[(slices, E)](*tensors, outputs, slopes, norms, squares, N, S, B, m, d, step, SLICE=sizes.neurons,
-                               **options)
+            sweep[(slices, E)](*tensors, outputs, slopes, N, S, B, m, d, step, SLICE=sizes.neurons, **options)
             if step < S:
-                residuals[(E,)](chunk.y, chunk.index, outputs, slopes, norms, squares, losses, N, S, B, slices, step,
-                                LOSS=loss, NORMS=norms_of_a, **residual_sizes(slices, B))
+                residuals[(E,)](chunk.y, chunk.index, outputs, slopes, losses, N, S, B, slices, step, LOSS=loss,
+                                **residual_sizes(slices, B))
 
     return in_sweeps
