@@ -71,6 +71,18 @@ def assert_same_steps(rule, state, chunk):
     assert not torch.equal(found.weights[rule.learner.trained[0]], state.weights[rule.learner.trained[0]])
 
 
+@pytest.mark.parametrize("trained", ["hidden", "ntk"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (150, 37, 5), (40, 8, 30)])
+def test_outputs_equal_the_learners(trained, dtype, n, m, d):
+    rule, state, chunk = problem(3, "two_layer", trained, True, "l2", [], False, 2, m, d, n, 1, 1, dtype)
+    fused = FusedCudaEngine.measured(rule.learner)
+    expected, found = rule.learner.output(state.weights, chunk.x), fused.output(state.weights, chunk.x)
+    torch.testing.assert_close(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    one = fused.output({key: value[1:] for key, value in state.weights.items()}, chunk.x[1:, n // 2:])
+    assert torch.equal(one[0], found[1, n // 2:])
+
+
 KINDS = st.lists(st.sampled_from(["none", "frobenius", "row_24"]), min_size=4, max_size=4)
 LOSS = st.sampled_from(["l2", "huber", "logistic"])
 DTYPE = st.sampled_from([torch.float64, torch.float32])
@@ -200,7 +212,8 @@ def test_kernels_compile_for_an_h100():
     found = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, env=environment)
     assert found.returncode == 0, found.stderr
     lines = [line.split() for line in found.stdout.splitlines()]
-    assert {line[0] for line in lines} == {"on_chip", "sweep", "residuals", "first", "second", "backward", "update"}
+    assert {line[0] for line in lines} == {
+        "on_chip", "sweep", "residuals", "outputs", "first", "second", "backward", "update"}
     for _, _, spilled, shared in lines:
         assert int(spilled) <= 128
         assert int(shared) <= 232448  # what a program may have on an H100

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ovpnet.config import Config
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
+from ovpnet.learners import Learner, Network, TwoLayer, Weights
 
 
 def cuda_lacks(config: Config) -> str | None:
@@ -51,6 +52,21 @@ class FusedCudaEngine:
         if steps not in self._launches:
             self._launches[steps] = _Launches.of(rule, state, chunk)
         return StepLosses(self._launches[steps].take(chunk), None)
+
+    @staticmethod
+    def measured(learner: Learner) -> Network:
+        """The learner's net for measuring risks: where there is a kernel for it, that."""
+        return _TwoLayerOutput() if isinstance(learner, TwoLayer) else learner
+
+
+class _TwoLayerOutput:
+    """Outputs of two-layer nets without their activations in memory."""
+
+    def output(self, weights: Weights, x: Tensor) -> Tensor:
+        from ovpnet.engine.cuda import two_layer  # which needs triton
+
+        with torch.cuda.device_of(x):
+            return two_layer.output(weights, x)
 
 
 @dataclass

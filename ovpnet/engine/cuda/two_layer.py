@@ -11,6 +11,8 @@ the other lies in global memory between launches, so that programs never wait fo
 
 The decomposition depends on m, d and the dtype alone, and every sum has a fixed order: a member's numbers are bitwise
 the same alone or packed.
+
+`outputs`: f at many samples, for risks; no activation leaves the chip.
 """
 
 from collections.abc import Callable
@@ -35,7 +37,7 @@ from ovpnet.engine.cuda.parts import (
     residual_sizes,
     residuals,
 )
-from ovpnet.learners import FrozenTwoLayer
+from ovpnet.learners import FrozenTwoLayer, Weights
 
 # Entries of W (padded to powers of 2) that one program holds in registers, beside as many of v, by bytes of a number.
 # An SM has 64 Ki registers of 4 bytes: W and v of 8192 entries take a quarter of them; W0, a, b and a tile of
@@ -243,6 +245,33 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
             tl.store(outputs_ptr + part * B + start + c, tl.sum(hidden * a[None, :], axis=1), mask=valid)
 
 
+@triton.jit(do_not_specialize=["n"])
+def outputs(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, x_ptr, outputs_ptr, n, m, d,
+            FROZEN: tl.constexpr, SAMPLES: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
+    """f(x) [E, n] of x [E, n, d], some samples a program, tile after tile of neurons.
+
+    Samples are in the last dimension here, and neurons where a step's kernels have the samples of a tile: an output is
+    summed by one thread.
+    """
+    e, i, j = tl.program_id(1).to(tl.int64), tl.arange(0, TILE), tl.arange(0, D)
+    s = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
+    x = tl.load(x_ptr + (e * n + s[None, :]) * d + j[:, None], mask=(j[:, None] < d) & (s[None, :] < n), other=0.0)
+    none = tl.zeros([SAMPLES], x.dtype)
+    total = tl.zeros([SAMPLES], x.dtype)
+    for start in range(0, m, TILE):
+        neurons, at = start + i < m, e * m + start + i
+        W = gather(W_ptr, at, neurons, d, D)
+        z = preactivations(W, x, none) + tl.load(b_ptr + at, mask=neurons, other=0.0)[:, None]
+        if FROZEN:
+            z0 = preactivations(gather(W_initial_ptr, at, neurons, d, D), x, none)
+            z0 += tl.load(b_initial_ptr + at, mask=neurons, other=0.0)[:, None]
+            hidden = tl.where(z0 >= 0, z, 0.0).to(z.dtype)
+        else:
+            hidden = relu(z)
+        total += tl.sum(hidden * tl.load(a_ptr + at, mask=neurons, other=0.0)[:, None], axis=0)
+    tl.store(outputs_ptr + e * n + s, total, mask=s < n)
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How a member's work is cut: by its own shape only."""
@@ -258,9 +287,9 @@ class Sizes:
         inputs, whole = power_of_2(d), power_of_2(max(m, 32))
         fits = whole * inputs <= ON_CHIP_ENTRIES[itemsize]
         neurons = whole if fits else min(whole, max(32, SLICE_ENTRIES * 4 // itemsize // inputs))
-        # About 16 entries of W a thread, 32 where a thread would have only a part of a neuron.
+        # About 16 entries of W a thread; where a thread has only a part of a neuron 32, or half as many float64.
         entries = neurons * inputs
-        warps = min(max(1, min(entries // 512, neurons // 32), entries // 1024), 16)
+        warps = min(max(1, min(entries // 512, neurons // 32), entries * itemsize // 4096), 16)
         # A tile's inputs lie in every thread (and the next tile's, on their way): at most about 32 registers, or 16
         # where 16 warps leave a thread 128 registers.
         samples = 128 // itemsize // inputs // (2 if warps == 16 else 1)
@@ -298,13 +327,24 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
     if sizes.on_chip:
         return in_one_launch
     slices = triton.cdiv(m, sizes.neurons)
-    outputs, slopes = W.new_empty(E, slices, B), W.new_empty(E, B)
+    parts, slopes = W.new_empty(E, slices, B), W.new_empty(E, B)
 
     def in_sweeps() -> None:
         for step in range(S + 1):
-            sweep[(slices, E)](*tensors, outputs, slopes, N, S, B, m, d, step, SLICE=sizes.neurons, **options)
+            sweep[(slices, E)](*tensors, parts, slopes, N, S, B, m, d, step, SLICE=sizes.neurons, **options)
             if step < S:
-                residuals[(E,)](chunk.y, chunk.index, outputs, slopes, losses, N, S, B, slices, step, LOSS=loss,
+                residuals[(E,)](chunk.y, chunk.index, parts, slopes, losses, N, S, B, slices, step, LOSS=loss,
                                 **residual_sizes(slices, B))
 
     return in_sweeps
+
+
+def output(weights: Weights, x: Tensor) -> Tensor:
+    """f(x) [E, n, 1] of a net of one output at x [E, n, d]; with frozen signs where the weights have those."""
+    refuse_more_outputs(weights["a"])
+    (E, n, d), m, found = x.shape, weights["W"].shape[1], x.new_empty(*x.shape[:2], 1)
+    inputs, samples = power_of_2(d), min(128, power_of_2(max(n, 32)))
+    outputs[(triton.cdiv(n, samples), E)](
+        weights["W"], weights["b"], weights["a"], weights.get("W0"), weights.get("b0"), x.contiguous(), found, n, m, d,
+        FROZEN="W0" in weights, SAMPLES=samples, D=inputs, TILE=max(2, min(8, 32 // inputs)), num_warps=1)
+    return found
