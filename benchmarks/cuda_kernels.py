@@ -90,13 +90,12 @@ def two_layer_kernels(m: int, d: int, itemsize: int = 4, **differing: Any) -> li
               *([] if options["BIASES"] else ["b_velocity_ptr"])]
     options |= dict.fromkeys(absent)
     loss = options.pop("LOSS", "l2")
-    measuring = compiled(two_layer.outputs, itemsize, 1, FROZEN=options["FROZEN"], SAMPLES=128, D=sizes.inputs,
-                         TILE=max(2, min(8, 32 // sizes.inputs)))
+    measuring = [] if d > two_layer.MOST_OUTPUT_INPUTS else [
+        compiled(two_layer.outputs, itemsize, 1, FROZEN=options["FROZEN"], **two_layer.output_sizes(d))]
     if sizes.on_chip:
-        return [compiled(two_layer.on_chip, itemsize, sizes.warps, LOSS=loss, M=sizes.neurons, **options),
-                measuring]
-    return [measuring, compiled(two_layer.sweep, itemsize, sizes.warps, SLICE=sizes.neurons, **options),
-            compiled(parts.residuals, itemsize, 8, LOSS=loss, ROWS=128, BATCH=64)]
+        return [compiled(two_layer.on_chip, itemsize, sizes.warps, LOSS=loss, M=sizes.neurons, **options), *measuring]
+    return [compiled(two_layer.sweep, itemsize, sizes.warps, SLICE=sizes.neurons, **options),
+            compiled(parts.residuals, itemsize, 8, LOSS=loss, ROWS=128, BATCH=64), *measuring]
 
 
 def three_layer_kernels(itemsize: int = 4, precision: str = "ieee", kind: str = "frobenius") -> list[Compiled]:

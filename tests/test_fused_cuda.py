@@ -73,7 +73,7 @@ def assert_same_steps(rule, state, chunk):
 
 @pytest.mark.parametrize("trained", ["hidden", "ntk"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (150, 37, 5), (40, 8, 30)])
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (150, 37, 5), (40, 8, 30), (9, 5, 40)])
 def test_outputs_equal_the_learners(trained, dtype, n, m, d):
     rule, state, chunk = problem(3, "two_layer", trained, True, "l2", [], False, 2, m, d, n, 1, 1, dtype)
     fused = FusedCudaEngine.measured(rule.learner)

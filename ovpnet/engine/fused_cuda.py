@@ -56,15 +56,20 @@ class FusedCudaEngine:
     @staticmethod
     def measured(learner: Learner) -> Network:
         """The learner's net for measuring risks: where there is a kernel for it, that."""
-        return _TwoLayerOutput() if isinstance(learner, TwoLayer) else learner
+        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayer) else learner
 
 
+@dataclass(frozen=True)
 class _TwoLayerOutput:
-    """Outputs of two-layer nets without their activations in memory."""
+    """Outputs of two-layer nets without their activations in memory, where the inputs are few."""
+
+    learner: TwoLayer
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         from ovpnet.engine.cuda import two_layer  # which needs triton
 
+        if x.shape[-1] > two_layer.MOST_OUTPUT_INPUTS:
+            return self.learner.output(weights, x)
         with torch.cuda.device_of(x):
             return two_layer.output(weights, x)
 

@@ -43,6 +43,8 @@ from ovpnet.learners import FrozenTwoLayer, Weights
 # An SM has 64 Ki registers of 4 bytes: W and v of 8192 entries take a quarter of them; W0, a, b and a tile of
 # activations take their part too.
 ON_CHIP_ENTRIES = {4: 8192, 8: 4096}
+# Inputs of the widest net whose outputs have a kernel; for more, a matrix product is the better way.
+MOST_OUTPUT_INPUTS = 32
 # Entries of W of a slice: few enough that several programs share an SM and one's reading hides behind another's sums.
 SLICE_ENTRIES = 2048
 
@@ -343,8 +345,14 @@ def output(weights: Weights, x: Tensor) -> Tensor:
     """f(x) [E, n, 1] of a net of one output at x [E, n, d]; with frozen signs where the weights have those."""
     refuse_more_outputs(weights["a"])
     (E, n, d), m, found = x.shape, weights["W"].shape[1], x.new_empty(*x.shape[:2], 1)
-    inputs, samples = power_of_2(d), min(128, power_of_2(max(n, 32)))
-    outputs[(triton.cdiv(n, samples), E)](
+    sizes = output_sizes(d)
+    outputs[(triton.cdiv(n, sizes["SAMPLES"]), E)](
         weights["W"], weights["b"], weights["a"], weights.get("W0"), weights.get("b0"), x.contiguous(), found, n, m, d,
-        FROZEN="W0" in weights, SAMPLES=samples, D=inputs, TILE=max(2, min(8, 32 // inputs)), num_warps=1)
+        FROZEN="W0" in weights, num_warps=1, **sizes)
     return found
+
+
+def output_sizes(d: int) -> dict[str, int]:
+    """How `outputs` cuts its work: at most 64 numbers of x a thread of its one warp, and 64 of a tile's W."""
+    inputs = power_of_2(d)
+    return {"SAMPLES": min(128, max(32, 2048 // inputs)), "D": inputs, "TILE": max(2, min(8, 32 // inputs))}
