@@ -11,8 +11,8 @@ CACHE_BYTES = 16 << 20
 
 
 def about(device: str, threads: int) -> dict[str, object]:
-    """The machine in words, the libraries, and its measured rates: GFLOP/s of a float32 product of 2000 x 2000 matrices,
-    GB/s of a sum of 256 MB arrays (two read, one written)."""
+    """The machine in words, the libraries, and its measured rates: GFLOP/s of a float32 product of 2000 x 2000
+    matrices, GB/s of a sum of 256 MB arrays (two read, one written)."""
     import torch
 
     torch.set_num_threads(threads)

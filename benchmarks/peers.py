@@ -191,9 +191,9 @@ def reference(task: Task, arrays: Arrays, device: str) -> Train:
 
 def fused(task: Task, arrays: Arrays, device: str) -> Train:
     """Our fused engine."""
-    from ovpnet.engine import FusedCpuEngine
+    from ovpnet.engine import FusedCpuEngine, FusedCudaEngine
 
-    return _ours(task, arrays, device, FusedCpuEngine())
+    return _ours(task, arrays, device, FusedCpuEngine() if device == "cpu" else FusedCudaEngine())
 
 
 def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
@@ -212,8 +212,8 @@ def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
     weights = {name: value[:, None] if name == "a" else value for name, value in tensors.items()}
     net = learner(LearnerConfig(name="two_layer" if task.layers == 2 else "three_layer", trained="hidden"))
     each = torch.ones(task.E, device=device)
-    rule = Rule(net, LOSSES["l2"], Regularizer({name: Penalty("frobenius", WEIGHT_DECAY * each) for name in net.trained}),
-                MOMENTUM * each)
+    penalties = {name: Penalty("frobenius", WEIGHT_DECAY * each) for name in net.trained}
+    rule = Rule(net, LOSSES["l2"], Regularizer(penalties), MOMENTUM * each)
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained},
                   {name: weights[name].clone() for name in net.trained})
     chunk = Chunk(x, y[..., None], index, torch.full(index.shape[:2], task.lr, device=device))

@@ -19,7 +19,8 @@ def markdown(table: pd.DataFrame) -> str:
              "faster. A naive loop trains one net at a time, so its time at E = 1 counts for every E."]
     for layers, rows in table.groupby("layers"):
         peers = list(dict.fromkeys(rows["peer"]))
-        lines = [f"| m | E | {' | '.join(peers)} | of the GEMM rate | of the roofline |", "|---" * (len(peers) + 4) + "|"]
+        lines = [f"| m | E | {' | '.join(peers)} | of the GEMM rate | of the roofline |",
+                 "|---" * (len(peers) + 4) + "|"]
         for (m, E), case in rows.groupby(["m", "E"]):
             times = case.set_index("peer")["us"]
             naive = rows[rows["peer"].eq("naive loop") & rows["m"].eq(m)]["us"]

@@ -1,4 +1,4 @@
-"""The task of the engine's benchmarks: Section 7's first target, d = 4, N = 1000, batch 50, momentum 0.9, hidden weights.
+"""The task of the engine's benchmarks: Section 7's first target, d = 4, N = 1000, batch 50, momentum, hidden weights.
 
 Every peer gets the same arrays: a member has data, minibatches and initial weights of its own.
 """
@@ -40,7 +40,8 @@ class Task:
         return 4.0 * self.E * BATCH * self.m * (self.layers - 1)
 
     def arrays(self, steps: int) -> Arrays:
-        """float32: x [E, N, d], y [E, N], W [E, m, d], b, a [E, m], of three layers V [E, m, m], b2; index [E, S, B]."""
+        """float32 x [E, N, d], y [E, N], W [E, m, d], b and a [E, m], of three layers V [E, m, m] and b2 [E, m]; int64
+        index [E, S, B]."""
         rng = np.random.default_rng(0)
         x = rng.standard_normal((self.E, N, D)).astype(np.float32)
         x /= np.linalg.norm(x, axis=-1, keepdims=True)
