@@ -1,8 +1,8 @@
 """`python -m benchmarks.engine`: our engines beside what a user would take instead, in one run on one machine.
 
 Each measurement is a process of its own, with the same number of threads. A call takes enough steps for about 0.3
-seconds; the first one is compile time, and the median of the next five counts. Writes a row a measurement to
-benchmarks/results/, and with --write-docs the tables of docs/benchmarks.md and its figures.
+seconds; the first one is compile time, and the median of the next five counts. With --write-docs the rows go to
+benchmarks/results/, and their tables and figures to docs/benchmarks.md.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +56,10 @@ def main() -> None:
         return
     rows = _measure(QUICK if options.quick else FULL, peers, options)
     table = pd.DataFrame(rows)
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"engine-{options.device}-{datetime.now(UTC):%Y%m%d-%H%M%S}.csv"
-    table.to_csv(file, index=False)
     print(tables.markdown(table))
-    print(file)
     if options.write_docs:
+        RESULTS.mkdir(exist_ok=True)
+        table.to_csv(RESULTS / f"engine-{options.device}.csv", index=False, float_format="%.5g")
         tables.write_docs(table)
 
 
