@@ -1,10 +1,12 @@
 """Run a sweep here: pack after pack in this process."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from launch.plan import Plan, plan
 from ovpnet.config import Config, run_id
+from ovpnet.engine_choice import chosen_engine
 from ovpnet.errors import ConfigError
 from ovpnet.progress import Progress
 from ovpnet.store import Store
@@ -50,7 +52,11 @@ def _announcement(planned: Plan, store: Store) -> str:
     if planned.finished:
         parts.append(f"of which {planned.finished} are in {store.path} already and are skipped")
     todo = planned.distinct - planned.finished
-    return " ".join(parts) + (f"; training {todo} in {len(planned.packs)} packs" if todo else "; nothing to train")
+    if not todo:
+        return " ".join(parts) + "; nothing to train"
+    engines = Counter(chosen_engine(pack.configs[0]) for pack in planned.packs)
+    by = ", ".join(f"{count} by the {name} engine" for name, count in engines.most_common())
+    return " ".join(parts) + f"; training {todo} in {len(planned.packs)} packs ({by})"
 
 
 def _summary(planned: Plan, statuses: dict[str, int]) -> str:

@@ -381,9 +381,10 @@ class Config:
     opt: OptConfig = field(default_factory=OptConfig)
     diagnostics: DiagnosticsConfig = MISSING
     # Below: nothing that can change a number.
-    engine: str = key("auto", "training engine: `reference`; `dual`, the same iterates of learners that are linear in "
-                      "what is trained (last, ntk), through their kernel; `auto`, the faster one",
-                      choices=("auto", "reference", "dual"))
+    engine: str = key("auto", "training engine: `reference`, batched PyTorch; `fused`, all steps in compiled loops; "
+                      "`dual`, the same iterates of learners that are linear in what is trained (last, ntk), through "
+                      "their kernel; `auto`, the fastest one that covers the run",
+                      choices=("auto", "reference", "fused", "dual"))
     device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`")
     store: str = key("store", "directory of the run store")
     study: str = key("default", "label of the study this run was asked for in; the W&B group")

@@ -1,8 +1,10 @@
 """Which engine trains a run: decided by its own config, so that it does not depend on what it is packed with."""
 
-from ovpnet.config import Config, total_steps, trained_layers
+from ovpnet.config import Config, PerturbedAlgorithm, total_steps, trained_layers
 
-# A step of the reference engine reads or writes every activation of a sample about this many times.
+# Weights of an input that the compiled loops of the fused engine have room for.
+MOST_FUSED_INPUTS = 256
+# A step of the reference engine reads or writes every activation of a sample about this many times, a fused one once.
 _PASSES = 10
 # Steps between two looks of the dual engine at the weights, about.
 _CHUNK_STEPS = 512
@@ -11,10 +13,45 @@ _ENTRIES = 1 << 28
 
 
 def chosen_engine(config: Config) -> str:
-    """`reference` or `dual`: what the key `engine` asks for, where it can; `auto` takes the faster one."""
-    if config.engine == "reference" or dual_lacks(config) is not None:
-        return "reference"
-    return "dual" if config.engine == "dual" or _dual_pays(config) else "reference"
+    """`reference`, `fused` or `dual`: what the key `engine` asks for, where it can; `auto` takes the fastest one."""
+    fused = fused_lacks(config) is None
+    match config.engine:
+        case "dual" if dual_lacks(config) is None:
+            return "dual"
+        case "fused" if fused:
+            return "fused"
+        case "auto" if dual_lacks(config) is None and _dual_pays(config, 1 if fused else _PASSES):
+            return "dual"
+        case "auto" if fused:
+            return "fused"
+    return "reference"
+
+
+def lacks(config: Config) -> str | None:
+    """What of the run the engine it asks for has no form for; None if it covers it."""
+    return {"dual": dual_lacks, "fused": fused_lacks}.get(config.engine, lambda _: None)(config)
+
+
+def fused_lacks(config: Config) -> str | None:
+    """What of the run the fused engine has no form for; None if it covers it."""
+    learner, trained = config.learner, config.learner.trained
+    if config.algorithm.name == "kernel_ridge":
+        return "algorithm=kernel_ridge, which takes no steps"
+    if isinstance(config.algorithm, PerturbedAlgorithm):
+        return f"algorithm={config.algorithm.name}"
+    if learner.name != "two_layer":
+        return f"learner={learner.name}"
+    if trained == "all":
+        return "learner.trained=all"
+    if config.concept.k > 1:
+        return f"concept.k={config.concept.k}"
+    if config.inputs.d > MOST_FUSED_INPUTS:
+        return f"inputs.d={config.inputs.d}"
+    if trained == "last" and config.regularizer.rest == "row_24":
+        return "regularizer=row_24 with learner.trained=last"
+    if config.algorithm.judged == "average" and config.algorithm.sampling != "one_pass":
+        return "algorithm.judged=average"
+    return None
 
 
 def dual_lacks(config: Config) -> str | None:
@@ -36,11 +73,11 @@ def dual_lacks(config: Config) -> str | None:
     return None
 
 
-def _dual_pays(config: Config) -> bool:
+def _dual_pays(config: Config, passes: int) -> bool:
     """Whether the kernel, its rows for every step and the weights after every chunk take less than all the steps'
-    activations; by counts of multiplications and of numbers read."""
+    activations, each taken `passes` times; by counts of multiplications and of numbers read."""
     N, m, B, T = config.samples, config.width, config.batch_size, total_steps(config)
     activations = m * (config.inputs.d + (m if config.learner.name == "three_layer" else 0))
-    reference = T * B * _PASSES * activations
+    primal = T * B * passes * activations
     dual = N**2 * m + (1 + T / _CHUNK_STEPS) * N * _PASSES * activations + T * B * N
-    return dual < reference and N * max(N, m) <= _ENTRIES
+    return dual < primal and N * max(N, m) <= _ENTRIES

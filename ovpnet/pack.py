@@ -31,7 +31,8 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
     The runs share their signature, device, engine, store and tracker. Raises StoreError, ConfigError.
     """
     shared = configs[0]
-    store, where, how = Store(shared.store), device(shared.device), engine(configs)
+    store, where = Store(shared.store), device(shared.device)
+    how = engine(configs, where)
     started = time.perf_counter()
     goals = [goal(config, empirical_opt(config, store)) for config in configs]
     outcome = Ensemble(configs, goals, how, where).train(on_steps)

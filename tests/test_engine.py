@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ovpnet import engine as engine_module
+from ovpnet import native
 from ovpnet.config import LearnerConfig
 from ovpnet.engine import Chunk, DualEngine, ReferenceEngine, Rule, State, engine
 from ovpnet.ensemble import Ensemble, goal
@@ -129,28 +131,60 @@ def test_dual_engine_takes_the_steps_of_the_reference_engine(make, overrides):
     assert reference.points[-1].train.max() < reference.points[0].train.max()
 
 
-def test_auto_takes_the_dual_engine_where_it_pays(make):
-    few = ["samples=100", "learner=three_layer"]
-    assert engine([make("width=200", "learner.trained=ntk", *few)]).name == "dual"
-    assert engine([make("width=200", "learner.trained=last", *few)]).name == "dual"
-    # A kernel of 4000 samples and 20,000 features for 600 steps; a small one for 100 steps of a narrow net
-    assert engine([make("width=20000", "learner.trained=last", "samples=4000", "steps=600")]).name == "reference"
-    assert engine([make("width=300", "learner.trained=ntk", "learner=three_layer", "samples=4000", "steps=100",
-                        "batch_size=50")]).name == "reference"
-    assert engine([make("width=200", "learner.trained=hidden", *few)]).name == "reference"
-    assert engine([make("width=200", "learner.trained=ntk", "engine=reference", *few)]).name == "reference"
-    assert engine([make("width=200", "learner.trained=ntk", "regularizer=row_24", *few)]).name == "reference"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def every_warning():
+    """A process gives each warning once."""
+    engine_module._warn.cache_clear()
+
+
+@pytest.fixture
+def compiled():
+    if native.library() is None:
+        pytest.skip("nothing compiled here")
+
+
+@pytest.mark.parametrize(("overrides", "name"), [
+    # Few samples and many steps: the kernel pays. Not so with 4000 samples.
+    (["learner=three_layer", "learner.trained=ntk", "width=200", "samples=100"], "dual"),
+    (["learner=three_layer", "learner.trained=last", "width=200", "samples=100"], "dual"),
+    (["learner.trained=last", "width=20000", "samples=4000", "steps=600"], "fused"),
+    (["learner=three_layer", "learner.trained=ntk", "width=300", "samples=4000", "steps=100"], "reference"),
+    (["learner.trained=hidden"], "fused"),
+    (["learner.trained=hidden", "engine=reference"], "reference"),
+    (["learner.trained=ntk", "regularizer=row_24", "samples=100"], "fused"),
+    (["learner.trained=last", "engine=fused"], "fused"),
+    (["learner.trained=all"], "reference"),
+])
+def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrides, name):
+    assert engine([make(*overrides)], CPU).name == name
 
 
 @pytest.mark.parametrize(("overrides", "what"), [
-    (["learner.trained=hidden"], "learner.trained=hidden"),
-    (["learner.trained=ntk", "concept.k=2"], "concept.k=2"),
-    (["learner.trained=ntk", "regularizer=row_24"], "row_24"),
-    (["learner=three_layer", "learner.trained=ntk", "regularizer.V=none"], "layers"),
-    (["learner.trained=ntk", "learner.biases=true", "regularizer.rest=none"], "layers"),
-    (["learner.trained=ntk", "algorithm.judged=average"], "average"),
+    (["engine=dual", "learner.trained=hidden"], "learner.trained=hidden"),
+    (["engine=dual", "learner.trained=ntk", "concept.k=2"], "concept.k=2"),
+    (["engine=dual", "learner.trained=ntk", "regularizer=row_24"], "row_24"),
+    (["engine=dual", "learner=three_layer", "learner.trained=ntk", "regularizer.V=none"], "layers"),
+    (["engine=dual", "learner.trained=ntk", "learner.biases=true", "regularizer.rest=none"], "layers"),
+    (["engine=dual", "learner.trained=ntk", "algorithm.judged=average"], "average"),
+    (["engine=fused", "concept.k=2"], "concept.k=2"),
+    (["engine=fused", "learner.trained=all"], "learner.trained=all"),
+    (["engine=fused", "learner.trained=last", "regularizer=row_24"], "row_24"),
+    (["engine=fused", "algorithm.judged=average"], "average"),
+    (["engine=fused", "algorithm=algorithm3", "learner=three_layer", "steps=null"], "algorithm=algorithm3"),
+    (["engine=fused", "inputs.d=300"], "inputs.d=300"),
 ])
-def test_what_the_dual_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):
+def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):
     with caplog.at_level(logging.WARNING):
-        assert engine([make("engine=dual", *overrides)]).name == "reference"
+        assert engine([make(*overrides)], CPU).name == "reference"
     assert what in caplog.text
+    assert overrides[0] in caplog.text
+
+
+def test_an_install_without_a_compiler_says_so(make, caplog, monkeypatch):
+    monkeypatch.setattr(native, "library", lambda: None)
+    with caplog.at_level(logging.WARNING):
+        assert engine([make()], CPU).name == "reference"
+    assert "C++ compiler" in caplog.text

@@ -76,8 +76,8 @@ def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
 
 
 def test_the_engine_of_a_run_does_not_depend_on_its_pack(make):
-    few, many = (make("learner.trained=last", "width=40", f"samples={samples}") for samples in (40, 4000))
-    assert (chosen_engine(few), chosen_engine(many)) == ("dual", "reference")
+    few, many = (make("learner.trained=last", "width=200", "steps=300", f"samples={samples}") for samples in (40, 4000))
+    assert (chosen_engine(few), chosen_engine(many)) == ("dual", "fused")
     assert [len(pack.configs) for pack in plan([few, many], set()).packs] == [1, 1]
 
 

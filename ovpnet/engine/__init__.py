@@ -2,19 +2,42 @@
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 
+import torch
+
+from ovpnet import native
 from ovpnet.config import Config
 from ovpnet.engine.base import Chunk, Engine, Perturbation, Rule, State, StepLosses, scaled
 from ovpnet.engine.dual import DualEngine
+from ovpnet.engine.fused_cpu import FusedCpuEngine
 from ovpnet.engine.reference import ReferenceEngine
-from ovpnet.engine_choice import chosen_engine, dual_lacks
+from ovpnet.engine_choice import chosen_engine, lacks
 
-__all__ = ["Chunk", "DualEngine", "Engine", "Perturbation", "ReferenceEngine", "Rule", "State", "StepLosses", "engine",
-           "scaled"]
+__all__ = ["Chunk", "DualEngine", "Engine", "FusedCpuEngine", "Perturbation", "ReferenceEngine", "Rule", "State",
+           "StepLosses", "engine", "scaled"]
 
-def engine(configs: Sequence[Config]) -> Engine:
-    """The engine for an ensemble of these runs, which share their signature and what `chosen_engine` says of them."""
+
+def engine(configs: Sequence[Config], device: torch.device) -> Engine:
+    """The engine for an ensemble of these runs, which share their signature and what `chosen_engine` says of them.
+
+    Logs a warning where it is not the one that was asked for.
+    """
     shared = configs[0]
-    if shared.engine == "dual" and (missing := dual_lacks(shared)):
-        logging.getLogger(__name__).warning("engine=dual does not cover %s; using the reference engine", missing)
-    return DualEngine() if all(chosen_engine(config) == "dual" for config in configs) else ReferenceEngine()
+    if missing := lacks(shared):
+        _warn(f"engine={shared.engine} does not cover {missing}; using the reference engine")
+    chosen = {chosen_engine(config) for config in configs}
+    if chosen == {"dual"}:
+        return DualEngine()
+    if chosen == {"fused"}:
+        if device.type == "cpu" and native.library() is not None:
+            return FusedCpuEngine()
+        _warn("the fused engine was not compiled when ovpnet was installed (it needs a C++ compiler); using the "
+              "reference engine, which is many times slower")
+    return ReferenceEngine()
+
+
+@cache
+def _warn(message: str) -> None:
+    """Once a process, not once a pack."""
+    logging.getLogger(__name__).warning(message)
