@@ -273,11 +273,12 @@ Norms decay(const Parameter<T>& parameter, int64_t e, Norms squared_norms) {
 // ---------------------------------------------------------------------------------------------------------------------
 // A net in training
 
-// Memory that begins as zeros, where vectors may lie.
+// Memory that begins as zeros, where vectors may lie; null for a size of 0.
 template <class T>
 class Buffer {
   public:
     explicit Buffer(int64_t size) {
+        if (size == 0) return;
         const size_t bytes = (size * sizeof(T) / VECTOR_BYTES + 1) * VECTOR_BYTES;
         data.reset(static_cast<T*>(std::aligned_alloc(VECTOR_BYTES, bytes)));
         if (!data) throw std::bad_alloc();
