@@ -1,5 +1,7 @@
 """The fused CPU engine: compiled loops that take all steps of a chunk, a member after another (`ovpnet/native/`)."""
 
+from typing import NamedTuple
+
 import torch
 
 from ovpnet import native
@@ -11,8 +13,20 @@ from ovpnet.regularizers import Penalty, layer_of
 # The numbers that the compiled code knows these by.
 _PENALTIES = ("none", "frobenius", "row_24")
 _LOSSES = ("l2", "huber", "logistic")
-_TWO_LAYER_MODES = ("hidden", "frozen", "last")
-_THREE_LAYER_MODES = ("hidden", "quadratic", "ntk", "last")
+
+
+class _Net(NamedTuple):
+    """What the compiled code of a net takes: its weights, layers with penalties of their own, ways of training."""
+
+    function: str
+    names: tuple[str, ...]
+    layers: tuple[str, ...]
+    modes: tuple[str, ...]
+
+
+_TWO_LAYER = _Net("two_layer", ("W", "b", "a"), ("W", "rest"), ("hidden", "frozen", "last"))
+_THREE_LAYER = _Net("three_layer", ("W", "b1", "V", "b2", "a"), ("W", "V", "rest"),
+                    ("hidden", "quadratic", "ntk", "last"))
 
 
 class FusedCpuEngine:
@@ -25,22 +39,19 @@ class FusedCpuEngine:
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
         E, S, B = chunk.index.shape
         _, N, d = chunk.x.shape
-        dtype, trained = chunk.x.dtype, rule.learner.trained
+        m, dtype = state.weights["W"].shape[1], chunk.x.dtype
         absent = torch.empty(0, dtype=dtype)
         losses = torch.empty(E, S, dtype=dtype)
-        if isinstance(rule.learner, ThreeLayer):
-            function, names, layers, modes = "three_layer", ("W", "b1", "V", "b2", "a"), ("W", "V"), _THREE_LAYER_MODES
-        else:
-            function, names, layers, modes = "two_layer", ("W", "b", "a"), ("W",), _TWO_LAYER_MODES
-        penalties = [self._penalty(rule, layer) for layer in (*layers, "rest")]
+        net = _THREE_LAYER if isinstance(rule.learner, ThreeLayer) else _TWO_LAYER
+        names, penalties = net.names, [self._penalty(rule, layer) for layer in net.layers]
         # A learner of frozen signs has its initial weights among the others.
         start = [state.weights.get(initial(name), state.initial.get(name, absent)) for name in names]
         native.call(
-            f"{function}_{str(dtype).removeprefix('torch.')}",
+            f"{net.function}_{str(dtype).removeprefix('torch.')}",
             *(each.contiguous() for each in (chunk.x, chunk.y, chunk.index, chunk.lr)),
             *(state.weights[name] for name in names), *(state.velocity.get(name, absent) for name in names), *start,
             rule.momentum, *(each.coefficient for each in penalties), losses,
-            E, N, d, state.weights["W"].shape[1], S, B, modes.index(_mode(rule.learner)), _LOSSES.index(_name(rule)),
+            E, N, d, m, S, B, net.modes.index(_mode(rule.learner)), _LOSSES.index(_name(rule)),
             *(_PENALTIES.index(each.kind) for each in penalties), rule.regularizer.of_increments,
             torch.get_num_threads())
         return StepLosses(losses, None)
