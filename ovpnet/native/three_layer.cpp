@@ -114,11 +114,18 @@ void multiply_tile(T* out, const T* in, int64_t in_stride, const T* panel, int64
 }
 
 // out[b, lanes] += sum_k in[b, k] panel[k, lanes] for b < B, k < K and the first vectors of lanes; out is [B, PANEL].
+// Meanwhile the block that is wanted next, if any, comes into the cache, a share of it with every tile (to ask for lines
+// beyond a matrix's end does no harm).
 template <class T>
-void multiply(T* out, const T* in, int64_t in_stride, const T* panel, int64_t K, int64_t B, int vectors) {
+void multiply(T* out, const T* in, int64_t in_stride, const T* panel, int64_t K, int64_t B, int vectors,
+              const T* wanted_next = nullptr) {
+    constexpr int64_t LINE = 64 / sizeof(T), LINES = PANEL<T> * PANEL<T> / LINE;
     with_size<TILE_VECTORS>(vectors, [&](auto C) {
         for (int64_t b = 0; b < B; b += TILE_ROWS)
             with_size<TILE_ROWS>(std::min<int64_t>(TILE_ROWS, B - b), [&](auto R) {
+                if (wanted_next)
+                    for (int64_t line = b * LINES / B; line < (b + R) * LINES / B; line++)
+                        __builtin_prefetch(wanted_next + line * LINE);
                 multiply_tile<R, C>(out + b * PANEL<T>, in + b * in_stride, in_stride, panel, K);
             });
     });
@@ -411,7 +418,8 @@ class Net {
             if (frozen) at(z0 + here) = at(b2.initial.get() + p * P + c * L);
         });
         const auto add_product = [&](T* to, const Buffer<T>& in, int64_t source) {
-            multiply(to, in.get() + source * P, stride, own.block.get(), width(source), B, vectors(p));
+            const T* next = source + 1 < panels ? V.weights.get() + (source + 1) * V.size + p * P * P : nullptr;
+            multiply(to, in.get() + source * P, stride, own.block.get(), width(source), B, vectors(p), next);
         };
         for (int64_t source = 0; source < panels; source++) {
             transpose_block(p, source, V.weights, own);
@@ -503,7 +511,8 @@ class Net {
         const T* backward = chunk.mode == NTK ? V.initial.get() + p * V.size : V[p].weights;
         for (int64_t i = 0; i < m; i += P) {
             const int64_t count = std::min(P, m - i);
-            multiply(gradient, second.get() + i, stride, backward + i * P, count, B, vectors(p));
+            multiply(gradient, second.get() + i, stride, backward + i * P, count, B, vectors(p),
+                     V[p].velocity + i * P);
             update(V[p] + i * P, count, second.get() + i, stride, below, P, B, vectors(p), rates,
                    [&](int64_t row, int) { return decays[i + row]; });
         }
