@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ovpnet.learners import Learner, Weights
+from ovpnet.learners import Network, Weights
 from ovpnet.losses import Loss
 
 # Hidden activations of one evaluation, at most (entries): about the size of a core's cache on a CPU.
@@ -37,13 +37,13 @@ class Mean:
 
 
 @torch.no_grad()
-def losses(learner: Learner, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+def losses(net: Network, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """L(f(x), y) [E, n] of every member on its own samples x [E, n, d], y [E, n, k]."""
     members, n = x.shape[:2]
     # A net of infinite width has a kernel entry a training sample instead.
     width = weights["a"].shape[-1] if "a" in weights else weights["alpha"].shape[1]
     block = max(64, _ACTIVATIONS // (members * width))
-    parts = [loss.value(learner.output(weights, x[:, start:start + block]), y[:, start:start + block])
+    parts = [loss.value(net.output(weights, x[:, start:start + block]), y[:, start:start + block])
              for start in range(0, n, block)]
     return torch.cat(parts, 1)
 
