@@ -114,8 +114,8 @@ void multiply_tile(T* out, const T* in, int64_t in_stride, const T* panel, int64
 }
 
 // out[b, lanes] += sum_k in[b, k] panel[k, lanes] for b < B, k < K and the first vectors of lanes; out is [B, PANEL].
-// Meanwhile the block that is wanted next, if any, comes into the cache, a share of it with every tile (to ask for lines
-// beyond a matrix's end does no harm).
+// Meanwhile the block that is wanted next, if any, comes into the cache, a share of it with every tile. (To ask for
+// lines beyond a matrix's end does no harm.)
 template <class T>
 void multiply(T* out, const T* in, int64_t in_stride, const T* panel, int64_t K, int64_t B, int vectors,
               const T* wanted_next = nullptr) {
