@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup quickstart lint test test-slow clean
+.PHONY: help setup quickstart lint test test-slow benchmark clean
 
 help:
 	@echo "make setup       install ovpnet and its tools into $(VENV), at the versions of constraints.txt"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint        ruff, mypy, import-linter"
 	@echo "make test        lint, then every test that is not slow, with coverage"
 	@echo "make test-slow   the slow tests"
+	@echo "make benchmark   the engines beside a naive loop, torch.compile and JAX (a quarter of an hour)"
 	@echo "make clean       remove $(VENV) and the tools' caches; never a store or a report"
 
 setup: $(STAMP)
@@ -36,6 +37,12 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+
+benchmark: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.engine --check
+	$(BIN)/python -m benchmarks.engine --write-docs
+	$(BIN)/python -m benchmarks.dual_engine
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from analysis import complexity, diagnostics, paper, tune
 from analysis.load import Stored, default_store, load, width_text
-from analysis.verdict import DELTA, Analysis, analyze, interval_text
+from analysis.verdict import DELTA, Analysis, analyze, differences, interval_text
 from ovpnet.errors import OvpnetError
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
@@ -96,11 +96,16 @@ def _console() -> Console:
 def _verdict(options: argparse.Namespace) -> None:
     analysis = _analyze(_load(options), options)
     console = _console()
-    table = Table("#", "concept", "learner", "alpha", "95% interval", "verdict", box=None, padding=(0, 1))
+    otherwise = differences(analysis.verdicts)
+    last = [Column(name, no_wrap=True) for name in ("alpha", "95% interval", "verdict")]
+    columns = [Column(name, overflow="fold") for name in ("concept", "learner", *["otherwise"] * any(otherwise))]
+    table = Table("#", *columns, *last, box=None, padding=(0, 1))
     for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
         alpha = "" if pd.isna(row.alpha) else f"{row.alpha:z.2f}"
         interval = "" if pd.isna(row.alpha) else interval_text(row.alpha_low, row.alpha_high)
-        table.add_row(str(index), row.concept, f"{row.learner} ({row.trained})", alpha, _literal(interval), row.verdict)
+        table.add_row(str(index), row.concept, f"{row.learner} ({row.trained})",
+                      *([_literal(otherwise[index - 1])] if any(otherwise) else []), alpha, _literal(interval),
+                      row.verdict)
     console.print(table)
     for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
         # Not through rich: a wrapped command could not be copied, and its brackets are not markup.

@@ -1,5 +1,6 @@
 """The figures of the diagnostics: every quantity against m, and those of the smoothed objective along training."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +16,7 @@ from analysis.figures import BLACK, BLUE, GREY, ORANGE, STYLE, plain_log_axis, s
 COLOURS, MARKERS = (BLUE, ORANGE, BLACK), "os^"
 COLUMNS = 3
 PANEL_SIZE = (3.3, 2.5)
+CHARACTERS_PER_INCH = 11  # of a headline, at least
 
 
 def save(rows: pd.DataFrame, curves: pd.DataFrame, directory: Path) -> dict[str, list[Path]]:
@@ -83,7 +85,7 @@ def trace_figure(problem: str, trace: pd.DataFrame) -> Figure:
             each.plot(rows["step"], rows[column], color=colour, linewidth=1.4, label=f"m = {width}")
             if column == "curvature":
                 each.fill_between(rows["step"], rows["smallest_eigenvalue"], rows["curvature"], color=colour,
-                                  alpha=0.15, linewidth=0)
+                                  alpha=0.3, linewidth=0)
             at_saddle = rows[rows["saddle"].gt(0.5)]
             each.plot(at_saddle["step"], at_saddle[column], linestyle="none", marker="o", markersize=5,
                       markerfacecolor="none", markeredgecolor=colour)
@@ -98,6 +100,8 @@ def _value_axis(axes: Axes, values: np.ndarray) -> bool:
     """Logarithmic (without the 0s) where most values are positive and none is negative; else linear, with a line at 0.
     Returns whether it is logarithmic."""
     finite = values[np.isfinite(values)]
+    if (finite == 0).all():
+        axes.set_ylim(-0.1, 1)
     if (finite < 0).any() or (finite > 0).mean() <= 0.5:
         axes.axhline(0, color=GREY, linewidth=0.9, zorder=1)
         return False
@@ -115,5 +119,6 @@ def _grid(count: int, headline: str, problem: str, columns: int = COLUMNS) -> tu
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.6), layout="constrained")
-    figure.suptitle(f"{headline}\n{problem}", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    label = textwrap.fill(problem, width=int(columns * PANEL_SIZE[0] * CHARACTERS_PER_INCH))
+    figure.suptitle(f"{headline}\n{label}", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]

@@ -131,9 +131,15 @@ def _labels(runs: pd.DataFrame, keys: pd.DataFrame, number: pd.Series) -> pd.Ser
     labels = base.copy()
     for _, group in problems.groupby(base):
         for name in keys.columns.difference(LABEL_KEYS, sort=False):
-            if group[name].nunique() > 1:
+            if group[name].nunique() > 1 and not _told_by_its_option(group, name):
                 labels[group.index] += f", {name}=" + group[name]
     return labels
+
+
+def _told_by_its_option(group: pd.DataFrame, name: str) -> bool:
+    """Whether the config group's `name` (regularizer.name) says what the key is (regularizer.W)."""
+    option = f"{name.partition('.')[0]}.name"
+    return option in group and option != name and bool(group.groupby(option)[name].nunique().eq(1).all())
 
 
 def _base_label(problem: pd.Series) -> str:

@@ -20,6 +20,7 @@ LOOKS = {"3layer": (BLUE, "o"), "2layer": (ORANGE, "s"), "3layer(NTK)": ("#009E7
 OURS: Any = {"markersize": 5.5, "linewidth": 1.7}
 PAPER: Any = {"markersize": 5, "linewidth": 1.1, "linestyle": (0, (4, 2)), "markerfacecolor": "white", "alpha": 0.8}
 LIMIT: Any = {"linewidth": 1.2, "linestyle": (0, (1, 1.5))}
+LABELS = {"test_error": "test error", "norm_ratio": "norm ratio  m ||W||$_{2,4}^4$ / ||W||$_F^4$"}
 TARGETS = {1: "(sin 3x$_1$ + sin 3x$_2$ + sin 3x$_3$ - 2)$^2$ cos 7x$_4$",
            2: "(tanh 8x$_1$ + tanh 8x$_2$ + tanh 8x$_3$ - 2)$^2$ tanh 8x$_4$",
            3: "(sin 3x$_1$ + sin 3x$_2$ + sin 3x$_3$ - 2)$^2$ cos 7x$_4$"}
@@ -54,7 +55,7 @@ def panel_figure(number: int, panel: str, ours: pd.DataFrame, paper: pd.DataFram
     if ours["m"].eq(INFINITE).any():
         axes.plot([], [], color=GREY, label="ours, m = infinity", **LIMIT)
     axes.set_xlabel("samples N" if against_n else "width m")
-    axes.set_ylabel("norm ratio" if ours["metric"].iloc[0] == "norm_ratio" else "test error")
+    axes.set_ylabel(LABELS[ours["metric"].iloc[0]])
     plain_log_axis(axes.xaxis)
     plain_log_axis(axes.yaxis)
     low, high = axes.get_xlim()

@@ -193,6 +193,14 @@ def _listing(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
+def differences(verdicts: pd.DataFrame) -> list[str]:
+    """What each problem's label says beside its concept and learner and not of all the problems."""
+    said = [row.problem.removeprefix(f"{row.concept}, {row.learner} ({row.trained}), ").split(", ")
+            for row in verdicts.itertuples()]
+    common = set.intersection(*map(set, said)) if said else set()
+    return ["\n".join(part for part in parts if part not in common) for parts in said]
+
+
 def interval_text(low: float, high: float) -> str:
     """An interval of alpha as text, e.g. [-0.03, 0.05]; an unbounded end is written -inf or inf."""
     return f"[{low:z.2f}, {high:z.2f}]"

@@ -184,7 +184,7 @@ class LearnerConfig:
 
     `two_layer_limit` and `three_layer_limit` are its limit m = infinity, kernel ridge regression with the closed-form
     kernel: algorithm=kernel_ridge, trained=last or ntk. Their width is 0, whatever is given. The NTK of a net of width
-    m is m times the limit's, so the limit's weight_decay stands for m times that of the net.
+    m is m times the limit's, so the net's weight_decay must be m times the limit's for both to find the same function.
     """
 
     name: str = key(MISSING, "architecture", choices=("two_layer", "three_layer", *LIMITS))
@@ -231,9 +231,9 @@ class PerturbedAlgorithm(AlgorithmConfig):
     name: str = key(MISSING, "label", choices=("algorithm2", "algorithm3"))
     signs: bool = key(True, "random signs Sigma (Algorithm 2); false: none (Algorithm 3)")
     eps0: float = key(0.1, "the theorems' precision eps0, in units of the loss; sets rounds, draws and Table 1",
-                      above=0, high=0.999999)
+                      low=1e-12, high=0.999999)
     C0: float | None = key(1.0, "Table 1's C0. The theorems' own value is astronomically large, which switches the "
-                           "penalty of W off; null = that value, of the concept's complexities at C_star", above=0)
+                           "penalty of W off; null = that value, of the concept's complexities at C_star", low=1e-12)
     inner_steps: int = key(20, "T_w, SGD steps a round; the run takes rounds x inner_steps", low=1)
     rounds: int | None = key(None, "T; null = rounds_multiplier x log(log(m1 m2) / eps0) / lambda_rate", low=1)
     rounds_multiplier: float = key(1.0, "constant in T; 1 takes lambda down to eps0 / log(m1 m2)", above=0)
@@ -353,7 +353,7 @@ class Config:
     """One run: a member of an ensemble."""
 
     width: int = key(256, "m, neurons of each hidden layer: at least 1. 0 stands for m = infinity, and is what the "
-                     "infinite-width learners make of any width", low=0)
+                     "infinite-width learners make of any width", low=0, high=100_000_000)
     samples: int = key(400, "N, size of the training set", low=1)
     seed: int = key(0, "seed of everything random in a run but the target itself", low=0, high=2**63 - 1)
     epsilon: float = key(0.1, "a run reaches its goal when its test risk is at most OPT + epsilon", above=0)
@@ -459,9 +459,12 @@ def canonical(config: Config) -> Config:
     if algorithm.decay_at == 1:
         algorithm = replace(algorithm, decay_factor=AlgorithmConfig.decay_factor)
     if isinstance(algorithm, PerturbedAlgorithm):
+        algorithm = replace(algorithm, name="algorithm2" if algorithm.signs else "algorithm3")
         multipliers: dict[str, Any] = {f"{name}_multiplier": 1.0 for name in ("rounds", "sigma_w", "sigma_v", "draws")
                                        if getattr(algorithm, name) is not None}
         algorithm = replace(algorithm, **multipliers)
+    if learner.name == "two_layer" and learner.trained == "quadratic":
+        learner = replace(learner, trained="ntk")  # one function: all its terms are linear
     if learner.name in LIMITS:
         config = replace(config, width=0)
         learner = replace(learner, a_std=1.0) if learner.trained == "last" else learner

@@ -2,7 +2,7 @@
 
 from ovpnet.config import Config, PerturbedAlgorithm, total_steps, trained_layers
 
-# Weights of an input that the compiled loops of the fused engine have room for.
+# Weights of a neuron that the compiled loop of two-layer nets has room for.
 MOST_FUSED_INPUTS = 256
 # A step of the reference engine reads or writes every activation of a sample about this many times, a fused one once.
 _PASSES = 10
@@ -39,13 +39,11 @@ def fused_lacks(config: Config) -> str | None:
         return "algorithm=kernel_ridge, which takes no steps"
     if isinstance(config.algorithm, PerturbedAlgorithm):
         return f"algorithm={config.algorithm.name}"
-    if learner.name != "two_layer":
-        return f"learner={learner.name}"
     if trained == "all":
         return "learner.trained=all"
     if config.concept.k > 1:
         return f"concept.k={config.concept.k}"
-    if config.inputs.d > MOST_FUSED_INPUTS:
+    if learner.name == "two_layer" and config.inputs.d > MOST_FUSED_INPUTS:
         return f"inputs.d={config.inputs.d}"
     if trained == "last" and config.regularizer.rest == "row_24":
         return "regularizer=row_24 with learner.trained=last"

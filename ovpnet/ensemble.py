@@ -14,7 +14,7 @@ from ovpnet.checkpoint import Arrays
 from ovpnet.config import Config, PerturbedAlgorithm, signature, total_steps
 from ovpnet.data import Problem
 from ovpnet.diagnostics import diagnostics
-from ovpnet.engine import Chunk, Engine, Rule, State, scaled
+from ovpnet.engine import Chunk, Engine, FusedCudaEngine, Rule, State, scaled
 from ovpnet.learners import Weights, initial, learner
 from ovpnet.losses import LOSSES
 from ovpnet.opt import Opt
@@ -88,6 +88,7 @@ class Ensemble:
         self.dtype = getattr(torch, self.shared.dtype)
         self.monitored = self.shared.algorithm.judged == "average"
         self.learner, self.loss = learner(self.shared.learner), LOSSES[self.shared.loss.name]
+        self.net = engine.measured(self.learner) if isinstance(engine, FusedCudaEngine) else self.learner
         self.rule = Rule(self.learner, self.loss, self._regularizer(),
                          self._numbers([config.algorithm.momentum for config in configs]))
         problems: dict[str, Problem] = {}
@@ -121,7 +122,7 @@ class Ensemble:
                 self._advance(self._chunk(block, start, stop), stop)
                 on_steps((stop - start) * len(members))
             if stop in evaluated:
-                test = losses(self.learner, self.loss, self._weights(stop), *curve_samples)
+                test = losses(self.net, self.loss, self._weights(stop), *curve_samples)
                 trace.points.append(
                     Point(stop, torch.cat(trace.train, 1).mean(1).cpu(), test.cpu(), self._diagnose(stop)))
                 trace.train.clear()
@@ -206,7 +207,7 @@ class Ensemble:
         train = self._empirical_risk(self.state.weights)
         members = range(len(self.configs))
         curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
-        test = losses(self.learner, self.loss, self.state.weights, *curve_samples)
+        test = losses(self.net, self.loss, self.state.weights, *curve_samples)
         on_steps(len(members))
         return Outcome([Point(1, train, test.cpu(), self._diagnose(1))], train, self._population_risk(Stream.TEST),
                        self._population_risk(Stream.VALIDATION), None, self._diverged())
@@ -267,7 +268,7 @@ class Ensemble:
 
     def _empirical_risk(self, weights: Weights) -> Tensor:
         """Mean loss [E] of weights on the members' own training sets."""
-        values = losses(self.learner, self.loss, weights, self.x, self.y).cpu()
+        values = losses(self.net, self.loss, weights, self.x, self.y).cpu()
         return torch.stack([each[:config.samples].mean() for each, config in zip(values, self.configs, strict=True)])
 
     def _population_risk(self, stream: Stream) -> list[Mean]:
@@ -282,7 +283,7 @@ class Ensemble:
             x, y = self._samples(active, stream, [self.shared.test.samples] * len(active), block)
             members = torch.tensor(active, device=self.device)
             weights = {name: value[members] for name, value in self.state.weights.items()}
-            for e, values in zip(active, losses(self.learner, self.loss, weights, x, y), strict=True):
+            for e, values in zip(active, losses(self.net, self.loss, weights, x, y), strict=True):
                 risks[e].add(values)
             active = [e for e in active if not self._precise(risks[e], self.goals[e])]
         return risks

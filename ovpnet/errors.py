@@ -12,7 +12,7 @@ class ConfigError(OvpnetError):
 
     def __init__(self, key: str, value: object, allowed: str):
         self.key, self.value, self.allowed = key, value, allowed
-        super().__init__(f"{key}={value}: {allowed}")
+        super().__init__(f"{key}={'null' if value is None else value}: {allowed}")
 
 
 class StoreError(OvpnetError):

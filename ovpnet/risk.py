@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ovpnet.learners import Learner, Weights
+from ovpnet.learners import Network, Weights
 from ovpnet.losses import Loss
 
 # Hidden activations of one evaluation, at most (entries): about the size of a core's cache on a CPU.
@@ -37,7 +37,7 @@ class Mean:
 
 
 @torch.no_grad()
-def losses(learner: Learner, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+def losses(net: Network, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """L(f(x), y) [E, n] of every member on its own samples x [E, n, d], y [E, n, k]."""
     members, n = x.shape[:2]
     # A net of infinite width has a kernel entry a training sample instead.
@@ -46,7 +46,7 @@ def losses(learner: Learner, loss: Loss, weights: Weights, x: Tensor, y: Tensor)
     # Put in place: small results between blocks of activations would keep the allocator from using these again.
     values = x.new_empty(members, n)
     for start in range(0, n, block):
-        output = learner.output(weights, x[:, start:start + block])
+        output = net.output(weights, x[:, start:start + block])
         values[:, start:start + block] = loss.value(output, y[:, start:start + block])
     return values
 

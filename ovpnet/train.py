@@ -4,6 +4,7 @@ import sys
 
 import hydra
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
@@ -17,6 +18,9 @@ register_schemas()
 def main(composed: DictConfig) -> None:
     """Train one run. (With -m Hydra calls the sweeper and launcher of `launch` instead.)"""
     config = resolve(composed)
+    sweeper = HydraConfig.get().sweeper
+    if sweeper.get("params") or sweeper.get("grids"):
+        print("note: this study is a sweep, and without -m only one run of it is trained", file=sys.stderr)
     store = Store(config.store)
     store.prepare()
     if run_id(config) in store.finished():

@@ -1,12 +1,17 @@
 """Shared fixtures: configs composed by Hydra itself from the project's own YAML."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ovpnet.config import Config, conf_dir, register_schemas, resolve
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels then run on CPU tensors; it looks when it is imported
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -148,11 +148,13 @@ def compiled():
 
 @pytest.mark.parametrize(("overrides", "name"), [
     # Few samples and many steps: the kernel pays. Not so with 4000 samples.
-    (["learner=three_layer", "learner.trained=ntk", "width=200", "samples=100"], "dual"),
-    (["learner=three_layer", "learner.trained=last", "width=200", "samples=100"], "dual"),
+    (["learner=three_layer", "learner.trained=ntk", "width=200", "samples=100", "steps=2000"], "dual"),
+    (["learner=three_layer", "learner.trained=last", "width=200", "samples=100", "steps=2000"], "dual"),
     (["learner.trained=last", "width=20000", "samples=4000", "steps=600"], "fused"),
-    (["learner=three_layer", "learner.trained=ntk", "width=300", "samples=4000", "steps=100"], "reference"),
+    (["learner=three_layer", "learner.trained=ntk", "width=300", "samples=4000", "steps=100"], "fused"),
     (["learner.trained=hidden"], "fused"),
+    (["learner=three_layer", "learner.trained=hidden"], "fused"),
+    (["learner=three_layer", "learner.trained=quadratic"], "fused"),
     (["learner.trained=hidden", "engine=reference"], "reference"),
     (["learner.trained=ntk", "regularizer=row_24", "samples=100"], "fused"),
     (["learner.trained=last", "engine=fused"], "fused"),

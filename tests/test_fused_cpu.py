@@ -13,7 +13,7 @@ from ovpnet.config import LearnerConfig
 from ovpnet.engine import Chunk, FusedCpuEngine, ReferenceEngine, Rule, State
 from ovpnet.learners import initial, learner
 from ovpnet.losses import LOSSES
-from ovpnet.regularizers import Penalty, Regularizer
+from ovpnet.regularizers import Penalty, Regularizer, layer_of
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="nothing compiled here")
 
@@ -23,10 +23,12 @@ STEPS, SAMPLES = 15, 40
 @st.composite
 def ensembles(draw, dtype):
     """A rule, a state and a chunk of E members with numbers of their own."""
-    trained = draw(st.sampled_from(["hidden", "ntk", "last"]))
+    name = draw(st.sampled_from(["two_layer", "three_layer"]))
+    trained = draw(st.sampled_from(["hidden", "ntk", "quadratic", "last"]))
     biases = trained != "last" and draw(st.booleans())
-    net = learner(LearnerConfig(name="two_layer", trained=trained, biases=biases))
-    E, m, d = draw(st.integers(1, 4)), draw(st.sampled_from([1, 7, 32, 33, 100, 8200])), draw(st.integers(2, 9))
+    net = learner(LearnerConfig(name=name, trained=trained, biases=biases))
+    widths = {"two_layer": [1, 7, 32, 33, 100, 8200], "three_layer": [1, 7, 32, 65, 100, 130]}
+    E, m, d = draw(st.integers(1, 4)), draw(st.sampled_from(widths[name])), draw(st.integers(2, 9))
     B = draw(st.sampled_from([1, 4, 17]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
 
@@ -41,7 +43,8 @@ def ensembles(draw, dtype):
         weights[name] += torch.from_numpy(rng.normal(0, 0.1 / m**0.5, tuple(weights[name].shape))).to(dtype)
     kinds = ["none", "frobenius"] + ([] if trained == "last" else ["row_24"])
     kind = draw(st.sampled_from(kinds))
-    penalties = {} if kind == "none" else {name: Penalty(kind, numbers(0, 0.1)) for name in net.trained}
+    coefficient = {layer: numbers(0, 0.1) for layer in ("W", "V", "rest")}
+    penalties = {} if kind == "none" else {name: Penalty(kind, coefficient[layer_of(name)]) for name in net.trained}
     rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))],
                 Regularizer(penalties, draw(st.booleans())), numbers(0, 0.95))
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained}, start)
@@ -107,11 +110,13 @@ def test_a_member_is_bitwise_its_own(ensemble, threads):
         torch.set_num_threads(before)
 
 
-def test_divergence_ends_in_no_number():
+@pytest.mark.parametrize("name", ["two_layer", "three_layer"])
+def test_divergence_ends_in_no_number(name):
     """Not in zeros or large numbers: what is no longer finite must be seen."""
-    net = learner(LearnerConfig(name="two_layer", trained="hidden"))
+    net = learner(LearnerConfig(name=name, trained="hidden"))
     weights = {name: value[None].float() for name, value in net.init(np.random.default_rng(0), 64, 4, 1, 1.0).items()}
-    state = State(weights, {"W": torch.zeros_like(weights["W"])}, {"W": weights["W"].clone()})
+    state = State(weights, {each: torch.zeros_like(weights[each]) for each in net.trained},
+                  {each: weights[each].clone() for each in net.trained})
     x = torch.randn(1, 8, 4, generator=torch.Generator().manual_seed(0))
     chunk = Chunk(x, torch.ones(1, 8, 1), torch.arange(8).repeat(1, 300, 1),
                   torch.full((1, 300), 1e3))

@@ -119,8 +119,8 @@ def test_rounds_lambda_and_draws_follow_the_theorem_where_they_are_not_given(per
     (["steps=100"], "steps=100", "must be null"),
     (["epochs=2"], "epochs=2", "must be null"),
     (["lr=20", "algorithm.lambda_rate=null"], "lr=20", "less than 1"),
-    (["concept=two_layer", "algorithm.C0=null"], "algorithm.C0=None", "give a number"),
-    (["concept=three_layer", "concept.outer=[tanh]", "algorithm.C0=null"], "algorithm.C0=None",
+    (["concept=two_layer", "algorithm.C0=null"], "algorithm.C0=null", "give a number"),
+    (["concept=three_layer", "concept.outer=[tanh]", "algorithm.C0=null"], "algorithm.C0=null",
      "concept.outer=tanh does not"),
     (["regularizer.of=weights"], "regularizer.of=weights", "must be increments"),
 ])

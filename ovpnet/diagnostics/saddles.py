@@ -57,7 +57,8 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
     other = _draws(config, like, range(size.draws, 2 * size.draws), spread)
     measured |= {"smallest_eigenvalue": smallest, "largest_eigenvalue": largest,
                  "curvature": along(objective.hessian(other, spread), direction)}
-    return measured | {"saddle": is_saddle(measured, size, initial_norm)}
+    # The net, and with it the gradient of its loss, has been scaled down by lambda since.
+    return measured | {"saddle": is_saddle(measured, size, objective.scale.item() * initial_norm)}
 
 
 def gradient_norm(objective: Objective) -> float:

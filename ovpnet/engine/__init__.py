@@ -11,11 +11,12 @@ from ovpnet.config import Config
 from ovpnet.engine.base import Chunk, Engine, Perturbation, Rule, State, StepLosses, scaled
 from ovpnet.engine.dual import DualEngine
 from ovpnet.engine.fused_cpu import FusedCpuEngine
+from ovpnet.engine.fused_cuda import FusedCudaEngine, cuda_lacks
 from ovpnet.engine.reference import ReferenceEngine
 from ovpnet.engine_choice import chosen_engine, lacks
 
-__all__ = ["Chunk", "DualEngine", "Engine", "FusedCpuEngine", "Perturbation", "ReferenceEngine", "Rule", "State",
-           "StepLosses", "engine", "scaled"]
+__all__ = ["Chunk", "DualEngine", "Engine", "FusedCpuEngine", "FusedCudaEngine", "Perturbation", "ReferenceEngine",
+           "Rule", "State", "StepLosses", "engine", "scaled"]
 
 
 def engine(configs: Sequence[Config], device: torch.device) -> Engine:
@@ -30,11 +31,19 @@ def engine(configs: Sequence[Config], device: torch.device) -> Engine:
     if chosen == {"dual"}:
         return DualEngine()
     if chosen == {"fused"}:
-        if device.type == "cpu" and native.library() is not None:
-            return FusedCpuEngine()
-        _warn("the fused engine was not compiled when ovpnet was installed (it needs a C++ compiler); using the "
-              "reference engine, which is many times slower")
+        if (missing := _device_lacks(shared, device)) is None:
+            return FusedCudaEngine() if device.type == "cuda" else FusedCpuEngine()
+        _warn(f"{missing}; using the reference engine, which is many times slower")
     return ReferenceEngine()
+
+
+def _device_lacks(config: Config, device: torch.device) -> str | None:
+    """Why this device's fused engine cannot train a run that the fused engine covers; None if it can."""
+    if device.type == "cuda":
+        return cuda_lacks(config)
+    if device.type == "cpu" and native.library() is not None:
+        return None
+    return "the fused engine was not compiled when ovpnet was installed (it needs a C++ compiler)"
 
 
 @cache

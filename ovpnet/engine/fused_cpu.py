@@ -1,17 +1,32 @@
 """The fused CPU engine: compiled loops that take all steps of a chunk, a member after another (`ovpnet/native/`)."""
 
+from typing import NamedTuple
+
 import torch
 
 from ovpnet import native
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.learners import FrozenTwoLayer, initial
+from ovpnet.learners import FrozenThreeLayer, FrozenTwoLayer, Learner, ThreeLayer, initial
 from ovpnet.losses import LOSSES
 from ovpnet.regularizers import Penalty, layer_of
 
 # The numbers that the compiled code knows these by.
 _PENALTIES = ("none", "frobenius", "row_24")
 _LOSSES = ("l2", "huber", "logistic")
-_HIDDEN, _FROZEN, _LAST = range(3)
+
+
+class _Net(NamedTuple):
+    """What the compiled code of a net takes: its weights, layers with penalties of their own, ways of training."""
+
+    function: str
+    names: tuple[str, ...]
+    layers: tuple[str, ...]
+    modes: tuple[str, ...]
+
+
+_TWO_LAYER = _Net("two_layer", ("W", "b", "a"), ("W", "rest"), ("hidden", "frozen", "last"))
+_THREE_LAYER = _Net("three_layer", ("W", "b1", "V", "b2", "a"), ("W", "V", "rest"),
+                    ("hidden", "quadratic", "ntk", "last"))
 
 
 class FusedCpuEngine:
@@ -24,21 +39,20 @@ class FusedCpuEngine:
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
         E, S, B = chunk.index.shape
         _, N, d = chunk.x.shape
-        dtype, trained = chunk.x.dtype, rule.learner.trained
+        m, dtype = state.weights["W"].shape[1], chunk.x.dtype
         absent = torch.empty(0, dtype=dtype)
         losses = torch.empty(E, S, dtype=dtype)
-        names = ("W", "b", "a")
-        mode = _FROZEN if isinstance(rule.learner, FrozenTwoLayer) else _LAST if "a" in trained else _HIDDEN
+        net = _THREE_LAYER if isinstance(rule.learner, ThreeLayer) else _TWO_LAYER
+        names, penalties = net.names, [self._penalty(rule, layer) for layer in net.layers]
         # A learner of frozen signs has its initial weights among the others.
         start = [state.weights.get(initial(name), state.initial.get(name, absent)) for name in names]
-        of_W, of_rest = (self._penalty(rule, layer) for layer in ("W", "rest"))
         native.call(
-            f"two_layer_{str(dtype).removeprefix('torch.')}",
+            f"{net.function}_{str(dtype).removeprefix('torch.')}",
             *(each.contiguous() for each in (chunk.x, chunk.y, chunk.index, chunk.lr)),
             *(state.weights[name] for name in names), *(state.velocity.get(name, absent) for name in names), *start,
-            rule.momentum, of_W.coefficient, of_rest.coefficient, losses,
-            E, N, d, state.weights["W"].shape[1], S, B, mode, _LOSSES.index(_name(rule)),
-            _PENALTIES.index(of_W.kind), _PENALTIES.index(of_rest.kind), rule.regularizer.of_increments,
+            rule.momentum, *(each.coefficient for each in penalties), losses,
+            E, N, d, m, S, B, net.modes.index(_mode(rule.learner)), _LOSSES.index(_name(rule)),
+            *(_PENALTIES.index(each.kind) for each in penalties), rule.regularizer.of_increments,
             torch.get_num_threads())
         return StepLosses(losses, None)
 
@@ -47,6 +61,15 @@ class FusedCpuEngine:
         """The penalty of a layer's weights; what is not penalized has one that is 0."""
         of_layer = [penalty for name, penalty in rule.regularizer.penalties.items() if layer_of(name) == layer]
         return of_layer[0] if of_layer else Penalty("none", torch.zeros_like(rule.momentum))
+
+
+def _mode(learner: Learner) -> str:
+    match learner:
+        case FrozenTwoLayer():
+            return "frozen"
+        case FrozenThreeLayer():
+            return "ntk" if learner.linear else "quadratic"
+    return "last" if "a" in learner.trained else "hidden"
 
 
 def _name(rule: Rule) -> str:

@@ -1,13 +1,13 @@
 """The networks that are trained. Every tensor has a leading ensemble axis [E, ...]; a single net has E = 1."""
 
 from ovpnet.config import LIMITS, LearnerConfig
-from ovpnet.learners.base import Factors, Learner, LinearNet, Weights, gram, initial
+from ovpnet.learners.base import Factors, Learner, LinearNet, Network, Weights, gram, initial
 from ovpnet.learners.infinite import InfiniteWidth
 from ovpnet.learners.three_layer import FrozenThreeLayer, ThreeLayer
 from ovpnet.learners.two_layer import FrozenTwoLayer, TwoLayer
 
-__all__ = ["Factors", "FrozenThreeLayer", "FrozenTwoLayer", "InfiniteWidth", "Learner", "LinearNet", "ThreeLayer",
-           "TwoLayer", "Weights", "gram", "initial", "learner"]
+__all__ = ["Factors", "FrozenThreeLayer", "FrozenTwoLayer", "InfiniteWidth", "Learner", "LinearNet", "Network",
+           "ThreeLayer", "TwoLayer", "Weights", "gram", "initial", "learner"]
 
 
 def learner(config: LearnerConfig) -> Learner:

@@ -14,7 +14,15 @@ Weights = dict[str, Tensor]
 Factors = list[tuple[Tensor, Weights]]
 
 
-class Learner(Protocol):
+class Network(Protocol):
+    """What risks are measured of."""
+
+    def output(self, weights: Weights, x: Tensor) -> Tensor:
+        """f(x) [E, n, k] at x [E, n, d]."""
+        ...
+
+
+class Learner(Network, Protocol):
     """A network f: R^d -> R^k of width m, of which the matrices and biases named in `trained` are trained."""
 
     trained: tuple[str, ...]
@@ -22,10 +30,6 @@ class Learner(Protocol):
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """Random initialization of one member, float64, without the ensemble axis."""
-        ...
-
-    def output(self, weights: Weights, x: Tensor) -> Tensor:
-        """f(x) [E, n, k] at x [E, n, d]."""
         ...
 
     def output_and_gradient(self, weights: Weights, x: Tensor) -> "tuple[Tensor, Pullback]":

@@ -1,0 +1,53 @@
+"""What the machine can do: the rates that measured times are held against."""
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# What is larger than this, all members together, is taken from memory in every step.
+CACHE_BYTES = 16 << 20
+
+
+def about(device: str, threads: int) -> dict[str, object]:
+    """The machine in words, the libraries, and its measured rates: GFLOP/s of a float32 product of 2000 x 2000
+    matrices, GB/s of a sum of 256 MB arrays (two read, one written)."""
+    import torch
+
+    torch.set_num_threads(threads)
+    a, b = (torch.randn(2000, 2000, device=device) for _ in range(2))
+    gemm = 2 * 2000**3 / _seconds(lambda: a @ b, device) / 1e9
+    x, y, z = (torch.ones(64 << 20, device=device) for _ in range(3))
+    bandwidth = 3 * x.nbytes / _seconds(lambda: torch.add(x, y, out=z), device) / 1e9
+    return {"device": device, "threads": threads, "cpu": _cpu(), "gemm_gflops": gemm, "bandwidth_gb": bandwidth,
+            "python": platform.python_version(), **{name: _version(name) for name in ("torch", "jax", "ovpnet")},
+            "load_before": os.getloadavg()[0]}
+
+
+def _seconds(work: object, device: str) -> float:
+    """The fastest of some runs: the machine's own rate, not that of a busy moment."""
+    import torch
+
+    best = float("inf")
+    for _ in range(12):
+        started = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+             ] if info.exists() else []
+    return names[0] if names else platform.processor()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,84 @@
+"""The results of `python -m benchmarks.engine` as Markdown tables and figures."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN, END = "<!-- measured: python -m benchmarks.engine --write-docs -->", "<!-- end of measured -->"
+OURS = "fused"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Microseconds a step and member of every peer, and how many times ours is faster."""
+    first = table.iloc[0]
+    parts = [f"{first['cpu']}, {first['threads']} threads, {first['device']}: {first['gemm_gflops']:.0f} GFLOP/s in a "
+             f"float32 matrix product, {first['bandwidth_gb']:.0f} GB/s of memory. torch {first['torch']}, "
+             f"JAX {first['jax']}. Microseconds a step and member; in brackets, how many times our fused engine is "
+             "faster. A naive loop trains one net at a time, so its time at E = 1 counts for every E."]
+    for layers, rows in table.groupby("layers"):
+        peers = list(dict.fromkeys(rows["peer"]))
+        lines = [f"| m | E | {' | '.join(peers)} | of the GEMM rate | of the roofline |",
+                 "|---" * (len(peers) + 4) + "|"]
+        for (m, E), case in rows.groupby(["m", "E"]):
+            times = case.set_index("peer")["us"]
+            naive = rows[rows["peer"].eq("naive loop") & rows["m"].eq(m)]["us"]
+            if len(naive):
+                times["naive loop"] = naive.iloc[0]
+            cells = [_cell(times, peer) for peer in peers]
+            ours = case[case["peer"].eq(OURS)]
+            shares = [f"{ours[name].iloc[0]:.0%}" if len(ours) else "" for name in ("of_gemm_peak", "of_roofline")]
+            lines.append(f"| {m:,} | {E:,} | {' | '.join([*cells, *shares])} |")
+        parts.append(f"**{'Two' if layers == 2 else 'Three'} layers**\n\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _cell(times: pd.Series, peer: str) -> str:
+    if peer not in times:
+        return ""
+    digits = max(0, 2 - len(str(int(times[peer]))) + 1)
+    ratio = "" if peer == OURS or OURS not in times else f" ({times[peer] / times[OURS]:.3g}x)"
+    return f"{times[peer]:,.{digits}f}{ratio}"
+
+
+def write_docs(table: pd.DataFrame) -> None:
+    """Put the tables between the markers of docs/benchmarks.md, and draw the figures beside it."""
+    file = DOCS / "benchmarks.md"
+    before, _, rest = file.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    file.write_text(f"{before}{BEGIN}\n\n{markdown(table)}\n\n{END}{after}")
+    for layers, rows in table.groupby("layers"):
+        figure = _figure(rows, layers)
+        figure.savefig(DOCS / "images" / f"benchmark_{layers}_layers.png", dpi=130)
+
+
+def _figure(rows: pd.DataFrame, layers: int) -> Figure:
+    """Time of a step of the whole ensemble against E, and of a member's against m."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    against_E, against_m = figure.subplots(1, 2)
+    m = 1000
+    largest = rows.loc[rows["peer"].eq(OURS), "E"].max() if layers == 3 else 128
+    for peer, times in rows.groupby("peer", sort=False):
+        look = {"marker": "o", "label": peer, "linewidth": 2.4 if peer == OURS else 1.2}
+        at_m = times[times["m"].eq(m)].sort_values("E")
+        against_E.plot(at_m["E"], at_m["us"] * at_m["E"], **look)
+        at_E = times[times["E"].eq(1 if peer == "naive loop" else largest)].sort_values("m")
+        against_m.plot(at_E["m"], at_E["us"], **look)
+    for axes, label, title in ((against_E, "members E", f"A step of all members, m = {m}"),
+                               (against_m, "width m", f"A step and member, E = {largest} (naive loop: 1)")):
+        axes.set(xscale="log", yscale="log", xlabel=label, ylabel="microseconds", title=title)
+        axes.grid(alpha=0.3)
+        _linear(axes, 2 if axes is against_m and layers == 3 else 1)
+    against_E.legend(fontsize=8)
+    figure.suptitle(f"{'Two' if layers == 2 else 'Three'} layers: {rows['cpu'].iloc[0]}, "
+                    f"{rows['threads'].iloc[0]} threads", fontsize=11, fontweight="bold")
+    return figure
+
+
+def _linear(axes: object, power: int) -> None:
+    """A thin line whose time grows as x to the power, for the eye."""
+    ours = next(line for line in axes.get_lines() if line.get_label() == OURS)
+    x, y = ours.get_data()
+    axes.plot(x, y[-1] * (x / x[-1]) ** power, color="grey", linestyle=":", linewidth=1,
+              label="linear" if power == 1 else "quadratic", zorder=0)
