@@ -39,6 +39,7 @@ BYTES: Cases = [
     ([*TWO, *HIDDEN, *FUSED], [(1000, 512), (100_000, 16), (10_000, 128)]),
     ([*TWO, *LAST, *REFERENCE], [(100_000, 4)]),
     ([*THREE, *HIDDEN, *REFERENCE], [(300, 64), (1000, 4), (1000, 16), (2000, 2)]),
+    ([*THREE, *HIDDEN, *FUSED], [(300, 64), (1000, 16), (2000, 4)]),
     ([*THREE, *NTK, *DUAL], [(1000, 8), (300, 32)]),
     ([*TWO, *NTK, *DUAL], [(10_000, 8), (1000, 64)]),
     ([*TWO, *LAST, *DUAL], [(10_000, 8)]),
@@ -48,12 +49,15 @@ BYTES: Cases = [
 STEPS: Cases = [
     ([*TWO, *HIDDEN, *FUSED], [(30, 64), (100, 16), (1000, 8), (3000, 8), (30_000, 4), (100_000, 2)]),
     ([*TWO, *NTK, *FUSED], [(300, 16), (3000, 8)]), ([*TWO, *LAST, *FUSED], [(1000, 8)]),
+    ([*THREE, *HIDDEN, *FUSED], [(100, 16), (300, 8), (500, 4), (1000, 2), (2000, 1)]),
+    ([*THREE, *NTK, *FUSED], [(500, 4)]), ([*THREE, *LAST, *FUSED], [(500, 4)]),
     ([*TWO, *HIDDEN, *REFERENCE], [(30, 1), (30, 64), (300, 16), (2000, 1), (2000, 8), (10_000, 4)]),
     ([*THREE, *HIDDEN, *REFERENCE], [(100, 1), (100, 32), (500, 4), (1000, 2), (2000, 1)]),
     ([*THREE, *NTK, *DUAL], [(300, 1), (300, 8)]),
     ([*TWO, *LAST, *DUAL], [(1000, 1), (1000, 16)]),
 ]
 PACKS: Cases = [([*TWO, *HIDDEN, *FUSED, "steps=2000"], [(100, 16), (1000, 8)]),
+                ([*THREE, *HIDDEN, *FUSED, "steps=500"], [(300, 8)]),
                 ([*TWO, *HIDDEN, *REFERENCE, "steps=1000"], [(300, 8)]),
                 ([*THREE, *HIDDEN, *REFERENCE, "steps=300"], [(300, 4)]),
                 ([*THREE, *NTK, *DUAL, "steps=2000"], [(300, 4)])]

@@ -26,6 +26,11 @@ _FIXED = 8 << 20
 # Seconds that a pack takes whatever its runs, and that a chunk of steps or an evaluation does: Python's part.
 _PACK_SECONDS, _LOOK_SECONDS = 0.05, 0.001
 
+# Up to this size V and its velocity are one thread's (ovpnet/native/three_layer.cpp); and a step of the fused engine by
+# what is trained, measured in those of the hidden weights (1 where not named).
+_CORE_CACHE = 1 << 20
+_FUSED_PARTS = {1: {"last": 0.6}, 2: {"quadratic": 1.25, "ntk": 1.5, "last": 1 / 3}}
+
 MOST_MEMBERS = 512
 # A smaller pack that takes this many times as long a run is preferred: its results are stored the sooner.
 _SLACK = 1.05
@@ -43,7 +48,8 @@ class Rates:
     entry: Table  # an activation of a step, by the step's activations of all members
     weight: Table  # a trained weight of a step, by the step's weights of all members
     flop: float  # in matrix products of three-layer nets
-    fused: Table  # of the fused engine: a sample, neuron and weight of it, by the net's width
+    fused: Table  # of the fused engine, two layers: a sample, neuron and weight of it, by the net's width
+    fused_flop: Table  # three layers: one of the 6 B m^2 of a step, by the net's width
     fused_member: float  # a step and member
     dual: float  # of the dual engine: a step
     dual_entry: Table  # an entry of the kernel that a step reads, by the entries of all groups' kernels
@@ -64,7 +70,8 @@ class Machine:
 # One core with AVX-512, about: for planning where nothing is measured.
 EXAMPLE = Machine(Rates(
     call=5e-5, member=2e-6, entry=((5e4, 2e-9), (8e5, 6e-9), (3e6, 8e-9)), weight=((1e5, 2e-9), (4e6, 4e-9)),
-    flop=1e-11, fused=((300, 2e-11), (1e5, 4e-11)), fused_member=1e-6, dual=1e-4,
+    flop=1e-11, fused=((300, 2e-11), (1e5, 4e-11)), fused_flop=((300, 5e-12),),
+    fused_member=1e-7, dual=1e-4,
     dual_entry=((1e4, 1e-9), (1e6, 2e-9)), forward=1e-9, sample=5e-8, eigen=1e-9), memory=4 << 30)
 
 
@@ -180,9 +187,13 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
     B, m, layers = config.batch_size, config.width, sizes.layers
     match chosen_engine(config):
         case "fused":
-            turns = math.ceil(E / machine.threads)  # members spread over the threads
-            passes = config.inputs.d + 2 if config.learner.trained != "last" else (config.inputs.d + 2) / 2
-            return turns * (rates.fused_member + slow * _at(rates.fused, m) * B * m * passes)
+            # Threads take a member each, or share one member after another: where those are too few, or too large.
+            shared = machine.threads > E or (layers == 2 and 2 * m * m * sizes.itemsize > _CORE_CACHE)
+            turns = E / machine.threads if shared else math.ceil(E / machine.threads)
+            part = _FUSED_PARTS[layers].get(config.learner.trained, 1.0)
+            work = (_at(rates.fused, m) * B * m * (config.inputs.d + 2) if layers == 1
+                    else _at(rates.fused_flop, m) * 6 * B * m * m)
+            return turns * (rates.fused_member + slow * part * work)
         case "dual":
             G, N = _groups(configs), sizes.samples
             # A chunk's end: all samples' activations, and two gradients from them.
