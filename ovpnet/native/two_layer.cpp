@@ -9,17 +9,15 @@
 // slabs are added in order.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
+#include "losses.h"
 #include "threads.h"
 
 namespace {
 
 enum Trained { HIDDEN, FROZEN, LAST };  // FROZEN: the signs of W0 x + b0 instead of W x + b (NTK)
-enum Penalty { NONE, FROBENIUS, ROW_24 };
-enum Loss { L2, HUBER, LOGISTIC };
 
 constexpr int64_t MOST_INPUTS = 256;
 constexpr int64_t SLAB = 8192;  // neurons, enough to be worth a barrier
@@ -62,25 +60,6 @@ struct Chunk {
     Penalty W_penalty, rest_penalty;
     bool of_increments;
 };
-
-template <class T>
-T loss_value(Loss loss, T output, T y) {
-    T difference = output - y;
-    if (loss == L2) return difference * difference;
-    if (loss == HUBER) {
-        T distance = std::abs(difference);
-        return distance <= 1 ? distance * distance / 2 : distance - T(0.5);
-    }
-    T margin = -y * output;
-    return margin > 20 ? margin : std::log1p(std::exp(margin));
-}
-
-template <class T>
-T loss_slope(Loss loss, T output, T y) {
-    if (loss == L2) return 2 * (output - y);
-    if (loss == HUBER) return (output - y) / std::max(std::abs(output - y), T(1));
-    return -y / (1 + std::exp(y * output));
-}
 
 // The minibatch of a step, and once its outputs are known, what its gradient needs.
 template <class T>
@@ -215,7 +194,7 @@ class Slab {
             hidden.preactivations(next.x.data() + j * inputs(), inputs(), z);
             if (TRAINED == FROZEN) frozen.preactivations(next.x.data() + j * inputs(), inputs(), sign);
             for (int r = 0; r < GROUP; r++)
-                sum += out[r] * ((TRAINED == FROZEN ? sign[r] : z[r]) >= 0 ? z[r] : Vector{});
+                sum += out[r] * ((TRAINED == FROZEN ? sign[r] : z[r]) < 0 ? Vector{} : z[r]);  // nan stays nan
             sums[j] = sum;
         }
     }
