@@ -1,6 +1,7 @@
 """The fused CPU engine against the reference engine, over random nets, losses, penalties and minibatches."""
 
 import copy
+import ctypes
 
 import numpy as np
 import pytest
@@ -15,9 +16,16 @@ from ovpnet.learners import initial, learner
 from ovpnet.losses import LOSSES
 from ovpnet.regularizers import Penalty, Regularizer, layer_of
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="nothing compiled here")
-
 STEPS, SAMPLES = 15, 40
+
+
+@pytest.fixture(scope="module", autouse=True, params=native.library_files(), ids=lambda file: file.stem)
+def library(request):
+    """Each of the compiled libraries that this processor can run, not only the best; without any, tests are skipped."""
+    with pytest.MonkeyPatch.context() as patch:
+        compiled = ctypes.CDLL(str(request.param))
+        patch.setattr(native, "library", lambda: compiled)
+        yield
 
 
 @st.composite
