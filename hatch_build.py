@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,25 @@ def compile_native() -> list[Path]:
     if compiler is None:
         print("ovpnet: no C++ compiler (CXX, c++, g++, clang++), so without compiled training loops", file=sys.stderr)
         return []
-    made = []
-    for name, flags in VARIANTS.get(platform.machine(), {"plain": []}).items():
-        library = NATIVE / f"lib-{name}.so"
-        sources = sorted(map(str, NATIVE.glob("*.cpp")))
-        with tempfile.TemporaryDirectory() as folder:
-            built = Path(folder) / library.name
-            done = subprocess.run([compiler, *FLAGS, *flags, "-o", str(built), *sources], capture_output=True,
-                                  text=True)
-            if done.returncode:
-                print(f"ovpnet: {compiler} cannot build {library.name}:\n{done.stderr[-2000:]}", file=sys.stderr)
-                continue
-            # Under a new name first: a process that has the old library loaded keeps it.
-            shutil.copy(built, library.with_suffix(".new"))
-            os.replace(library.with_suffix(".new"), library)
-        made.append(library)
-    return made
+    variants = VARIANTS.get(platform.machine(), {"plain": []})
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(lambda variant: _compile(compiler, *variant), variants.items())
+    return [library for library in made if library is not None]
+
+
+def _compile(compiler: str, name: str, flags: list[str]) -> Path | None:
+    library = NATIVE / f"lib-{name}.so"
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / library.name
+        done = subprocess.run([compiler, *FLAGS, *flags, "-o", built, *sorted(NATIVE.glob("*.cpp"))],
+                              capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"ovpnet: {compiler} cannot build {library.name}:\n{done.stderr[-2000:]}", file=sys.stderr)
+            return None
+        # Under a new name first: a process that has the old library loaded keeps it.
+        shutil.copy(built, library.with_suffix(".new"))
+        os.replace(library.with_suffix(".new"), library)
+    return library
 
 
 class NativeBuildHook(BuildHookInterface):

@@ -14,7 +14,7 @@ from ovpnet.checkpoint import Arrays
 from ovpnet.config import Config, PerturbedAlgorithm, signature, total_steps
 from ovpnet.data import Problem
 from ovpnet.diagnostics import diagnostics
-from ovpnet.engine import Chunk, Engine, FusedCudaEngine, Rule, State, scaled
+from ovpnet.engine import Chunk, Engine, Rule, State, scaled
 from ovpnet.learners import Weights, initial, learner
 from ovpnet.losses import LOSSES
 from ovpnet.opt import Opt
@@ -88,7 +88,7 @@ class Ensemble:
         self.dtype = getattr(torch, self.shared.dtype)
         self.monitored = self.shared.algorithm.judged == "average"
         self.learner, self.loss = learner(self.shared.learner), LOSSES[self.shared.loss.name]
-        self.net = engine.measured(self.learner) if isinstance(engine, FusedCudaEngine) else self.learner
+        self.net = engine.measured(self.learner)
         self.rule = Rule(self.learner, self.loss, self._regularizer(),
                          self._numbers([config.algorithm.momentum for config in configs]))
         problems: dict[str, Problem] = {}

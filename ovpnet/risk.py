@@ -40,9 +40,7 @@ class Mean:
 def losses(net: Network, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """L(f(x), y) [E, n] of every member on its own samples x [E, n, d], y [E, n, k]."""
     members, n = x.shape[:2]
-    # A net of infinite width has a kernel entry a training sample instead.
-    width = weights["a"].shape[-1] if "a" in weights else weights["alpha"].shape[1]
-    block = max(64, _ACTIVATIONS // (members * width))
+    block = max(64, _ACTIVATIONS // (members * net.activations(weights)))
     # Put in place: small results between blocks of activations would keep the allocator from using these again.
     values = x.new_empty(members, n)
     for start in range(0, n, block):

@@ -1,6 +1,7 @@
 """The fused CPU engine against the reference engine, over random nets, losses, penalties and minibatches."""
 
 import copy
+import ctypes
 
 import numpy as np
 import pytest
@@ -15,9 +16,16 @@ from ovpnet.learners import initial, learner
 from ovpnet.losses import LOSSES
 from ovpnet.regularizers import Penalty, Regularizer, layer_of
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="nothing compiled here")
-
 STEPS, SAMPLES = 15, 40
+
+
+@pytest.fixture(scope="module", autouse=True, params=native.library_files(), ids=lambda file: file.stem)
+def library(request):
+    """Each of the compiled libraries that this processor can run, not only the best; without any, tests are skipped."""
+    with pytest.MonkeyPatch.context() as patch:
+        compiled = ctypes.CDLL(str(request.param))
+        patch.setattr(native, "library", lambda: compiled)
+        yield
 
 
 @st.composite
@@ -108,6 +116,24 @@ def test_a_member_is_bitwise_its_own(ensemble, threads):
                 assert torch.equal(own.velocity[name], together[f"velocity {name}"][one])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("trained", "d", "m", "k", "n"), [
+    ("hidden", 4, 100, 1, 700), ("last", 7, 33, 3, 65), ("ntk", 4, 50, 1, 1), ("quadratic", 9, 20, 2, 600)])
+def test_outputs_are_those_of_the_learner(trained, d, m, k, n, dtype):
+    net = learner(LearnerConfig(name="two_layer", trained=trained))
+    rng = np.random.default_rng(0)
+    members = [net.init(rng, m, d, k, 1.0) for _ in range(3)]
+    weights = {name: torch.stack([each[name] for each in members]).to(dtype) for name in members[0]}
+    weights["W"] += 0.1  # other signs than those frozen
+    x = torch.from_numpy(rng.standard_normal((3, n, d))).to(dtype)
+    fused = FusedCpuEngine().measured(net)
+    outputs = fused.output(weights, x)
+    expected = net.output({name: value.double() for name, value in weights.items()}, x.double())
+    torch.testing.assert_close(outputs.double(), expected, rtol=0, atol=1e-12 if dtype == torch.float64 else 3e-5)
+    part = fused.output({name: value[1:2] for name, value in weights.items()}, x[1:2, n // 2:])
+    assert torch.equal(part, outputs[1:2, n // 2:])
 
 
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])

@@ -76,7 +76,7 @@ def assert_same_steps(rule, state, chunk):
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (150, 37, 5), (40, 8, 30), (9, 5, 40)])
 def test_outputs_equal_the_learners(trained, dtype, n, m, d):
     rule, state, chunk = problem(3, "two_layer", trained, True, "l2", [], False, 2, m, d, n, 1, 1, dtype)
-    fused = FusedCudaEngine.measured(rule.learner)
+    fused = FusedCudaEngine().measured(rule.learner)
     expected, found = rule.learner.output(state.weights, chunk.x), fused.output(state.weights, chunk.x)
     torch.testing.assert_close(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     one = fused.output({key: value[1:] for key, value in state.weights.items()}, chunk.x[1:, n // 2:])

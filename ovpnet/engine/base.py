@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ovpnet.learners import Learner, Weights
+from ovpnet.learners import Learner, Network, Weights
 from ovpnet.losses import Loss
 from ovpnet.regularizers import Regularizer
 
@@ -99,4 +99,8 @@ class Engine(Protocol):
 
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
         """Take the chunk's steps, changing `state` in place. No member's numbers depend on another member's."""
+        ...
+
+    def measured(self, learner: Learner) -> Network:
+        """What risks are measured with: the learner itself, or the engine's own form of it."""
         ...

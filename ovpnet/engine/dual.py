@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.learners import Weights
+from ovpnet.learners import Learner, Network, Weights
 from ovpnet.regularizers import Penalty, per_member
 
 
@@ -37,6 +37,9 @@ class DualEngine:
         self._kernels: Tensor  # [G, N, N]
         self._offset: Tensor  # [G, N, M, k], f_0 at the training samples
         self._features: Tensor  # [G, N, M, k, 3], <phi(x_i), .> of the chunk's three starting points
+
+    def measured(self, learner: Learner) -> Network:
+        return learner
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:

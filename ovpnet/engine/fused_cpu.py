@@ -1,12 +1,24 @@
 """The fused CPU engine: compiled loops that take all steps of a chunk, a member after another (`ovpnet/native/`)."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ovpnet import native
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.learners import FrozenThreeLayer, FrozenTwoLayer, Learner, ThreeLayer, initial
+from ovpnet.engine_choice import MOST_FUSED_INPUTS
+from ovpnet.learners import (
+    FrozenThreeLayer,
+    FrozenTwoLayer,
+    Learner,
+    Network,
+    ThreeLayer,
+    TwoLayer,
+    Weights,
+    initial,
+)
 from ovpnet.losses import LOSSES
 from ovpnet.regularizers import Penalty, layer_of
 
@@ -35,6 +47,9 @@ class FusedCpuEngine:
 
     name = "fused"
 
+    def measured(self, learner: Learner) -> Network:
+        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayer) else learner
+
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
         E, S, B = chunk.index.shape
@@ -47,7 +62,7 @@ class FusedCpuEngine:
         # A learner of frozen signs has its initial weights among the others.
         start = [state.weights.get(initial(name), state.initial.get(name, absent)) for name in names]
         native.call(
-            f"{net.function}_{str(dtype).removeprefix('torch.')}",
+            _function(net.function, dtype),
             *(each.contiguous() for each in (chunk.x, chunk.y, chunk.index, chunk.lr)),
             *(state.weights[name] for name in names), *(state.velocity.get(name, absent) for name in names), *start,
             rule.momentum, *(each.coefficient for each in penalties), losses,
@@ -61,6 +76,31 @@ class FusedCpuEngine:
         """The penalty of a layer's weights; what is not penalized has one that is 0."""
         of_layer = [penalty for name, penalty in rule.regularizer.penalties.items() if layer_of(name) == layer]
         return of_layer[0] if of_layer else Penalty("none", torch.zeros_like(rule.momentum))
+
+
+@dataclass(frozen=True)
+class _TwoLayerOutput:
+    """Outputs of two-layer nets without their activations in memory."""
+
+    learner: TwoLayer
+
+    def activations(self, weights: Weights) -> int:
+        return 1
+
+    def output(self, weights: Weights, x: Tensor) -> Tensor:
+        (E, n, d), (_, k, m) = x.shape, weights["a"].shape
+        if d > MOST_FUSED_INPUTS:
+            return self.learner.output(weights, x)
+        outputs = x.new_empty(E, n, k)
+        absent = x.new_empty(0)
+        native.call(_function("two_layer_output", x.dtype), *(weights[name].contiguous() for name in ("W", "b", "a")),
+                    *(weights.get(name, absent) for name in ("W0", "b0")), x.contiguous(), outputs, E, n, d, m, k,
+                    torch.get_num_threads())
+        return outputs
+
+
+def _function(name: str, dtype: torch.dtype) -> str:
+    return f"{name}_{str(dtype).removeprefix('torch.')}"
 
 
 def _mode(learner: Learner) -> str:

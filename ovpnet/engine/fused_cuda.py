@@ -53,9 +53,7 @@ class FusedCudaEngine:
             self._launches[steps] = _Launches.of(rule, state, chunk)
         return StepLosses(self._launches[steps].take(chunk), None)
 
-    @staticmethod
-    def measured(learner: Learner) -> Network:
-        """The learner's net for measuring risks: where there is a kernel for it, that."""
+    def measured(self, learner: Learner) -> Network:
         return _TwoLayerOutput(learner) if isinstance(learner, TwoLayer) else learner
 
 
@@ -64,6 +62,11 @@ class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory, where the inputs are few."""
 
     learner: TwoLayer
+
+    def activations(self, weights: Weights) -> int:
+        from ovpnet.engine.cuda import two_layer  # which needs triton
+
+        return self.learner.activations(weights) if weights["W"].shape[-1] > two_layer.MOST_OUTPUT_INPUTS else 1
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         from ovpnet.engine.cuda import two_layer  # which needs triton

@@ -3,6 +3,7 @@
 import torch
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses, scaled
+from ovpnet.learners import Learner, Network
 from ovpnet.regularizers import per_member
 
 
@@ -10,6 +11,9 @@ class ReferenceEngine:
     """Every other engine is tested against this one."""
 
     name = "reference"
+
+    def measured(self, learner: Learner) -> Network:
+        return learner
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:

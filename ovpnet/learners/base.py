@@ -21,6 +21,10 @@ class Network(Protocol):
         """f(x) [E, n, k] at x [E, n, d]."""
         ...
 
+    def activations(self, weights: Weights) -> int:
+        """How many numbers a sample `output` keeps in memory at once, about."""
+        ...
+
 
 class Learner(Network, Protocol):
     """A network f: R^d -> R^k of width m, of which the matrices and biases named in `trained` are trained."""

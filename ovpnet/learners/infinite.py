@@ -30,6 +30,9 @@ class InfiniteWidth:
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         return self.kernel(weights, x, weights["x"]) @ weights["alpha"]
 
+    def activations(self, weights: Weights) -> int:
+        return weights["alpha"].shape[1]  # a kernel entry a training sample
+
     def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
         kernel = self.kernel(weights, x, weights["x"])
         return kernel @ weights["alpha"], lambda output_gradient: {"alpha": kernel.mT @ output_gradient}

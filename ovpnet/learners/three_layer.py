@@ -29,6 +29,9 @@ class ThreeLayer:
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         return self._features(weights, x) @ weights["a"].mT
 
+    def activations(self, weights: Weights) -> int:
+        return weights["a"].shape[-1]
+
     def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
         z1 = _affine(x, weights["W"], weights["b1"])
         active1 = z1 >= 0

@@ -22,6 +22,9 @@ class TwoLayer:
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         return self._hidden(weights, x).relu_() @ weights["a"].mT
 
+    def activations(self, weights: Weights) -> int:
+        return weights["a"].shape[-1]
+
     def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
         z = self._hidden(weights, x)
         active = z >= 0

@@ -20,12 +20,14 @@ _FLAGS = {"x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl
 @cache
 def library() -> ctypes.CDLL | None:
     """The best library for this processor; None where none was built."""
+    return next((ctypes.CDLL(str(file)) for file in library_files()), None)
+
+
+def library_files() -> list[Path]:
+    """The libraries that were built and this processor can run, the best one first."""
     flags = _processor_flags()
-    for name, needed in _FLAGS.items():
-        file = Path(__file__).parent / f"lib-{name}.so"
-        if needed <= flags and file.exists():
-            return ctypes.CDLL(str(file))
-    return None
+    files = [Path(__file__).parent / f"lib-{name}.so" for name, needed in _FLAGS.items() if needed <= flags]
+    return [file for file in files if file.exists()]
 
 
 def minibatches(seeds: Tensor, samples: Tensor, first: int, last: int, shuffle: bool) -> Tensor:

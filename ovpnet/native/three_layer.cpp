@@ -23,7 +23,6 @@
 // [d, m], with b1 as one more row: the weights of an input that is always 1.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -31,6 +30,7 @@
 #include <new>
 #include <type_traits>
 
+#include "losses.h"
 #include "threads.h"
 
 namespace {
@@ -228,8 +228,6 @@ void transpose(T* to, const T* from) {
 
 // QUADRATIC and NTK have the signs of the net at initialization (ovpnet/learners/three_layer.py).
 enum Mode { HIDDEN, QUADRATIC, NTK, LAST };
-enum Penalty { NONE, FROBENIUS, ROW_24 };
-enum Loss { L2, HUBER, LOGISTIC };
 
 // A matrix or bias of all members [E, ...].
 template <class T>
@@ -252,22 +250,6 @@ struct Chunk {
     Loss loss;
     bool of_increments;
 };
-
-template <class T>
-T loss_value(Loss loss, T output, T y) {
-    const T difference = output - y, distance = std::abs(difference), margin = -y * output;
-    if (loss == L2) return difference * difference;
-    if (loss == HUBER) return distance <= 1 ? distance * distance / 2 : distance - T(0.5);
-    return margin > 20 ? margin : std::log1p(std::exp(margin));
-}
-
-template <class T>
-T loss_slope(Loss loss, T output, T y) {
-    const T difference = output - y;
-    if (loss == L2) return 2 * difference;
-    if (loss == HUBER) return difference / std::max(std::abs(difference), T(1));
-    return -y / (1 + std::exp(y * output));
-}
 
 // What the penalty's gradient is its point times: in a row of ||W||_{2,4}^4, also the row's squared norm.
 template <class T, class Norms>

@@ -9,41 +9,90 @@
 // slabs are added in order.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+#include "losses.h"
 #include "threads.h"
 
 namespace {
 
 enum Trained { HIDDEN, FROZEN, LAST };  // FROZEN: the signs of W0 x + b0 instead of W x + b (NTK)
-enum Penalty { NONE, FROBENIUS, ROW_24 };
-enum Loss { L2, HUBER, LOGISTIC };
 
-constexpr int64_t MOST_INPUTS = 256;
-constexpr int64_t SLAB = 8192;  // neurons, enough to be worth a barrier
+constexpr int64_t SLAB = 1024;  // neurons whose outputs are summed before they meet those of others
+constexpr int64_t SLABS_A_THREAD = 4;  // at least, for a barrier a step to be worth it
+constexpr int TILE = 4;                // samples at a time
+constexpr int MOST_COLUMNS = 6;        // of a gradient at a time
+
+// GROUP: vectors of neurons at a time; TILE * GROUP of them, or MOST_COLUMNS * GROUP, are sums in registers.
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, GROUP = 4;
+#elif defined(__AVX__)
+constexpr int BYTES = 32, GROUP = 2;
+#else
+constexpr int BYTES = 16, GROUP = 2;
+#endif
 
 template <class T>
 struct Simd {
-    static constexpr int64_t LANES = 64 / sizeof(T);
-    typedef T Vector __attribute__((vector_size(64)));
+    static constexpr int64_t LANES = BYTES / sizeof(T);
+    typedef T Vector __attribute__((vector_size(BYTES)));
 };
 
-// Memory that vectors may be loaded from.
-template <class T>
+// Which neurons are active, 1[z >= 0] (and where z is no number, so that it is not lost): a bit each where the processor
+// has registers for that, small enough to be kept from the outputs to the gradient; else they are made again.
+#ifdef __AVX512F__
+constexpr bool SIGNS_ARE_BITS = true;
+inline __mmask16 active(__m512 z) { return _mm512_cmp_ps_mask(z, __m512{}, _CMP_NLT_UQ); }
+inline __mmask16 active(__m512d z) { return _mm512_cmp_pd_mask(z, __m512d{}, _CMP_NLT_UQ); }
+inline __m512 add_where(__mmask16 signs, __m512 sum, __m512 z) { return _mm512_mask_add_ps(sum, signs, sum, z); }
+inline __m512d add_where(__mmask16 signs, __m512d sum, __m512d z) {
+    return _mm512_mask_add_pd(sum, __mmask8(signs), sum, z);
+}
+inline __m512 add_product_where(__mmask16 signs, __m512 sum, __m512 a, __m512 z) {
+    return _mm512_mask3_fmadd_ps(a, z, sum, signs);
+}
+inline __m512d add_product_where(__mmask16 signs, __m512d sum, __m512d a, __m512d z) {
+    return _mm512_mask3_fmadd_pd(a, z, sum, __mmask8(signs));
+}
+#else
+constexpr bool SIGNS_ARE_BITS = false;
+template <class Vector>
+auto active(Vector z) { return ~(z < Vector{}); }
+template <class Signs, class Vector>
+Vector add_where(Signs signs, Vector sum, Vector z) { return sum + (signs ? z : Vector{}); }
+template <class Signs, class Vector>
+Vector add_product_where(Signs signs, Vector sum, Vector a, Vector z) { return sum + a * (signs ? z : Vector{}); }
+#endif
+
+// Zeros that vectors may be loaded from.
+template <class Element>
 class Buffer {
   public:
-    typedef typename Simd<T>::Vector Vector;
-    explicit Buffer(int64_t vectors = 0) : storage(vectors + 1) {}
-    Vector* data() { return reinterpret_cast<Vector*>((reinterpret_cast<uintptr_t>(storage.data()) + 63) & ~uintptr_t(63)); }
+    explicit Buffer(int64_t size = 0) : storage(size) {}
+    Element* data() { return &storage.data()->value; }
 
   private:
-    struct Bytes {
-        T value[Simd<T>::LANES] = {};
+    struct Held {
+        Element value{};
     };
-    std::vector<Bytes> storage;
+    std::vector<Held> storage;
 };
+
+// Its halves, then theirs, and so on.
+template <class T>
+T sum_of_lanes(typename Simd<T>::Vector vector) {
+    constexpr int64_t LANES = Simd<T>::LANES;
+    T lanes[LANES];
+    for (int64_t i = 0; i < LANES; i++) lanes[i] = vector[i];
+    for (int64_t half = LANES / 2; half > 0; half /= 2)
+        for (int64_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
 
 // A chunk of steps of all members, as torch has it; a pointer that does not apply is null.
 template <class T>
@@ -63,52 +112,49 @@ struct Chunk {
     bool of_increments;
 };
 
-template <class T>
-T loss_value(Loss loss, T output, T y) {
-    T difference = output - y;
-    if (loss == L2) return difference * difference;
-    if (loss == HUBER) {
-        T distance = std::abs(difference);
-        return distance <= 1 ? distance * distance / 2 : distance - T(0.5);
-    }
-    T margin = -y * output;
-    return margin > 20 ? margin : std::log1p(std::exp(margin));
-}
-
-template <class T>
-T loss_slope(Loss loss, T output, T y) {
-    if (loss == L2) return 2 * (output - y);
-    if (loss == HUBER) return (output - y) / std::max(std::abs(output - y), T(1));
-    return -y / (1 + std::exp(y * output));
-}
-
-// The minibatch of a step, and once its outputs are known, what its gradient needs.
+// The minibatch of a step, and once its outputs are known, what its gradient needs; samples of a column side by side.
 template <class T>
 struct Minibatch {
-    std::vector<T> x, y, slope, slope_x;  // [B, d], [B], [B], [B, d]
+    std::vector<T> x, y, loss, slope_x;  // [d, B], [B], [B], [d + 1, B]: the last row are the slopes
 
     void take(const Chunk<T>& chunk, int64_t e, int64_t step) {
-        x.resize(chunk.B * chunk.d);
-        y.resize(chunk.B);
-        slope.resize(chunk.B);
-        slope_x.resize(chunk.B * chunk.d);
-        const int64_t* index = chunk.index + (e * chunk.S + step) * chunk.B;
-        for (int64_t j = 0; j < chunk.B; j++) {
-            const T* from = chunk.x + (e * chunk.N + index[j]) * chunk.d;
-            std::copy(from, from + chunk.d, x.data() + j * chunk.d);
-            y[j] = chunk.y[e * chunk.N + index[j]];
-        }
+        const int64_t B = chunk.B, d = chunk.d;
+        x.resize(d * B);
+        y.resize(B);
+        loss.resize(B);
+        slope_x.resize((d + 1) * B);
+        const int64_t* index = chunk.index + (e * chunk.S + step) * B;
+        const T *all_x = chunk.x + e * chunk.N * d, *all_y = chunk.y + e * chunk.N;
+        for (int64_t i = 0; i < d; i++)
+            for (int64_t j = 0; j < B; j++) x[i * B + j] = all_x[index[j] * d + i];
+        for (int64_t j = 0; j < B; j++) y[j] = all_y[index[j]];
     }
+
+    const T* slopes(const Chunk<T>& chunk) const { return slope_x.data() + chunk.d * chunk.B; }
 
     // Mean loss at the outputs, which the slopes are taken at.
     T judge(const Chunk<T>& chunk, const T* output) {
-        T total = 0;
-        for (int64_t j = 0; j < chunk.B; j++) {
-            total += loss_value(chunk.loss, output[j], y[j]);
-            slope[j] = loss_slope(chunk.loss, output[j], y[j]) / chunk.B;
-            for (int64_t i = 0; i < chunk.d; i++) slope_x[j * chunk.d + i] = slope[j] * x[j * chunk.d + i];
+        const int64_t B = chunk.B;
+        switch (chunk.loss) {
+            case L2: judge_by<L2>(B, chunk.d, output); break;
+            case HUBER: judge_by<HUBER>(B, chunk.d, output); break;
+            case LOGISTIC: judge_by<LOGISTIC>(B, chunk.d, output); break;
         }
-        return total / chunk.B;
+        T total = 0;
+        for (int64_t j = 0; j < B; j++) total += loss[j];
+        return total / B;
+    }
+
+  private:
+    template <Loss LOSS>
+    void judge_by(int64_t B, int64_t d, const T* output) {
+        T* slope = slope_x.data() + d * B;
+        for (int64_t j = 0; j < B; j++) {
+            loss[j] = loss_value(LOSS, output[j], y[j]);
+            slope[j] = loss_slope(LOSS, output[j], y[j]) / B;
+        }
+        for (int64_t i = 0; i < d; i++)
+            for (int64_t j = 0; j < B; j++) slope_x[i * B + j] = slope[j] * x[i * B + j];
     }
 };
 
@@ -128,19 +174,30 @@ struct Update {
     }
 };
 
+template <int SIZE>
+struct Size {
+    static constexpr int value = SIZE;
+};
+
+// Calls work(Size<n>()) for a number n of 1 to MOST.
+template <int MOST, class Work>
+void with_size(int64_t n, Work work) {
+    if (n == MOST) return work(Size<MOST>());
+    if constexpr (MOST > 1) with_size<MOST - 1>(n, work);
+}
+
 // A slab of a member's neurons in vectors: weight i of the neurons of vector v is W[v * d + i].
-template <class T, int D, Trained TRAINED>
+template <class T, Trained TRAINED>
 class Slab {
   public:
     typedef typename Simd<T>::Vector Vector;
+    typedef decltype(active(Vector{})) Signs;
     static constexpr int64_t LANES = Simd<T>::LANES;
-    // Vectors at a time: each number of a minibatch is loaded once for all of them.
-    static constexpr int GROUP = 2;
-    static constexpr int MOST = D ? D : MOST_INPUTS;
 
     void load(const Chunk<T>& chunk, int64_t e, int64_t first, int64_t neurons) {
         this->chunk = &chunk;
         d = chunk.d;
+        B = chunk.B;
         vectors = (neurons + GROUP * LANES - 1) / (GROUP * LANES) * GROUP;
         at = e * chunk.m + first;
         this->neurons = neurons;
@@ -153,7 +210,9 @@ class Slab {
         pack(W0, chunk.W0, d);
         pack(b0, chunk.b0, 1);
         pack(a0, chunk.a0, 1);
-        outputs = Buffer<T>(chunk.B);
+        outputs = Buffer<Vector>(B);
+        gradients = Buffer<Vector>((d + 1) * GROUP);
+        signs = Buffer<Signs>((SIGNS_ARE_BITS ? vectors : GROUP) * B);
     }
 
     void store() {
@@ -168,113 +227,142 @@ class Slab {
     // Take the step whose minibatch is `done`, if any, then add the slab's outputs [B] on `next`, if any.
     void pass(const Minibatch<T>* done, const Minibatch<T>* next, const Update<T>& of_W, const Update<T>& of_rest,
               T* output) {
-        Vector* sums = outputs.data();
-        std::fill(sums, sums + chunk->B, Vector{});
+        std::fill(outputs.data(), outputs.data() + B, Vector{});
         for (int64_t v = 0; v < vectors; v += GROUP) {
             if (done) TRAINED == LAST ? step_last(v, *done, of_rest) : step_hidden(v, *done, of_W, of_rest);
-            if (next) forward(v, *next, sums);
+            if (next) forward(v, *next);
         }
         if (next)
-            for (int64_t j = 0; j < chunk->B; j++) {
-                output[j] = 0;
-                for (int64_t lane = 0; lane < LANES; lane++) output[j] += sums[j][lane];
-            }
+            for (int64_t j = 0; j < B; j++) output[j] = sum_of_lanes<T>(outputs.data()[j]);
     }
 
   private:
     const Chunk<T>* chunk = nullptr;
-    int64_t d = 0, vectors = 0, at = 0, neurons = 0;
-    Buffer<T> W, b, a, W_velocity, b_velocity, a_velocity, W0, b0, a0, outputs;
+    int64_t d = 0, B = 0, vectors = 0, at = 0, neurons = 0;
+    Buffer<Vector> W, b, a, W_velocity, b_velocity, a_velocity, W0, b0, a0;
+    Buffer<Vector> outputs, gradients;  // [B], [d + 1, GROUP]
+    Buffer<Signs> signs;                // [vectors or GROUP, B]
 
-    int64_t inputs() const { return D ? D : d; }
+    Signs* signs_of(int64_t v) { return signs.data() + (SIGNS_ARE_BITS ? v * B : 0); }
 
-    // Weights of the hidden layer of a group of vectors, in registers where D is known.
-    struct Hidden {
-        Vector W[MOST][GROUP], b[GROUP];
+    // Calls work(j, Size) for tiles of samples that begin at j.
+    template <class Work>
+    void for_tiles(Work work) const {
+        int64_t j = 0;
+        for (; j + TILE <= B; j += TILE) work(j, Size<TILE>());
+        with_size<TILE>(B - j, [&](auto samples) { work(j, samples); });
+    }
 
-        Hidden(Buffer<T>& W_from, Buffer<T>& b_from, int64_t v, int64_t d) {
-            for (int r = 0; r < GROUP; r++) {
-                b[r] = b_from.data()[v + r];
-                for (int64_t i = 0; i < d; i++) W[i][r] = W_from.data()[(v + r) * d + i];
+    // z [SAMPLES, GROUP] = W x + b at the samples from j on, for a group of vectors.
+    template <int SAMPLES>
+    void preactivations(Buffer<Vector>& W_of, Buffer<Vector>& b_of, int64_t v, const T* x,
+                        Vector (&z)[SAMPLES][GROUP]) const {
+        const Vector *weights = W_of.data() + v * d, *bias = b_of.data() + v;
+        const int64_t d = this->d, B = this->B;
+        for (int s = 0; s < SAMPLES; s++)
+            for (int r = 0; r < GROUP; r++) z[s][r] = bias[r];
+        for (int64_t i = 0; i < d; i++)
+            for (int s = 0; s < SAMPLES; s++)
+                for (int r = 0; r < GROUP; r++) z[s][r] += weights[r * d + i] * x[i * B + s];
+    }
+
+    // The signs of a group of vectors on a minibatch.
+    void judge_signs(int64_t v, const Minibatch<T>& batch) {
+        Signs* to = signs_of(v);
+        for_tiles([&](int64_t j, auto samples) {
+            Vector z[samples.value][GROUP];
+            preactivations(TRAINED == FROZEN ? W0 : W, TRAINED == FROZEN ? b0 : b, v, batch.x.data() + j, z);
+            for (int s = 0; s < samples.value; s++)
+                for (int r = 0; r < GROUP; r++) to[r * B + j + s] = active(z[s][r]);
+        });
+    }
+
+    void forward(int64_t v, const Minibatch<T>& next) {
+        if (TRAINED == FROZEN) judge_signs(v, next);
+        Signs* kept = signs_of(v);
+        Vector* sums = outputs.data();
+        Vector out[GROUP];
+        for (int r = 0; r < GROUP; r++) out[r] = a.data()[v + r];
+        const int64_t B = this->B;
+        for_tiles([&](int64_t j, auto samples) {
+            Vector z[samples.value][GROUP];
+            preactivations(W, b, v, next.x.data() + j, z);
+            for (int s = 0; s < samples.value; s++) {
+                Vector sum = sums[j + s];
+                for (int r = 0; r < GROUP; r++) {
+                    const Signs on = TRAINED == FROZEN ? kept[r * B + j + s] : active(z[s][r]);
+                    if (TRAINED == HIDDEN && SIGNS_ARE_BITS) kept[r * B + j + s] = on;
+                    sum = add_product_where(on, sum, out[r], z[s][r]);
+                }
+                sums[j + s] = sum;
             }
-        }
-
-        void preactivations(const T* x, int64_t d, Vector* z) const {
-            for (int r = 0; r < GROUP; r++) z[r] = b[r];
-            for (int64_t i = 0; i < d; i++)
-                for (int r = 0; r < GROUP; r++) z[r] += W[i][r] * x[i];
-        }
-    };
-
-    void forward(int64_t v, const Minibatch<T>& next, Vector* sums) {
-        const Hidden hidden(W, b, v, inputs());
-        const Hidden frozen = TRAINED == FROZEN ? Hidden(W0, b0, v, inputs()) : hidden;
-        const Vector* out = a.data() + v;
-        for (int64_t j = 0; j < chunk->B; j++) {
-            Vector z[GROUP], sign[GROUP], sum = sums[j];
-            hidden.preactivations(next.x.data() + j * inputs(), inputs(), z);
-            if (TRAINED == FROZEN) frozen.preactivations(next.x.data() + j * inputs(), inputs(), sign);
-            for (int r = 0; r < GROUP; r++)
-                sum += out[r] * ((TRAINED == FROZEN ? sign[r] : z[r]) >= 0 ? z[r] : Vector{});
-            sums[j] = sum;
-        }
+        });
     }
 
     void step_hidden(int64_t v, const Minibatch<T>& done, const Update<T>& of_W, const Update<T>& of_rest) {
-        const Hidden signs(TRAINED == FROZEN ? W0 : W, TRAINED == FROZEN ? b0 : b, v, inputs());
-        Vector W_gradient[MOST][GROUP], b_gradient[GROUP] = {};
-        for (int64_t i = 0; i < inputs(); i++)
-            for (int r = 0; r < GROUP; r++) W_gradient[i][r] = Vector{};
-        for (int64_t j = 0; j < chunk->B; j++) {
-            Vector z[GROUP];
-            signs.preactivations(done.x.data() + j * inputs(), inputs(), z);
-            for (int r = 0; r < GROUP; r++) z[r] = z[r] >= 0 ? Vector{} + 1 : Vector{};
-            for (int64_t i = 0; i < inputs(); i++)
-                for (int r = 0; r < GROUP; r++) W_gradient[i][r] += z[r] * done.slope_x[j * inputs() + i];
-            for (int r = 0; r < GROUP; r++) b_gradient[r] += z[r] * done.slope[j];
-        }
+        if (!SIGNS_ARE_BITS) judge_signs(v, done);
+        const int64_t columns = d + (chunk->b_velocity ? 1 : 0);
+        const int64_t blocks = (columns + MOST_COLUMNS - 1) / MOST_COLUMNS, most = (columns + blocks - 1) / blocks;
+        for (int64_t i = 0; i < columns; i += most)
+            with_size<MOST_COLUMNS>(std::min(most, columns - i), [&](auto size) { gradient(v, i, size, done); });
         for (int r = 0; r < GROUP; r++) {
-            const Vector out = a.data()[v + r];
-            Vector *row = W.data() + (v + r) * inputs(), *start = W0.data() + (v + r) * inputs();
-            Vector point[MOST], square = {};
-            for (int64_t i = 0; i < inputs(); i++) {
-                point[i] = chunk->of_increments ? row[i] - start[i] : row[i];
-                square += point[i] * point[i];
-            }
-            for (int64_t i = 0; i < inputs(); i++)
-                of_W.apply(row[i], W_velocity.data()[(v + r) * inputs() + i], out * W_gradient[i][r], point[i], square);
-            if (chunk->b_velocity) move(b, b_velocity, b0, v + r, out * b_gradient[r], of_rest);
+            const Vector out = a.data()[v + r], *slope = gradients.data() + r;
+            Vector *row = W.data() + (v + r) * d, *start = W0.data() + (v + r) * d;
+            Vector* velocity = W_velocity.data() + (v + r) * d;
+            auto point = [&](int64_t i) { return chunk->of_increments ? row[i] - start[i] : row[i]; };
+            Vector square = {};
+            if (of_W.penalty == ROW_24)
+                for (int64_t i = 0; i < d; i++) square += point(i) * point(i);
+            for (int64_t i = 0; i < d; i++) of_W.apply(row[i], velocity[i], out * slope[i * GROUP], point(i), square);
+            if (chunk->b_velocity) move(b, b_velocity, b0, v + r, out * slope[d * GROUP], of_rest);
         }
     }
 
+    // Columns of the gradient of a group of vectors, from column i on: sums of the slopes where a neuron is active.
+    template <int COLUMNS>
+    void gradient(int64_t v, int64_t i, Size<COLUMNS>, const Minibatch<T>& done) {
+        const Signs* on = signs_of(v);
+        const int64_t B = this->B;
+        const T* slope_x = done.slope_x.data() + i * B;
+        Vector sum[COLUMNS][GROUP] = {};
+        for (int64_t j = 0; j < B; j++)
+            for (int c = 0; c < COLUMNS; c++)
+                for (int r = 0; r < GROUP; r++)
+                    sum[c][r] = add_where(on[r * B + j], sum[c][r], Vector{} + slope_x[c * B + j]);
+        for (int c = 0; c < COLUMNS; c++)
+            for (int r = 0; r < GROUP; r++) gradients.data()[(i + c) * GROUP + r] = sum[c][r];
+    }
+
     void step_last(int64_t v, const Minibatch<T>& done, const Update<T>& of_rest) {
-        const Hidden hidden(W, b, v, inputs());
         Vector gradient[GROUP] = {};
-        for (int64_t j = 0; j < chunk->B; j++) {
-            Vector z[GROUP];
-            hidden.preactivations(done.x.data() + j * inputs(), inputs(), z);
-            for (int r = 0; r < GROUP; r++) gradient[r] += (z[r] >= 0 ? z[r] : Vector{}) * done.slope[j];
-        }
+        const T* slope = done.slopes(*chunk);
+        for_tiles([&](int64_t j, auto samples) {
+            Vector z[samples.value][GROUP];
+            preactivations(W, b, v, done.x.data() + j, z);
+            for (int s = 0; s < samples.value; s++)
+                for (int r = 0; r < GROUP; r++)
+                    gradient[r] = add_product_where(active(z[s][r]), gradient[r], Vector{} + slope[j + s], z[s][r]);
+        });
         for (int r = 0; r < GROUP; r++) move(a, a_velocity, a0, v + r, gradient[r], of_rest);
     }
 
     // A weight that is a row of its own.
-    void move(Buffer<T>& weight, Buffer<T>& velocity, Buffer<T>& initial, int64_t v, Vector gradient,
+    void move(Buffer<Vector>& weight, Buffer<Vector>& velocity, Buffer<Vector>& initial, int64_t v, Vector gradient,
               const Update<T>& update) {
         Vector point = weight.data()[v];
         if (chunk->of_increments) point -= initial.data()[v];
         update.apply(weight.data()[v], velocity.data()[v], gradient, point, point * point);
     }
 
-    void pack(Buffer<T>& to, const T* from, int64_t columns) {
+    void pack(Buffer<Vector>& to, const T* from, int64_t columns) {
         if (!from) return;
-        to = Buffer<T>(vectors * columns);
+        to = Buffer<Vector>(vectors * columns);
         for (int64_t n = 0; n < neurons; n++)
             for (int64_t i = 0; i < columns; i++)
                 to.data()[n / LANES * columns + i][n % LANES] = from[(at + n) * columns + i];
     }
 
-    void unpack(Buffer<T>& from, T* to, int64_t columns) {
+    void unpack(Buffer<Vector>& from, T* to, int64_t columns) {
         if (!to) return;
         for (int64_t n = 0; n < neurons; n++)
             for (int64_t i = 0; i < columns; i++)
@@ -283,8 +371,8 @@ class Slab {
 };
 
 // All of a member's steps, by a team of threads that share its slabs.
-template <class T, int D, Trained TRAINED>
-void train_member(const Chunk<T>& chunk, int64_t e, int64_t threads, std::vector<Slab<T, D, TRAINED>>& slabs) {
+template <class T, Trained TRAINED>
+void train_member(const Chunk<T>& chunk, int64_t e, int64_t threads, std::vector<Slab<T, TRAINED>>& slabs) {
     const int64_t count = slabs.size();
     // Outputs of the slabs, of two successive steps: a thread that is ahead does not overwrite what another still adds.
     std::vector<T> parts[2] = {std::vector<T>(count * chunk.B), std::vector<T>(count * chunk.B)};
@@ -315,40 +403,24 @@ void train_member(const Chunk<T>& chunk, int64_t e, int64_t threads, std::vector
     });
 }
 
-template <class T, int D, Trained TRAINED>
+template <class T, Trained TRAINED>
 void train(const Chunk<T>& chunk, int64_t threads) {
     const int64_t slabs = (chunk.m + SLAB - 1) / SLAB;
-    if (chunk.E < threads && slabs > 1) {
-        std::vector<Slab<T, D, TRAINED>> own(slabs);
-        for (int64_t e = 0; e < chunk.E; e++) train_member<T, D, TRAINED>(chunk, e, std::min(threads, slabs), own);
-        return;
-    }
-    on_threads(chunk.E, threads, [&] {
-        return [&chunk, own = std::vector<Slab<T, D, TRAINED>>(slabs)](int64_t e) mutable {
-            train_member<T, D, TRAINED>(chunk, e, 1, own);
+    // More threads than members make teams, where a member has enough for them to do.
+    const int64_t team = std::max<int64_t>(1, std::min(threads / chunk.E, slabs / SLABS_A_THREAD));
+    on_threads(chunk.E, threads / team, [&] {
+        return [&, own = std::vector<Slab<T, TRAINED>>(slabs)](int64_t e) mutable {
+            train_member<T, TRAINED>(chunk, e, team, own);
         };
     });
-}
-
-// Weights stay in registers where the number of inputs is known when this is compiled.
-template <class T, Trained TRAINED>
-void for_inputs(const Chunk<T>& chunk, int64_t threads) {
-    if (chunk.d == 4) return train<T, 4, TRAINED>(chunk, threads);
-    if constexpr (TRAINED == HIDDEN) switch (chunk.d) {
-            case 2: return train<T, 2, TRAINED>(chunk, threads);
-            case 3: return train<T, 3, TRAINED>(chunk, threads);
-            case 6: return train<T, 6, TRAINED>(chunk, threads);
-            case 8: return train<T, 8, TRAINED>(chunk, threads);
-        }
-    train<T, 0, TRAINED>(chunk, threads);
 }
 
 template <class T>
 void for_trained(const Chunk<T>& chunk, int64_t threads) {
     switch (chunk.trained) {
-        case HIDDEN: return for_inputs<T, HIDDEN>(chunk, threads);
-        case FROZEN: return for_inputs<T, FROZEN>(chunk, threads);
-        case LAST: return for_inputs<T, LAST>(chunk, threads);
+        case HIDDEN: return train<T, HIDDEN>(chunk, threads);
+        case FROZEN: return train<T, FROZEN>(chunk, threads);
+        case LAST: return train<T, LAST>(chunk, threads);
     }
 }
 
