@@ -11,6 +11,7 @@ from ovpnet.config import Config, run_id
 from ovpnet.cost import Machine
 from ovpnet.engine_choice import chosen_engine
 from ovpnet.errors import ConfigError
+from ovpnet.interruption import interruptions
 from ovpnet.progress import Progress
 from ovpnet.store import Store
 
@@ -50,10 +51,11 @@ def _machine(config: Config) -> Machine:
 def _train(planned: Plan) -> None:
     from ovpnet.pack import run_pack  # imports torch, which a finished sweep need not wait for
 
-    with Progress(planned.distinct - planned.finished, sum(pack.seconds for pack in planned.packs)) as progress:
+    work = sum(pack.seconds for pack in planned.packs)
+    with interruptions() as interrupted, Progress(planned.distinct - planned.finished, work) as progress:
         for pack in planned.packs:
             progress.cost = pack.cost
-            run_pack(pack.configs, progress.advance)
+            run_pack(pack.configs, progress.advance, interrupted)
             progress.finish(len(pack.configs))
 
 

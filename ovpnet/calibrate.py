@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -35,8 +36,8 @@ from ovpnet.opt import Opt
 from ovpnet.risk import losses
 from ovpnet.streams import Stream
 
-# Seconds that one measurement may take, and the part of the free memory that a pack may.
-_BUDGET, _SHARE = 0.1, 0.7
+# Seconds that one of a measurement's repetitions takes, about, and the part of the free memory that a pack may.
+_BUDGET, _SHARE = 0.05, 0.7
 _CONFIG = Config(
     width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1Concept(),
     inputs=InputsConfig("normalized_gaussian", 4), noise=NoiseConfig(), loss=LossConfig("l2"),
@@ -54,6 +55,7 @@ def machine(device: torch.device) -> Machine:
                      for name, value in json.loads(file.read_text()).items()}
         rates = Rates(**kept)
     except (OSError, ValueError, TypeError):
+        print("measuring the speed of this machine for plans and progress, once", file=sys.stderr)
         rates = measured(device)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,14 +111,14 @@ def _fused(device: torch.device) -> tuple[Table, Table, float]:
     there = native.library() is not None if device.type == "cpu" else True
     make: type[Engine] = ReferenceEngine if not there else FusedCpuEngine if device.type == "cpu" else FusedCudaEngine
     E = torch.get_num_threads() if device.type == "cpu" else 1
-    member = _step(replace(_CONFIG, batch_size=1), 16 * E, make(), device) / 16
+    member = _step(_CONFIG, 16 * E, make(), device) / 16
 
-    def of(learner: str, width: int) -> float:
+    def of(learner: str, width: int, turns: int = 1) -> float:
         config = replace(_CONFIG, width=width, learner=LearnerConfig(learner))
-        return _step(config, E, make(), device) - member
+        return _step(config, turns * E, make(), device) / turns - member
 
-    two = _table([(m, of("two_layer", m) / (50 * 6 * m)) for m in (100, 1000, 100_000)])
-    three = _table([(m, of("three_layer", m) / (6 * 50 * m * m)) for m in (100, 300, 1000, 2000)])
+    two = _table([(m, of("two_layer", m, turns) / (50 * 6 * m)) for m, turns in ((100, 16), (1000, 4), (100_000, 1))])
+    three = _table([(m, of("three_layer", m) / (6 * 50 * m * m)) for m in (100, 300, 1000)])
     return two, three, member
 
 
@@ -150,18 +152,16 @@ def _ensemble(config: Config, E: int, engine: Engine, device: torch.device) -> E
     return Ensemble([replace(config, seed=seed) for seed in range(E)], [goal] * E, engine, device)
 
 
-def _step(config: Config, E: int, engine: Engine, device: torch.device, steps: int = 8) -> float:
-    """Least seconds of a step of all members, of `steps` at a time or (where they are short) more."""
-    ensemble = _ensemble(config, E, engine, device)
-    best, tries, deadline = float("inf"), 0, time.perf_counter() + _BUDGET
-    while tries < 3 or time.perf_counter() < deadline:
-        tries += 1
+def _step(config: Config, E: int, engine: Engine, device: torch.device, most: int = 512) -> float:
+    """Least seconds of a step of all members, of three chunks that take about the budget, of `most` steps at most."""
+    ensemble, steps = _ensemble(config, E, engine, device), 2
+    while True:
         chunk = ensemble._chunk(0, 0, steps)
-        taken = _least(partial(engine.advance, ensemble.rule, ensemble.state, chunk), device, 0.0)
-        best = min(best, taken / steps)
-        if taken < _BUDGET / 10:
-            steps = min(512, 2 * steps)
-    return best
+        advance = partial(engine.advance, ensemble.rule, ensemble.state, chunk)
+        taken = min(_least(advance, device, 0.0) for _ in range(3))
+        if taken > _BUDGET / 2 or steps >= most:
+            return taken / steps
+        steps = min(most, max(2 * steps, int(steps * _BUDGET / taken)))
 
 
 def _least(work: Callable[[], object], device: torch.device, budget: float = _BUDGET) -> float:

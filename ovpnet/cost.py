@@ -29,7 +29,7 @@ _PACK_SECONDS, _LOOK_SECONDS = 0.05, 0.001
 # Up to this size V and its velocity are one thread's (ovpnet/native/three_layer.cpp); and a step of the fused engine by
 # what is trained, measured in those of the hidden weights (1 where not named).
 _CORE_CACHE = 1 << 20
-_FUSED_PARTS = {1: {"last": 0.6}, 2: {"quadratic": 1.25, "ntk": 1.5, "last": 1 / 3}}
+_FUSED_PARTS = {1: {"last": 0.9, "ntk": 1.35, "quadratic": 1.35}, 2: {"quadratic": 1.25, "ntk": 1.7, "last": 0.37}}
 
 MOST_MEMBERS = 512
 # A smaller pack that takes this many times as long a run is preferred: its results are stored the sooner.
@@ -50,7 +50,7 @@ class Rates:
     flop: float  # in matrix products of three-layer nets
     fused: Table  # of the fused engine, two layers: a sample, neuron and weight of it, by the net's width
     fused_flop: Table  # three layers: one of the 6 B m^2 of a step, by the net's width
-    fused_member: float  # a step and member
+    fused_member: float  # of a narrow net: a step, at a batch of 50
     dual: float  # of the dual engine: a step
     dual_entry: Table  # an entry of the kernel that a step reads, by the entries of all groups' kernels
     forward: float  # an activation in an evaluation
@@ -71,7 +71,7 @@ class Machine:
 EXAMPLE = Machine(Rates(
     call=5e-5, member=2e-6, entry=((5e4, 2e-9), (8e5, 6e-9), (3e6, 8e-9)), weight=((1e5, 2e-9), (4e6, 4e-9)),
     flop=1e-11, fused=((300, 2e-11), (1e5, 4e-11)), fused_flop=((300, 5e-12),),
-    fused_member=1e-7, dual=1e-4,
+    fused_member=4e-7, dual=1e-4,
     dual_entry=((1e4, 1e-9), (1e6, 2e-9)), forward=1e-9, sample=5e-8, eigen=1e-9), memory=4 << 30)
 
 
@@ -145,8 +145,11 @@ def memory(configs: Sequence[Config]) -> int:
     drawn = max(config.test.samples, sizes.samples)
     fixed = _FIXED + 8 * inputs * drawn * min(E, _KEPT_DRAWS)
     drawing = 0 if limit else 8 * (sizes.weights + sizes.hidden)  # a member's weights, in float64
-    block = max(_FEWEST, _EVALUATED // (E * (sizes.samples if limit else config.width)))
-    of_block = min(block, drawn) * s * (6 * sizes.samples if limit else _forward_entries(sizes) * config.width)
+    alive = sizes.samples if limit else config.width
+    if chosen_engine(config) == "fused" and sizes.layers == 1:
+        alive = 1  # its outputs come without activations in memory
+    block = max(_FEWEST, _EVALUATED // (E * alive))
+    of_block = min(block, drawn) * s * alive * (6 if limit else _forward_entries(sizes))
     measuring = E * (s * (config.test.samples * inputs + (0 if limit else sizes.weights)) + of_block)
     if solved:
         stepping = _solving(sizes, E)
@@ -193,7 +196,7 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
             part = _FUSED_PARTS[layers].get(config.learner.trained, 1.0)
             work = (_at(rates.fused, m) * B * m * (config.inputs.d + 2) if layers == 1
                     else _at(rates.fused_flop, m) * 6 * B * m * m)
-            return turns * (rates.fused_member + slow * part * work)
+            return turns * (rates.fused_member * B / 50 + slow * part * work)
         case "dual":
             G, N = _groups(configs), sizes.samples
             # A chunk's end: all samples' activations, and two gradients from them.

@@ -23,8 +23,8 @@ class CheckpointError(OvpnetError):
     """A checkpoint cannot be read, or is of something else."""
 
 
-class InterruptionError(OvpnetError):
-    """A pack was asked to stop, and has kept a checkpoint."""
+class InterruptionError(KeyboardInterrupt):
+    """A pack was asked to stop, and has kept a checkpoint of what it trained."""
 
 
 class TooLargeError(OvpnetError):

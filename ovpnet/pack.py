@@ -37,9 +37,12 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
 
     The runs share their signature, device, engine, store and tracker. Training goes on from the pack's checkpoint, if
     there is one. Where it does not fit the memory, the halves of the pack are trained one after the other; `on_steps`
-    then hears of a negative number of steps, those that are taken (or counted) again. `interrupted` is asked between
-    chunks of steps: on True a checkpoint is kept. Raises StoreError, ConfigError, InterruptionError, TooLargeError.
+    then hears of a negative number of steps, those that are taken (or counted) again. `interrupted` is asked at first
+    and between chunks of steps: on True a checkpoint is kept. Raises StoreError, ConfigError, InterruptionError,
+    TooLargeError.
     """
+    if interrupted():
+        raise InterruptionError
     shared = configs[0]
     store, where = Store(shared.store), device(shared.device)
     how = engine(configs, where)
@@ -125,8 +128,7 @@ class _Training:
         if interrupted or time.perf_counter() - self.saved >= 60 * self.configs[0].checkpoint_minutes:
             self._save(ensemble)
         if interrupted:
-            raise InterruptionError(f"interrupted after {ensemble.trace.step} steps of a pack of {len(self.configs)} "
-                                    "runs; the same command goes on from there")
+            raise InterruptionError
 
     def _save(self, ensemble: Ensemble) -> None:
         try:

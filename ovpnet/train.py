@@ -8,6 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
+from ovpnet.errors import InterruptionError
+from ovpnet.interruption import interruptions
 from ovpnet.progress import Progress
 from ovpnet.store import Store
 
@@ -28,8 +30,8 @@ def main(composed: DictConfig) -> None:
     else:
         from ovpnet.pack import run_pack  # imports torch, which --help and a finished run need not wait for
 
-        with Progress(runs=1, work=total_steps(config)) as progress:
-            run_pack([config], progress.advance)
+        with interruptions() as interrupted, Progress(runs=1, work=total_steps(config)) as progress:
+            run_pack([config], progress.advance, interrupted)
             progress.finish(1)
     for message in store.skipped:
         print(message, file=sys.stderr)
@@ -53,8 +55,9 @@ def cli() -> None:
     """`main` with an interruption by the user told in one line."""
     try:
         main()
-    except KeyboardInterrupt:
-        print("\ninterrupted; every finished run is in the store: the same command continues", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        kept = ", and a checkpoint of what was in training" if isinstance(interruption, InterruptionError) else ""
+        print(f"\ninterrupted; every finished run is in the store{kept}: the same command continues", file=sys.stderr)
         sys.exit(130)
 
 

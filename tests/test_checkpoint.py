@@ -1,5 +1,6 @@
 """Training that stops and goes on, or runs out of memory, gives the results of training that did neither."""
 
+import itertools
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from ovpnet.config import run_id
 from ovpnet.engine import ReferenceEngine, engine
 from ovpnet.ensemble import Ensemble, goal
 from ovpnet.errors import CheckpointError, InterruptionError, TooLargeError
+from ovpnet.interruption import interruptions
 from ovpnet.opt import Opt
 from ovpnet.pack import run_pack
 from ovpnet.store import Store
@@ -177,16 +179,17 @@ def pack(make, tmp_path):
     return pack
 
 
+def after_chunks(number):
+    """An interruption that comes while a pack takes its chunks of steps."""
+    asked = itertools.count()
+    return lambda: next(asked) == number
+
+
 def test_an_interrupted_pack_goes_on_and_forgets_its_checkpoint(pack, tmp_path):
     run_pack(pack("whole"))
-    asked, heard = [], []
-
-    def on_second_chunk():
-        asked.append(None)
-        return len(asked) == 2
-
-    with pytest.raises(InterruptionError, match="after 20 steps of a pack of 4 runs"):
-        run_pack(pack("cut"), interrupted=on_second_chunk)
+    heard = []
+    with pytest.raises(InterruptionError):
+        run_pack(pack("cut"), interrupted=after_chunks(2))
     assert len(Checkpoints(tmp_path / "cut").packs()) == 1
     run_pack(pack("cut"), heard.append)
     assert heard == [80, 40]
@@ -196,6 +199,24 @@ def test_an_interrupted_pack_goes_on_and_forgets_its_checkpoint(pack, tmp_path):
     assert (seconds > 0).all()
 
 
+def test_ctrl_c_in_training_keeps_a_checkpoint_and_a_second_one_stops_at_once(pack, tmp_path, capsys):
+    run_pack(pack("whole"))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptionError), interruptions() as interrupted:
+        run_pack(pack("cut", "checkpoint_minutes=10"), lambda steps: steps and os.kill(os.getpid(), signal.SIGINT),
+                 interrupted)
+    assert "once more to stop at once" in capsys.readouterr().err
+    heard = []
+    run_pack(pack("cut"), heard.append)
+    assert heard[0] == 40
+    assert_same_store(tmp_path / "cut", tmp_path / "whole")
+    with interruptions():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_short_packs_write_no_checkpoint(pack, tmp_path):
     run_pack(pack("short", "checkpoint_minutes=10"))
     assert not (tmp_path / "short" / "checkpoints").exists()
@@ -203,7 +224,7 @@ def test_short_packs_write_no_checkpoint(pack, tmp_path):
 
 def test_a_checkpoint_of_another_version_is_told_and_not_used(pack, tmp_path, monkeypatch, caplog):
     with pytest.raises(InterruptionError):
-        run_pack(pack("cut"), interrupted=lambda: True)
+        run_pack(pack("cut"), interrupted=after_chunks(1))
     now = ovpnet.pack.versions()
     monkeypatch.setattr(ovpnet.pack, "versions", lambda: now | {"git_revision": "another"})
     heard = []
