@@ -205,7 +205,7 @@ def test_a_grid_of_weight_decay_is_one_pack_at_every_width(base):
         grid = [replace(base(*RIDGE, *learner), weight_decay=decay) for decay in (0.0, 0.1, 1.0)]
         packs = plan(grid, set()).packs
         assert [len(pack.configs) for pack in packs] == [3]
-        assert packs[0].work > 0
+        assert packs[0].seconds > 0
 
 
 def test_width_does_not_multiply_runs_of_infinite_width(make):
