@@ -215,7 +215,7 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
             if layers == 2:
                 time += slow * E * sizes.trained * _at(rates.weight, E * sizes.trained)
             if isinstance(config.algorithm, PerturbedAlgorithm):
-                time += 2e-8 * E * sizes.trained  # two Gaussians a weight, drawn on the host
+                time += 2e-8 * E * sizes.trained  # two Gaussians a weight
             return time
 
 

@@ -2,7 +2,8 @@
 
 A run therefore sees the same data, noise, initialization and minibatch order alone or packed with
 others, in any order, on any device, and from any step on (a block needs none of its predecessors).
-The generator is NumPy's Philox (Salmon et al. 2011, counter-based); the draws are made on the host.
+The generator is NumPy's Philox (Salmon et al. 2011, counter-based); the draws are made on the host. What every step
+draws comes from `ovpnet/philox.py` instead, under the same names.
 """
 
 from enum import IntEnum

@@ -298,7 +298,7 @@ def test_chunks_do_not_matter(perturbed):
     ("algorithm.iterate_noise=0", "iterate_noise"), ("algorithm.lambda_decay=false", "scale")])
 def test_an_ablation_takes_away_one_thing_and_nothing_else(perturbed, ablation, gone):
     def drawn(config):
-        perturbation = Perturbed([config], ensemble(config).state, lambda value: value.double())
+        perturbation = Perturbed([config], ensemble(config).state, ensemble(config)._put)
         draw = perturbation.draw(11)
         signs = torch.ones(12) if draw.signs is None else draw.signs[0]
         return {"signs": signs, "scale": perturbation.scale(0, 20)} | {

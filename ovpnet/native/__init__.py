@@ -37,6 +37,13 @@ def minibatches(seeds: Tensor, samples: Tensor, first: int, last: int, shuffle: 
     return taken
 
 
+def words(seeds: Tensor, stream: int, blocks: Tensor, start: int, stop: int) -> Tensor:
+    """Random words [n, stop - start] of seeds [n] and blocks [n] (`ovpnet.philox.words`)."""
+    drawn = torch.empty(len(seeds), stop - start, dtype=torch.int64)
+    call("words", len(seeds), seeds, stream, blocks, start, stop, drawn, torch.get_num_threads())
+    return drawn
+
+
 def call(name: str, *arguments: Tensor | int) -> None:
     """Call a function whose parameters are pointers (contiguous tensors) and int64."""
     compiled = library()

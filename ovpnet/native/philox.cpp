@@ -1,4 +1,4 @@
-// The minibatches of ovpnet/schedule.py, from the words of ovpnet/philox.py: the same numbers, many times faster.
+// The words of ovpnet/philox.py and the minibatches of ovpnet/schedule.py: the same numbers, many times faster.
 
 #include <algorithm>
 #include <cstdint>
@@ -9,19 +9,21 @@
 namespace {
 
 constexpr int LANES = 16;
+constexpr int64_t PIECE = 1 << 16;  // words that a thread makes at a time
 constexpr uint32_t MINIBATCH = 6;  // ovpnet.streams.Stream
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint64_t Products __attribute__((vector_size(8 * LANES)));
 
 // Philox4x32-10 at the counters (position, block, stream), four words each: words [start, stop) of the block.
-void words(uint64_t seed, uint32_t block, int64_t start, int64_t stop, uint32_t* out) {
+template <class Word>
+void philox_words(uint64_t seed, uint32_t stream, uint32_t block, int64_t start, int64_t stop, Word* out) {
     for (int64_t first = start / 4; 4 * first < stop; first += LANES) {
         Words c[4];
         for (int lane = 0; lane < LANES; lane++) {
             c[0][lane] = uint32_t(first + lane);
             c[1][lane] = uint32_t(uint64_t(first + lane) >> 32);
             c[2][lane] = block;
-            c[3][lane] = MINIBATCH;
+            c[3][lane] = stream;
         }
         uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
         for (int round = 0; round < 10; round++) {
@@ -51,7 +53,7 @@ struct Orders {
     void epoch(uint64_t seed, uint32_t number, int64_t n) {
         drawn.resize(n);
         sorted.resize(n);
-        words(seed, number, 0, n, drawn.data());
+        philox_words(seed, MINIBATCH, number, 0, n, drawn.data());
         // Buckets by the first bits hold about one sample each; what is left is nearly sorted.
         int bits = 1;
         while (bits < 16 && (int64_t(1) << bits) < n) bits++;
@@ -71,6 +73,19 @@ struct Orders {
 
 }  // namespace
 
+// Words out [rows, stop - start] of the rows' seeds and blocks.
+extern "C" void words(int64_t rows, const int64_t* seeds, int64_t stream, const int64_t* blocks, int64_t start,
+                      int64_t stop, int64_t* out, int64_t threads) {
+    const int64_t length = stop - start, pieces = (length + PIECE - 1) / PIECE;
+    on_threads(rows * pieces, threads, [=] {
+        return [=](int64_t i) {
+            const int64_t row = i / pieces, from = i % pieces * PIECE, to = std::min(length, from + PIECE);
+            philox_words(seeds[row], uint32_t(stream), uint32_t(blocks[row]), start + from, start + to,
+                         out + row * length + from);
+        };
+    });
+}
+
 // Indices out [members, last - first] of the samples that members take at the positions [first, last) of their streams:
 // with replacement, or in shuffled epochs.
 extern "C" void minibatches(int64_t members, const int64_t* seeds, const int64_t* samples, int64_t first, int64_t last,
@@ -86,7 +101,7 @@ extern "C" void minibatches(int64_t members, const int64_t* seeds, const int64_t
                 }
             } else {
                 orders.drawn.resize(last - first);
-                words(seeds[e], 0, first, last, orders.drawn.data());
+                philox_words(seeds[e], MINIBATCH, 0, first, last, orders.drawn.data());
                 for (int64_t i = 0; i < last - first; i++) taken[i] = uint64_t(orders.drawn[i]) * uint64_t(n) >> 32;
             }
         };
