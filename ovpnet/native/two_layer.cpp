@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #ifdef __AVX512F__
@@ -84,14 +85,18 @@ class Buffer {
 };
 
 // Its halves, then theirs, and so on.
-template <class T>
-T sum_of_lanes(typename Simd<T>::Vector vector) {
-    constexpr int64_t LANES = Simd<T>::LANES;
-    T lanes[LANES];
-    for (int64_t i = 0; i < LANES; i++) lanes[i] = vector[i];
-    for (int64_t half = LANES / 2; half > 0; half /= 2)
-        for (int64_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
-    return lanes[0];
+template <class T, int64_t LANES, class Vector>
+T sum_of_lanes(Vector vector) {
+    if constexpr (LANES == 1)
+        return vector[0];
+    else {
+        constexpr int64_t SIZE = LANES / 2 * sizeof(T);
+        typedef T Half __attribute__((vector_size(SIZE)));
+        Half low, high;
+        std::memcpy(&low, &vector, SIZE);
+        std::memcpy(&high, reinterpret_cast<const char*>(&vector) + SIZE, SIZE);
+        return sum_of_lanes<T, LANES / 2>(low + high);
+    }
 }
 
 // A chunk of steps of all members, as torch has it; a pointer that does not apply is null.
@@ -233,7 +238,7 @@ class Slab {
             if (next) forward(v, *next);
         }
         if (next)
-            for (int64_t j = 0; j < B; j++) output[j] = sum_of_lanes<T>(outputs.data()[j]);
+            for (int64_t j = 0; j < B; j++) output[j] = sum_of_lanes<T, LANES>(outputs.data()[j]);
     }
 
   private:
@@ -328,7 +333,7 @@ class Slab {
         for (int64_t j = 0; j < B; j++)
             for (int c = 0; c < COLUMNS; c++)
                 for (int r = 0; r < GROUP; r++)
-                    sum[c][r] = add_where(on[r * B + j], sum[c][r], Vector{} + slope_x[c * B + j]);
+                    sum[c][r] = add_where(on[r * B + j], sum[c][r], slope_x[c * B + j] - Vector{});
         for (int c = 0; c < COLUMNS; c++)
             for (int r = 0; r < GROUP; r++) gradients.data()[(i + c) * GROUP + r] = sum[c][r];
     }
@@ -341,7 +346,7 @@ class Slab {
             preactivations(W, b, v, done.x.data() + j, z);
             for (int s = 0; s < samples.value; s++)
                 for (int r = 0; r < GROUP; r++)
-                    gradient[r] = add_product_where(active(z[s][r]), gradient[r], Vector{} + slope[j + s], z[s][r]);
+                    gradient[r] = add_product_where(active(z[s][r]), gradient[r], slope[j + s] - Vector{}, z[s][r]);
         });
         for (int r = 0; r < GROUP; r++) move(a, a_velocity, a0, v + r, gradient[r], of_rest);
     }
