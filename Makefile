@@ -12,7 +12,7 @@ help:
 	@echo "make lint        ruff, mypy, import-linter"
 	@echo "make test        lint, then every test that is not slow, with coverage"
 	@echo "make test-slow   the slow tests"
-	@echo "make benchmark   the engines beside a naive loop, torch.compile and JAX (a quarter of an hour)"
+	@echo "make benchmark   the engines beside a naive loop, torch.compile and JAX (about half an hour)"
 	@echo "make clean       remove $(VENV) and the tools' caches; never a store or a report"
 
 setup: $(STAMP)
@@ -42,6 +42,8 @@ benchmark: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.engine --check
 	$(BIN)/python -m benchmarks.engine --write-docs
+	$(BIN)/python -m benchmarks.linearity --write-docs
+	$(BIN)/python -m benchmarks.cost_model --write-docs
 	$(BIN)/python -m benchmarks.dual_engine
 
 test-slow: setup

@@ -2,13 +2,13 @@
 
 Bytes: the peak of a process's resident memory while it trains and measures an ensemble, less what it had before (after
 an ensemble of two narrow nets). Seconds: the least time of a step of all members; and of a whole pack, measuring
-included. The rates are measured at the beginning, on as many threads (`--threads`, 1).
-`--out FOLDER` writes cost_model.csv and cost_model.png. Linux only.
+included. The rates are measured at the beginning, on as many threads. With --write-docs the figure and the table go to
+docs/images/cost_model.png and benchmarks/results/. Linux only.
 """
 
 import argparse
-import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,9 +16,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
 
+from benchmarks.engine import RESULTS
+from benchmarks.tables import DOCS
 from ovpnet.calibrate import measured
 from ovpnet.config import Config, conf_dir, register_schemas, resolve, total_steps
 from ovpnet.cost import Machine, memory, seconds, step_seconds
@@ -146,12 +150,11 @@ def compare(machine: Machine, threads: int, what: Sequence[str]) -> list[dict[st
     return rows
 
 
-def plot(rows: Sequence[dict[str, object]], file: Path) -> None:
-    import matplotlib.pyplot as plt
-
+def plot(rows: Sequence[dict[str, object]]) -> Figure:
+    """Predicted against measured, with lines at equality and 25% off."""
     kinds = [("step", "a step of all members (s)"), ("pack", "a pack (s)"), ("bytes", "peak memory (bytes)")]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    for axis, (kind, label) in zip(axes, kinds, strict=True):
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    for axis, (kind, label) in zip(figure.subplots(1, 3), kinds, strict=True):
         of_kind = [row for row in rows if row["kind"] == kind]
         for what in dict.fromkeys(row["what"] for row in of_kind):
             points = [row for row in of_kind if row["what"] == what]
@@ -164,14 +167,14 @@ def plot(rows: Sequence[dict[str, object]], file: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel=f"measured: {label}", ylabel="predicted")
         if of_kind:
             axis.legend(fontsize=6)
-    figure.savefig(file, dpi=120)
+    return figure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--only", choices=("step", "pack", "bytes"), action="append")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--write-docs", action="store_true")
     parser.add_argument("--peak", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     register_schemas()
@@ -185,13 +188,10 @@ def main() -> None:
     rows = compare(Machine(rates, 1 << 34, given.threads), given.threads, given.only or ("step", "pack", "bytes"))
     within = sum(0.75 <= float(row["predicted"]) / float(row["measured"]) <= 1.25 for row in rows)  # type: ignore[arg-type]
     print(f"{within} of {len(rows)} within 25%")
-    if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        with (given.out / "cost_model.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        plot(rows, given.out / "cost_model.png")
+    if given.write_docs:
+        RESULTS.mkdir(exist_ok=True)
+        pd.DataFrame(rows).to_csv(RESULTS / "cost_model.csv", index=False, float_format="%.5g")
+        plot(rows).savefig(DOCS / "images" / "cost_model.png", dpi=130)
 
 
 if __name__ == "__main__":

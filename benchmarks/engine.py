@@ -8,7 +8,6 @@ benchmarks/results/, and their tables and figures to docs/benchmarks.md.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -81,7 +80,7 @@ def _measure(tasks: list[Task], peers: list[str], options: argparse.Namespace) -
                 continue
             gflops = task.flops / best["us"] / 1e3
             # Weights and velocity read and written once a step, at least where they do not fit a cache.
-            floor = max(task.flops / about["gemm_gflops"] / 1e3, 2 * task.weight_bytes / about["bandwidth_gb"] / 1e3
+            floor = max(task.flops / about["peak_gflops"] / 1e3, 2 * task.weight_bytes / about["bandwidth_gb"] / 1e3
                         if task.E * task.weight_bytes > machine.CACHE_BYTES else 0)
             rows.append({"peer": peer, "layers": task.layers, "m": task.m, "E": task.E, **best, "gflops": gflops,
                          "of_gemm_peak": gflops / about["gemm_gflops"], "of_roofline": floor / best["us"], **about})
@@ -121,23 +120,22 @@ def _work(peer: str, way: int, layers: int, m: int, E: int, device: str, threads
         return
     steps = _steps_for(task, prepare, device)
     train = prepare(task, task.arrays(steps), device)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    first, *seconds = (_timed(train) for _ in range(CALLS + 1))
+    first, *seconds = (timed(train) for _ in range(CALLS + 1))
     median = statistics.median(seconds)
     print(json.dumps({"us": median / steps / E * 1e6, "fastest_us": min(seconds) / steps / E * 1e6, "steps": steps,
                       "compile_seconds": max(0.0, first - median), "way": prepare.__name__,
-                      "peak_mb": max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024}))
+                      "peak_mb": machine.peak_memory() / 1e6}))
 
 
 def _steps_for(task: Task, prepare: object, device: str) -> int:
     """As many steps as take about CALL_SECONDS."""
     few = 10
     train = prepare(task, task.arrays(few), device)
-    _timed(train)
-    return int(np.clip(CALL_SECONDS / (_timed(train) / few), few, MOST_STEPS))
+    timed(train)
+    return int(np.clip(CALL_SECONDS / (timed(train) / few), few, MOST_STEPS))
 
 
-def _timed(train: object) -> float:
+def timed(train: object) -> float:
     started = time.perf_counter()
     train()
     return time.perf_counter() - started

@@ -1,10 +1,13 @@
 """What the machine can do: the rates that measured times are held against."""
 
+import ctypes
 import os
 import platform
+import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # What is larger than this, all members together, is taken from memory in every step.
 CACHE_BYTES = 16 << 20
@@ -12,7 +15,7 @@ CACHE_BYTES = 16 << 20
 
 def about(device: str, threads: int) -> dict[str, object]:
     """The machine in words, the libraries, and its measured rates: GFLOP/s of a float32 product of 2000 x 2000
-    matrices, GB/s of a sum of 256 MB arrays (two read, one written)."""
+    matrices and of multiply-adds in registers, GB/s of a sum of 256 MB arrays (two read, one written)."""
     import torch
 
     torch.set_num_threads(threads)
@@ -20,9 +23,32 @@ def about(device: str, threads: int) -> dict[str, object]:
     gemm = 2 * 2000**3 / _seconds(lambda: a @ b, device) / 1e9
     x, y, z = (torch.ones(64 << 20, device=device) for _ in range(3))
     bandwidth = 3 * x.nbytes / _seconds(lambda: torch.add(x, y, out=z), device) / 1e9
-    return {"device": device, "threads": threads, "cpu": _cpu(), "gemm_gflops": gemm, "bandwidth_gb": bandwidth,
+    peak = _peak_gflops(threads) if device == "cpu" else gemm
+    return {"device": device, "threads": threads, "cpu": _cpu(), "gemm_gflops": gemm, "peak_gflops": max(gemm, peak),
+            "bandwidth_gb": bandwidth,
             "python": platform.python_version(), **{name: _version(name) for name in ("torch", "jax", "ovpnet")},
             "load_before": os.getloadavg()[0]}
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process had at most (Linux; getrusage also counts what its parent had)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) << 10
+
+
+def _peak_gflops(threads: int) -> float:
+    """The processor's own float32 rate (peak.cpp); 0 where nothing can be compiled."""
+    source, compiler = Path(__file__).with_name("peak.cpp"), os.environ.get("CXX", "c++")
+    flags = ["-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-shared", "-fPIC", "-pthread"]
+    with TemporaryDirectory() as folder:
+        library = Path(folder) / "peak.so"
+        try:
+            subprocess.run([compiler, *flags, "-o", library, source], check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return 0.0
+        peak = ctypes.CDLL(str(library)).peak
+    peak.restype = ctypes.c_double
+    return max(peak(ctypes.c_int64(threads), ctypes.c_int64(20_000_000)) for _ in range(5)) / 1e9
 
 
 def _seconds(work: object, device: str) -> float:

@@ -14,13 +14,14 @@ def markdown(table: pd.DataFrame) -> str:
     """Microseconds a step and member of every peer, and how many times ours is faster."""
     first = table.iloc[0]
     parts = [f"{first['cpu']}, {first['threads']} threads, {first['device']}: {first['gemm_gflops']:.0f} GFLOP/s in a "
-             f"float32 matrix product, {first['bandwidth_gb']:.0f} GB/s of memory. torch {first['torch']}, "
+             f"float32 matrix product, {first['peak_gflops']:.0f} in multiply-adds on registers, "
+             f"{first['bandwidth_gb']:.0f} GB/s of memory. torch {first['torch']}, "
              f"JAX {first['jax']}. Microseconds a step and member; in brackets, how many times our fused engine is "
              "faster. A naive loop trains one net at a time, so its time at E = 1 counts for every E."]
     for layers, rows in table.groupby("layers"):
         peers = list(dict.fromkeys(rows["peer"]))
-        lines = [f"| m | E | {' | '.join(peers)} | of the GEMM rate | of the roofline |",
-                 "|---" * (len(peers) + 4) + "|"]
+        lines = [f"| m | E | {' | '.join(peers)} | of the GEMM rate | of the roofline | MB, JAX / ours |",
+                 "|---" * (len(peers) + 5) + "|"]
         for (m, E), case in rows.groupby(["m", "E"]):
             times = case.set_index("peer")["us"]
             naive = rows[rows["peer"].eq("naive loop") & rows["m"].eq(m)]["us"]
@@ -29,7 +30,9 @@ def markdown(table: pd.DataFrame) -> str:
             cells = [_cell(times, peer) for peer in peers]
             ours = case[case["peer"].eq(OURS)]
             shares = [f"{ours[name].iloc[0]:.0%}" if len(ours) else "" for name in ("of_gemm_peak", "of_roofline")]
-            lines.append(f"| {m:,} | {E:,} | {' | '.join([*cells, *shares])} |")
+            memory = case.set_index("peer")["peak_mb"]
+            megabytes = " / ".join(f"{memory[peer]:,.0f}" for peer in ("JAX", OURS) if peer in memory)
+            lines.append(f"| {m:,} | {E:,} | {' | '.join([*cells, *shares, megabytes])} |")
         parts.append(f"**{'Two' if layers == 2 else 'Three'} layers**\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 

@@ -24,12 +24,12 @@ _KEPT_DRAWS = 32
 _FIXED = 8 << 20
 
 # Seconds that a pack takes whatever its runs, and that a chunk of steps or an evaluation does: Python's part.
-_PACK_SECONDS, _LOOK_SECONDS = 0.05, 0.001
+_PACK_SECONDS, _LOOK_SECONDS = 0.02, 0.001
 
 # Up to this size V and its velocity are one thread's (ovpnet/native/three_layer.cpp); and a step of the fused engine by
 # what is trained, measured in those of the hidden weights (1 where not named).
 _CORE_CACHE = 1 << 20
-_FUSED_PARTS = {1: {"last": 0.9, "ntk": 1.35, "quadratic": 1.35}, 2: {"quadratic": 1.25, "ntk": 1.7, "last": 0.37}}
+_FUSED_PARTS = {1: {"last": 1.1, "ntk": 1.5, "quadratic": 1.5}, 2: {"quadratic": 1.25, "ntk": 1.7, "last": 0.37}}
 
 MOST_MEMBERS = 512
 # A smaller pack that takes this many times as long a run is preferred: its results are stored the sooner.
