@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from ovpnet.config import Config, run_id, signature, total_steps
-from ovpnet.cost import EXAMPLE, Machine, members, seconds
+from ovpnet.cost import EXAMPLE, Machine, members, memory, seconds
 from ovpnet.engine_choice import chosen_engine
 
 
@@ -15,6 +15,11 @@ class Pack:
 
     configs: list[Config]
     seconds: float  # predicted
+
+    @property
+    def memory(self) -> int:
+        """Predicted bytes."""
+        return memory(self.configs)
 
     @property
     def cost(self) -> float:
@@ -33,7 +38,8 @@ class Plan:
 
 
 def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: int | None = None,
-         begun: Sequence[Sequence[str]] = (), machine: Callable[[], Machine] = lambda: EXAMPLE) -> Plan:
+         begun: Sequence[Sequence[str]] = (), machine: Callable[[], Machine] = lambda: EXAMPLE,
+         pack_seconds: float | None = None) -> Plan:
     """Packs of the runs that are not finished, longest first.
 
     `begun` are the run_ids of packs that have a checkpoint: those of which no run is finished are packs again.
