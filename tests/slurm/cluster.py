@@ -33,7 +33,8 @@ COMMANDS = {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmscriptd", "slur
 # Times are short so that tests wait little:
 #   cred_expire      how long a requeued job must wait before it starts again (two minutes by default)
 #   KillWait         from SIGTERM to SIGKILL, where a job is cancelled, preempted or over its time
-#   SlurmdTimeout    how long a node may be silent before it is down and its jobs are requeued
+#   SlurmdTimeout    how long a node may be silent before it is down and its jobs are requeued; it is asked every third
+#                    of it, and for MessageTimeout each time
 #   SchedulerParameters   the scheduler looks at once and every second
 # Without DefMemPerCPU a job that asks for no memory would get all of its node. With config_overrides nodes have the
 # CPUs and the memory that are written here, whatever this machine has.
@@ -57,6 +58,7 @@ ReturnToService=2
 
 KillWait=5
 SlurmdTimeout=10
+MessageTimeout=5
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 JobRequeue=1
 
@@ -112,7 +114,7 @@ def missing() -> str | None:
     return f"no {', '.join(absent)} here; on Debian or Ubuntu: sudo apt-get install {PACKAGES}" if absent else None
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -243,9 +245,13 @@ class Cluster:
             self._wait_for_node(node)
 
     def kill_node(self, node: str) -> None:
-        """As if the node lost its power: nobody there says goodbye. SLURM misses it after SlurmdTimeout."""
+        """As if the node lost its power: nobody there says goodbye. SLURM notices it after SlurmdTimeout and more."""
         self._kill(lambda: self._daemons(node))  # first, or else slurmstepd would report that its task was killed
         self._kill(lambda: self._tasks(node))
+
+    def set_down(self, node: str) -> None:
+        """What SLURM does by itself with a node that it misses, for tests that need not see it being missed."""
+        self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def resume(self, node: str) -> None:
         """For a node that was set down or drained by hand, or by SLURM for a reason that is over."""
@@ -260,7 +266,7 @@ class Cluster:
             if not self._daemons(node):
                 self.start_node(node, wait=False)
         wait_for(lambda: not self.run("squeue", "--noheader") and all(self.state(node) == "idle" for node in NODES),
-                 "cluster without jobs", 60)
+                 "cluster without jobs")
 
     # Commands
 
