@@ -8,7 +8,6 @@ Everything of it lies in one folder, on ports that were free, so that two cluste
 """
 
 import argparse
-import atexit
 import getpass
 import os
 import random
@@ -17,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -123,20 +123,31 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> N
 
 
 class Cluster:
-    """`with Cluster() as cluster:` starts one and leaves nothing of it; start() leaves it to whoever calls stop()."""
+    """`with Cluster() as cluster:` stops it however this process ends; after start() alone it runs until stop()."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.gettempdir()) / f"ovpnet-slurm-{os.getpid()}"
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
-        atexit.register(self.stop)
-        self.start()
+        # Its input ends with this process, also where that is killed.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", 'read _; exec "$@"', "sh", sys.executable, __file__, "stop", "--folder", str(self.folder)],
+            stdin=subprocess.PIPE, start_new_session=True)
+        try:
+            self.start()
+        except BaseException:
+            self._dismiss_guard()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        atexit.unregister(self.stop)
+        self._dismiss_guard()
+
+    def _dismiss_guard(self) -> None:
+        self._guard.kill()
+        self._guard.communicate()
 
     @property
     def env(self) -> dict[str, str]:
@@ -217,16 +228,15 @@ class Cluster:
                 said = f"{error}\n"
                 return False
 
-        what = f"answer of {name}"
         try:
-            wait_for(ready_or_ended, what)
+            wait_for(ready_or_ended, f"answer of {name}")
             if (status := self._started[name].poll()) is None:
                 return
-            what = f"{what}: it ended with status {status}"
+            failure = f"{name} ended with status {status}"
         except ClusterError as error:
-            what = str(error)
+            failure = str(error)
         log = (self.folder / "log" / f"{name}.out").read_text(errors="replace").splitlines()
-        raise ClusterError("\n".join([f"{what}\n{said}The end of its log:", *log[-15:]]))
+        raise ClusterError("\n".join([f"{failure}\n{said}The end of its log:", *log[-15:]]))
 
     def _wait_for_node(self, node: str) -> None:
         self._wait_for_daemon(node, lambda: self.state(node) == "idle")
@@ -279,7 +289,10 @@ class Cluster:
 
     def jobs(self, *ids: str, duplicates: bool = False,
              fields: str = "JobID,State,NodeList,AllocTRES,ElapsedRaw,ExitCode") -> list[dict[str, str]]:
-        """What sacct says of jobs and array tasks, oldest first; with duplicates, of every start of a requeued one."""
+        """What sacct says of jobs and array tasks, oldest first; with duplicates, of every start of a requeued one.
+
+        Accounting is some seconds behind, so tests wait for what they look for.
+        """
         lines = self.run("sacct", "-X", "--parsable2", "--starttime=now-1days", f"--format={fields}",
                          *(["--duplicates"] if duplicates else []), *([f"--jobs={','.join(ids)}"] if ids else []))
         header, *rows = (line.split("|") for line in lines.splitlines())

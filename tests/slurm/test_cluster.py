@@ -46,9 +46,12 @@ def test_an_array_of_submitit_has_a_gpu_a_task_on_both_nodes(tmp_path: Path, clu
     assert set(nodes) == set(NODES)
     assert len(set(zip(nodes, gpus, strict=True))) == 6
     assert list(ids) == [job.job_id for job in jobs]
-    rows = cluster.jobs(ids[0].split("_")[0])
-    assert [row["JobID"] for row in rows] == list(ids)
-    assert all("gres/gpu=1" in row["AllocTRES"].split(",") for row in rows)
+
+    def recorded() -> list[tuple[str, str]]:
+        return [(row["JobID"], row["State"]) for row in cluster.jobs(ids[0].split("_")[0])]
+
+    wait_for(lambda: recorded() == [(task, "COMPLETED") for task in ids], "record of all tasks")
+    assert all("gres/gpu=1" in row["AllocTRES"].split(",") for row in cluster.jobs(*ids))
 
 
 def test_a_job_of_higher_priority_requeues_one_of_lower(tmp_path: Path, cluster: Cluster):
