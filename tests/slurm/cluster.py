@@ -249,7 +249,10 @@ class Cluster:
         return done.stdout.strip()
 
     def start_node(self, node: str, wait: bool = True) -> None:
-        """Starts slurmd of a node that is off; a node that is down is up again as soon as it registers."""
+        """Starts slurmd of a node that is off; a node that is down is up again as soon as it registers.
+
+        Of a node that comes back before SLURM misses it, jobs count as running still.
+        """
         self._daemon(node, "slurmd", "-D", "-N", node)
         if wait:
             self._wait_for_node(node)

@@ -55,9 +55,9 @@ def test_an_array_of_submitit_has_a_gpu_a_task_on_both_nodes(tmp_path: Path, clu
 
 
 def test_a_job_of_higher_priority_requeues_one_of_lower(tmp_path: Path, cluster: Cluster):
-    low = sleeper(tmp_path, cluster, "--partition=low", "--nodelist=gpu1", "--gpus=4")
+    low = sleeper(tmp_path, cluster, "--partition=low", "--nodes=1", "--nodelist=gpu1", "--gpus=4")
     wait_for(lambda: len(starts(tmp_path)) == 1, "first start")
-    cluster.run("srun", "--partition=high", "--nodelist=gpu1", "--gpus=4", "true")
+    cluster.run("srun", "--partition=high", "--nodes=1", "--nodelist=gpu1", "--gpus=4", "true")
     wait_for(lambda: len(starts(tmp_path)) == 2, "second start")
     (tmp_path / "go").touch()
     wait_for(lambda: cluster.jobs(low)[0]["State"] == "COMPLETED", "end of the job")
