@@ -113,10 +113,9 @@ class State:
         self.blamed = time.time()
         kept = read_json(self.file) or {}
         self.content: dict[str, Any] = {"parts": {}, "deaths": {}, "condemned": {}} | kept | {
-            "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()), "started": time.time(),
-            "ended": None, "how": None, "gpus": len(os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")) if
-            os.environ.get("CUDA_VISIBLE_DEVICES") else 0,
-            "starts": kept.get("starts", 0) + 1, "job_id": _job_id()}
+            "job_id": _job_id(), "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()),
+            "gpus": [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu],
+            "starts": kept.get("starts", 0) + 1, "started": time.time(), "ended": None, "how": None}
         self._write()
 
     def end(self, how: str) -> None:

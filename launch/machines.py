@@ -1,15 +1,13 @@
 """What packs are planned for: this machine, as measured; or nodes of a cluster, as their jobs have told of them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from launch.sweep import read_json, write_json
 from ovpnet.config import digest
 from ovpnet.cost import EXAMPLE, Machine, Rates
-
-if TYPE_CHECKING:
-    from launch.options import SlurmConf
 
 # Of a job's or a GPU's memory, the part that a pack may take; and bytes that Python and torch take before it.
 _SHARE, _BASE = 0.7, 1 << 29
@@ -37,8 +35,8 @@ def gpus(processes: int) -> list[int | None]:
     return [number % count if count else None for number in range(processes)]
 
 
-def planned_for(store: Path, options: "SlurmConf") -> Machine:
-    """The nodes that these options ask for: as the last job there found them, else an example of the asked memory."""
+def planned_for(store: Path, options: Mapping[str, Any]) -> Machine:
+    """The nodes that these options ask for: as a job there found them, else an example with the memory asked for."""
     told = read_json(_file(store, options))
     try:
         if told is not None:
@@ -47,22 +45,25 @@ def planned_for(store: Path, options: "SlurmConf") -> Machine:
             return Machine(Rates(**rates), told["memory"], told["threads"])
     except (KeyError, TypeError):
         pass  # of another version
-    on_gpu = any((options.gpus_per_node, options.gpus_per_task, options.gres))
-    memory = options.gpu_memory_gb * 2**30 if on_gpu else options.mem_gb * 2**30 - _BASE
-    return Machine(EXAMPLE.rates, max(1 << 28, int(_SHARE * memory)))
+    memory = options["gpu_memory_gb"] * 2**30 if on_gpu(options) else options["mem_gb"] * 2**30 - _BASE
+    return Machine(EXAMPLE.rates, max(1 << 28, int(_SHARE * memory)), options["cpus_per_task"])
 
 
-def tell(store: Path, options: "SlurmConf", device: str) -> None:
-    """Measure the machine that this job is on, if it was not before, and keep that for the next plan."""
+def tell(store: Path, options: Mapping[str, Any], device: str) -> None:
+    """Keep for the next plan what this job is on. A GPU is measured, once; the cores of a node that other jobs measure
+    at the same time would tell little."""
     file = _file(store, options)
-    machine = here(device)
-    on_gpu = any((options.gpus_per_node, options.gpus_per_task, options.gres))
-    # On a CPU what SLURM gives is the limit, not what is free on the node.
-    memory = machine.memory if on_gpu else min(machine.memory, int(_SHARE * (options.mem_gb * 2**30 - _BASE)))
+    if file.exists() or not on_gpu(options) or not device.startswith(("auto", "cuda")):
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, asdict(Machine(machine.rates, max(1 << 28, memory), machine.threads)))
+    write_json(file, asdict(here(device)))
 
 
-def _file(store: Path, options: "SlurmConf") -> Path:
+def on_gpu(options: Mapping[str, Any]) -> bool:
+    """Whether jobs with these options have a GPU."""
+    return any(options.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres"))
+
+
+def _file(store: Path, options: Mapping[str, Any]) -> Path:
     asked = ("partition", "constraint", "gres", "gpus_per_node", "gpus_per_task", "cpus_per_task", "mem_gb", "nodelist")
-    return store / "machines" / f"{digest({name: getattr(options, name) for name in asked})}.json"
+    return store / "machines" / f"{digest({name: options[name] for name in asked})}.json"

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import OverrideParseException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from launch.options import LocalConf, Options, SlurmConf, SubprocessConf, checked
 from ovpnet.errors import ConfigError, OvpnetError
@@ -92,7 +92,8 @@ class PackLauncher(Launcher):
     kind: type[Options]
 
     def __init__(self, **options: Any):
-        self.options = checked(self.kind, options)
+        self.options = checked(self.kind, {name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+                                           for name, value in options.items()})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config

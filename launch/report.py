@@ -4,11 +4,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.console import Console, Group
 from rich.table import Table
 
-from launch.options import SlurmConf
+from launch.machines import on_gpu
 from launch.status import STATES, Status
 from launch.submit import Planned
 from launch.sweep import Sweep
@@ -79,8 +80,7 @@ def plan(what: Planned) -> None:
         console().print(table)
     for tier in what.tiers:
         longest = max(sum(tier.plan.packs[place].seconds for place in job) for job in tier.jobs)
-        unit = "GPU" if isinstance(tier.options, SlurmConf) and (
-            tier.options.gpus_per_node or tier.options.gpus_per_task or tier.options.gres) else "job"
+        unit = "GPU" if on_gpu(asdict(tier.options)) else "job"
         print(f"{len(tier.jobs)} jobs, {tier.seconds / 3600:.3g} {unit}-hours, the longest {duration(longest)}; "
               f"packs sized for {size(tier.machine.memory)}. Nothing was submitted.")
 

@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from submitit.core.utils import JobPaths
 from submitit.slurm.slurm import read_job_id
@@ -108,11 +109,16 @@ def _slurm(sweep: Sweep, groups: Sequence[Group]) -> dict[tuple[int, int], JobSt
             job.state, job.id, job.node = state, id if "[" not in id else None, node
             job.seconds += float(elapsed or 0)
             job.gpu_seconds += float(elapsed or 0) * (int(gpus[1]) if gpus else 0)
-    for id, name, state, reason in _squeue():
-        if name in numbers:
-            for task in _tasks(id):
-                job = found.setdefault((numbers[name], task), JobState(numbers[name], task, state))
-                job.state, job.reason, job.id = state, reason, id
+    queued = {(numbers[name], task): (id, state, reason) for id, name, state, reason in _squeue() if name in numbers
+              for task in _tasks(id)}
+    # The queue is what is so now. Accounting lags by seconds: a job may still be RUNNING there that has ended, or for a
+    # moment have failed with its node that is about to start again.
+    for key in queued.keys() | {key for key, job in found.items() if job.live}:
+        job = found.setdefault(key, JobState(*key, "UNKNOWN"))
+        if key in queued:
+            job.id, job.state, job.reason = queued[key]
+        else:
+            job.state = _how(read_json(sweep.job_file(*key)) or {}) or "ENDED"
     return found
 
 
@@ -141,6 +147,11 @@ def _sacct(names: Iterable[str], since: str) -> list[tuple[str, ...]]:
     return [(row[0], row[1], row[2].split()[0], *row[3:]) for row in rows if len(row) == 6 and row[2]]
 
 
+def _how(about: Mapping[str, Any]) -> str | None:
+    """How a job's supervisor says that it ended, in SLURM's words; None if it does not."""
+    return {"done": "COMPLETED", "failed": "FAILED", "interrupted": "CANCELLED"}.get(about.get("how") or "")
+
+
 def _age(moment: str) -> float:
     """Seconds since then."""
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
@@ -156,10 +167,10 @@ def _process(sweep: Sweep, group: Group, task: int) -> JobState:
         running = process(about["pid"]) == about["process"]
     else:
         running = time.time() - progress.get("now", about["started"]) < _SILENCE
-    ended = {"done": "COMPLETED", "failed": "FAILED", "interrupted": "CANCELLED"}.get(about["how"] or "")
     until = about["ended"] or (time.time() if running else progress.get("now", about["started"]))
-    return JobState(group.number, task, ended or ("RUNNING" if running else "KILLED"), str(about["pid"]), about["host"],
-                    until - about["started"], about.get("gpus", 0) * (until - about["started"]))
+    took = until - about["started"]
+    return JobState(group.number, task, _how(about) or ("RUNNING" if running else "KILLED"), str(about["pid"]),
+                    about["host"], took, len(about["gpus"]) * took)
 
 
 def _run(*command: str, utc: bool = False) -> str:

@@ -115,7 +115,7 @@ def _by_tier(shared: Config, configs: Sequence[Config], options: Options) -> lis
     if not isinstance(options, SlurmConf) or not options.tiers:
         return [(options, list(configs))] if configs else []
     tiers: list[SlurmConf] = [replace(options, **tier, tiers=[]) for tier in options.tiers]
-    known = [machines.planned_for(Path(shared.store), tier) for tier in tiers]
+    known = [machines.planned_for(Path(shared.store), asdict(tier)) for tier in tiers]
     groups: list[list[Config]] = [[] for _ in tiers]
     for config in configs:
         fitting = (number for number, (tier, machine) in enumerate(zip(tiers, known, strict=True))
@@ -126,7 +126,8 @@ def _by_tier(shared: Config, configs: Sequence[Config], options: Options) -> lis
 
 def _tier(shared: Config, options: Options, configs: Sequence[Config]) -> Tier:
     where = Path(shared.store)
-    machine = machines.planned_for(where, options) if isinstance(options, SlurmConf) else machines.here(shared.device)
+    machine = machines.planned_for(where, asdict(options)) if isinstance(options, SlurmConf) else (
+        machines.here(shared.device))
     limit = 60 * options.timeout_min * _SHARE_OF_TIMEOUT if isinstance(options, SlurmConf) else None
     made = plan(configs, set(), options.runs_per_pack, Checkpoints(where).packs(), lambda: machine, pack_seconds=limit)
     if isinstance(options, SlurmConf):

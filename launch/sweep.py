@@ -56,11 +56,6 @@ class Group:
     jobs: list[list[int]]  # packs of each job, by number
     options: dict[str, Any]  # the launcher's
 
-    @property
-    def gpus(self) -> bool:
-        """Whether its jobs were given GPUs by SLURM."""
-        return any(self.options.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres"))
-
 
 class Sweep:
     """A sweep on record."""
@@ -226,7 +221,7 @@ def _with(node: Any, values: Mapping[str, Any]) -> Any:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A whole file or none. Raises OSError."""
-    text = json.dumps(dict(content), indent=1, default=str).encode()
+    text = json.dumps(dict(content), indent=1).encode()
     write_whole(path, lambda sink: sink.write(text))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from launch import machines
 from launch.plan import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
 from ovpnet.config import run_id
@@ -154,6 +155,8 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
             continue
         from ovpnet.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
 
+        if not progress.done and work.group.launcher == "slurm":
+            machines.tell(work.store.path, work.group.options, configs[0].device)
         pack = replace(pack, configs=configs)
         progress.begin(pack)
         run_pack(configs, progress.advance, interrupted)

@@ -151,6 +151,7 @@ class _Training:
         if arrays is not None:
             self.started -= arrays.pop("seconds").item()
             ensemble.restore(arrays)
+            log.info("%d runs go on from step %d", len(self.configs), ensemble.trace.step)
 
     def _between_chunks(self, ensemble: Ensemble) -> None:
         interrupted = self.interrupted()
