@@ -782,9 +782,10 @@ def run_id(config: Config) -> str:
     return digest(identity(config))
 
 
-def signature(config: Config) -> str:
+def signature(config: Config) -> tuple[tuple[str, Any], ...]:
     """Static signature: runs that agree on it can be trained as one ensemble."""
-    return json.dumps(identity(config, PER_MEMBER), sort_keys=True)
+    return tuple((name, tuple(value) if isinstance(value, list) else value)
+                 for name, value in identity(config, PER_MEMBER).items())
 
 
 def digest(content: dict[str, Any]) -> str:
