@@ -448,9 +448,9 @@ def resolve(composed: DictConfig) -> Config:
     """The composed config as checked dataclasses. Raises ConfigError for the first key that is out of bounds."""
     for name in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigError(name, "???", "a value is needed")
+    _check_keys(composed)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
-    _check_keys(composed, config)
     check(config)
     return canonical(config)
 
@@ -504,14 +504,14 @@ def check_bounds(config: Config, among: Container[str] | None = None) -> None:
             raise ConfigError(name, value, "at least one entry is needed")
 
 
-def _check_keys(composed: DictConfig, node: Any, prefix: str = "") -> None:
+def _check_keys(composed: DictConfig, prefix: str = "") -> None:
     """Raise ConfigError for a key that was added with +KEY=VALUE but that no node has."""
-    known = [item.name for item in fields(node)]
+    known = [item.name for item in fields(OmegaConf.get_type(composed) or Config)]
     for name in map(str, composed):
         if name not in known:
             raise ConfigError(f"{prefix}{name}", composed[name], f"no such key; allowed: {', '.join(known)}")
-        if is_dataclass(getattr(node, name)):
-            _check_keys(composed[name], getattr(node, name), f"{prefix}{name}.")
+        if is_dataclass(OmegaConf.get_type(composed, name)):
+            _check_keys(composed[name], f"{prefix}{name}.")
 
 
 @cache
