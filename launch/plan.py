@@ -1,6 +1,7 @@
 """A sweep as packs: each run once, finished ones left out, grouped by static signature, cut to size."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -17,14 +18,14 @@ class Pack:
     seconds: float  # predicted
 
     @property
-    def memory(self) -> int:
-        """Predicted bytes."""
-        return memory(self.configs)
-
-    @property
     def cost(self) -> float:
         """Predicted seconds of a step of one member, all that is measured included."""
         return self.seconds / (total_steps(self.configs[0]) * len(self.configs))
+
+    @property
+    def memory(self) -> int:
+        """Predicted bytes, on the device and on the host together."""
+        return memory(self.configs)
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,37 @@ def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: i
     """Packs of the runs that are not finished, longest first.
 
     `begun` are the run_ids of packs that have a checkpoint: those of which no run is finished are packs again.
-    `machine` says what the packs are trained on; it is asked only if there are any.
+    `machine` says what the packs are trained on; it is asked only if there are any. A new pack fits its memory, and has
+    at most `runs_per_pack` runs and a predicted time of at most `pack_seconds`; but always at least one run.
     """
     runs = {run_id(config): config for config in configs}
     left = {run: config for run, config in runs.items() if run not in finished}
-    packs: list[list[Config]] = []
+    again: list[list[Config]] = []
     for run_ids in begun:
         if left.keys() >= set(run_ids) and len({_group(left[run]) for run in run_ids}) == 1:
-            packs.append([left.pop(run) for run in run_ids])
+            again.append([left.pop(run) for run in run_ids])
     groups: dict[tuple[object, ...], list[Config]] = {}
     for config in left.values():
         groups.setdefault(_group(config), []).append(config)
-    finished_runs = len(runs.keys() & finished)
-    if not packs and not groups:
-        return Plan([], len(configs), len(runs), finished_runs)
-    here = machine()
-    packs += [group[start:start + size] for group in groups.values()
-              for size in [runs_per_pack or members(group, here)] for start in range(0, len(group), size)]
-    timed = sorted((Pack(pack, seconds(pack, here)) for pack in packs), key=lambda pack: pack.seconds, reverse=True)
-    return Plan(timed, len(configs), len(runs), finished_runs)
+    packs: list[Pack] = []
+    if again or groups:
+        here, limit = machine(), math.inf if pack_seconds is None else pack_seconds
+        packs = [Pack(pack, seconds(pack, here)) for pack in again]
+        for group in groups.values():
+            packs += _cut(group, members(group, here, runs_per_pack, limit), here, limit)
+    packs.sort(key=lambda pack: pack.seconds, reverse=True)
+    return Plan(packs, len(configs), len(runs), len(runs.keys() & finished))
+
+
+def _cut(configs: Sequence[Config], size: int, machine: Machine, limit: float) -> Iterator[Pack]:
+    """Packs of at most this many of the runs, halved where their own mixture of seeds takes more than `members` saw."""
+    for start in range(0, len(configs), size):
+        runs = list(configs[start:start + size])
+        pack = Pack(runs, seconds(runs, machine))
+        if len(runs) > 1 and (pack.seconds > limit or pack.memory > machine.memory):
+            yield from _cut(runs, (len(runs) + 1) // 2, machine, limit)
+        else:
+            yield pack
 
 
 def _group(config: Config) -> tuple[object, ...]:

@@ -8,8 +8,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -349,7 +351,7 @@ class TrackerConfig:
     mode: str = key("auto", "`auto`: online with an API key, else offline", choices=("auto", "online", "offline"))
 
 
-@dataclass
+@dataclass(slots=True)  # a sweep keeps a million of them: 300 bytes each instead of 1,600
 class Config:
     """One run: a member of an ensemble."""
 
@@ -393,6 +395,10 @@ class Config:
     study: str = key("default", "label of the study this run was asked for in; the W&B group")
     tracker: TrackerConfig = MISSING
 
+
+# The keys of Config that are nodes, and what reads of which classes they are.
+_NODES = tuple(item.name for item in fields(Config) if is_dataclass(item.type))
+_classes: Callable[[Config], tuple[type, ...]] = attrgetter(*(f"{name}.__class__" for name in _NODES))
 
 # Keys that cannot change a number, and so are not part of a run's identity.
 NOT_IDENTITY = ("engine", "device", "store", "checkpoint_minutes", "study", "tracker", "concept.name",
@@ -448,9 +454,9 @@ def resolve(composed: DictConfig) -> Config:
     """The composed config as checked dataclasses. Raises ConfigError for the first key that is out of bounds."""
     for name in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigError(name, "???", "a value is needed")
+    _check_keys(composed)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
-    _check_keys(composed, config)
     check(config)
     return canonical(config)
 
@@ -463,49 +469,70 @@ def canonical(config: Config) -> Config:
         config = replace(config, lr=1.0, lr_scaling="none", batch_size=1, steps=1, epochs=None, evaluations=1,
                          dtype="float64")
     if algorithm.decay_at == 1:
-        algorithm = replace(algorithm, decay_factor=AlgorithmConfig.decay_factor)
+        algorithm = _with(algorithm, decay_factor=AlgorithmConfig.decay_factor)
     if isinstance(algorithm, PerturbedAlgorithm):
-        algorithm = replace(algorithm, name="algorithm2" if algorithm.signs else "algorithm3")
         multipliers: dict[str, Any] = {f"{name}_multiplier": 1.0 for name in ("rounds", "sigma_w", "sigma_v", "draws")
                                        if getattr(algorithm, name) is not None}
-        algorithm = replace(algorithm, **multipliers)
+        algorithm = _with(algorithm, name="algorithm2" if algorithm.signs else "algorithm3", **multipliers)
     if learner.name == "two_layer" and learner.trained == "quadratic":
         learner = replace(learner, trained="ntk")  # one function: all its terms are linear
     if learner.name in LIMITS:
-        config = replace(config, width=0)
-        learner = replace(learner, a_std=1.0) if learner.trained == "last" else learner
+        config = _with(config, width=0)
+        learner = _with(learner, a_std=1.0) if learner.trained == "last" else learner
+    trained = trained_layers(learner)
     weights: dict[str, Any] = {f"weight_{layer}": 1.0 for layer in ("W", "V", "rest")
-                               if layer not in trained_layers(learner) or getattr(regularizer, layer) == "none"}
-    return replace(config, algorithm=algorithm, learner=learner, regularizer=replace(regularizer, **weights))
+                               if layer not in trained or getattr(regularizer, layer) == "none"}
+    unified: Config = _with(config, algorithm=algorithm, learner=learner, regularizer=_with(regularizer, **weights))
+    return unified
+
+
+def _with(node: Any, **values: Any) -> Any:
+    """The node with these values: itself where it has them already, so that the configs of a sweep go on sharing it."""
+    same = all(getattr(node, name) is value or getattr(node, name) == value for name, value in values.items())
+    return node if same else replace(node, **values)
 
 
 def check(config: Config) -> None:
     """Raise ConfigError for a value out of its bounds, then for an impossible combination of values."""
-    for name, value, metadata in _leaves(config):
+    check_bounds(config)
+    check_combinations(config)
+
+
+def check_bounds(config: Config, among: Container[str] | None = None) -> None:
+    """Raise ConfigError for the first value out of its bounds; among the values of these dotted keys, if given."""
+    keys, values = _keys(_classes(config))
+    for (name, metadata), value in zip(keys.items(), values(config), strict=True):
+        if among is not None and name not in among:
+            continue
         for item in value if isinstance(value, list) else [value]:
             _check_value(name, item, metadata)
         if value == []:
             raise ConfigError(name, value, "at least one entry is needed")
-    _check_combinations(config)
 
 
-def _check_keys(composed: DictConfig, node: Any, prefix: str = "") -> None:
+def _check_keys(composed: DictConfig, prefix: str = "") -> None:
     """Raise ConfigError for a key that was added with +KEY=VALUE but that no node has."""
-    known = [item.name for item in fields(node)]
+    known = [item.name for item in fields(OmegaConf.get_type(composed) or Config)]
     for name in map(str, composed):
         if name not in known:
             raise ConfigError(f"{prefix}{name}", composed[name], f"no such key; allowed: {', '.join(known)}")
-        if is_dataclass(getattr(node, name)):
-            _check_keys(composed[name], getattr(node, name), f"{prefix}{name}.")
+        if is_dataclass(OmegaConf.get_type(composed, name)):
+            _check_keys(composed[name], f"{prefix}{name}.")
 
 
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for item in fields(node):
-        name, value = f"{prefix}{item.name}", getattr(node, item.name)
-        if is_dataclass(value):
-            yield from _leaves(value, f"{name}.")
+@cache
+def _keys(classes: tuple[type, ...], excluded: tuple[str, ...] = ()) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    """Dotted keys of a config whose nodes are of these classes, in order, each with its metadata; and what reads their
+    values. Sweeps ask for them a million times, so the fields are walked over once for each choice of classes."""
+    nodes = dict(zip(_NODES, classes, strict=True))
+    keys: dict[str, Any] = {}
+    for item in fields(Config):
+        if item.name in nodes:
+            keys |= {f"{item.name}.{each.name}": each.metadata for each in fields(nodes[item.name])}
         else:
-            yield name, value, item.metadata
+            keys[item.name] = item.metadata
+    kept = {name: metadata for name, metadata in keys.items() if not _matches(name, excluded)}
+    return kept, attrgetter(*kept)
 
 
 def _check_value(name: str, value: Any, metadata: Any) -> None:
@@ -524,7 +551,8 @@ def _check_value(name: str, value: Any, metadata: Any) -> None:
         raise ConfigError(name, value, f"must be at most {high}")
 
 
-def _check_combinations(config: Config) -> None:
+def check_combinations(config: Config) -> None:
+    """Raise ConfigError for values that are within their bounds, but cannot be together."""
     _check_kernel_ridge(config)
     if isinstance(config.algorithm, PerturbedAlgorithm):
         _check_perturbed(config, config.algorithm)
@@ -737,19 +765,20 @@ def total_steps(config: Config) -> int:
     return math.ceil(config.epochs * config.samples / config.batch_size)
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """The config as one level of dotted keys; lists stay lists."""
-    return {name: value for name, value, _ in _leaves(config, prefix)}
+def flat(config: Any, excluded: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The config as one level of dotted keys, but for the excluded keys and nodes; lists stay lists."""
+    keys, values = _keys(_classes(config), excluded)
+    return dict(zip(keys, values(config), strict=True))
 
 
-def identity(config: Config) -> dict[str, Any]:
-    """Every dotted key that can change the run's numbers, with the steps that epochs amount to.
+def identity(config: Config, excluded: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Every dotted key that can change the run's numbers, with the steps that epochs amount to; but for the excluded.
 
     Epochs are kept too: a run of 40 epochs belongs to a study in which the steps follow the samples, and one of as many
     steps to another.
     """
-    excluded = NOT_IDENTITY if config.diagnostics.measured else (*NOT_IDENTITY, "diagnostics")
-    kept = {name: value for name, value in flat(config).items() if not _matches(name, excluded)}
+    unmeasured = () if config.diagnostics.measured else ("diagnostics",)
+    kept = flat(config, (*NOT_IDENTITY, *unmeasured, *excluded))
     epochs = {} if config.epochs is None else {"epochs": config.epochs}
     return kept | {"steps": total_steps(config)} | epochs
 
@@ -759,10 +788,10 @@ def run_id(config: Config) -> str:
     return digest(identity(config))
 
 
-def signature(config: Config) -> tuple[tuple[str, str], ...]:
+def signature(config: Config) -> tuple[tuple[str, Any], ...]:
     """Static signature: runs that agree on it can be trained as one ensemble."""
-    return tuple((name, json.dumps(value)) for name, value in sorted(identity(config).items())
-                 if not _matches(name, PER_MEMBER))
+    return tuple((name, tuple(value) if isinstance(value, list) else value)
+                 for name, value in identity(config, PER_MEMBER).items())
 
 
 def digest(content: dict[str, Any]) -> str:

@@ -219,12 +219,21 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
             return time
 
 
-def members(configs: Sequence[Config], machine: Machine) -> int:
-    """How many of these runs of one signature to train side by side: the fewest that take little longer a run than the
-    best number that fits the memory does."""
-    most = min(len(configs), MOST_MEMBERS)
+def members(configs: Sequence[Config], machine: Machine, most: int | None = None,
+            pack_seconds: float = math.inf) -> int:
+    """How many of these runs of one signature to train side by side: of the numbers that fit the machine's memory and
+    that take at most `pack_seconds` the fewest that take little longer a run than the best does, or `most` if given.
+
+    At least 1, even where a run alone does not fit or takes longer.
+    """
     largest = sorted(configs, key=lambda config: config.samples, reverse=True)
-    fitting = max(1, bisect(range(1, most + 1), machine.memory, key=lambda E: memory(largest[:E])))
+
+    def too_many(E: int) -> bool:
+        return memory(largest[:E]) > machine.memory or seconds(largest[:E], machine) > pack_seconds
+
+    fitting = max(1, bisect(range(1, min(len(configs), most or MOST_MEMBERS) + 1), False, key=too_many))
+    if most is not None:
+        return fitting
     tried = sorted({*(1 << power for power in range(fitting.bit_length())), fitting})
     times = [seconds(largest[:E], machine) / E for E in tried]
     return next(E for E, time in zip(tried, times, strict=True) if time <= _SLACK * min(times))

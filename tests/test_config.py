@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+import pickle
 import re
 
 import pytest
@@ -90,9 +92,37 @@ def test_identity_holds_everything_else(make, other):
     assert c.run_id(make(other)) != c.run_id(make())
 
 
-def test_run_id_is_pinned(make):
-    """A store outlives releases: a change of this value trains every run of every user again."""
-    assert c.run_id(make()) == "d287ad485285"
+# A store outlives releases: a change of these values trains every run of every user again.
+PINNED = [
+    ("8e3d75c0c4af", ["experiment=quickstart", "seed=7", "lr=2"]),
+    ("b0ceeabe42b5", ["experiment=one_pass", "samples=300"]),
+    ("aa2d4c009c76", ["experiment=figure1a", "learner=three_layer", "learner.trained=ntk", "width=500",
+                      "weight_decay=1e-5", "epochs=80"]),
+    ("9e269b983646", ["experiment=algorithm2_vs_3", "algorithm=algorithm3", "width=32"]),
+    ("49ec18566c51", ["algorithm=kernel_ridge", "learner=two_layer_limit", "learner.trained=ntk", "width=64",
+                      "weight_decay=0.01"]),
+    ("93caf3050882", ["concept=random_labels", "loss=logistic", "noise=flip", "noise.level=0.2", "steps=100",
+                      "diagnostics=all"]),
+    ("f7f9eee8e48d", ["concept=three_layer", "concept.phi2=[cos,exp]", "inputs=mixture", "inputs.spread=0.25",
+                      "loss=huber", "steps=50", "store=elsewhere"]),
+    ("338071551662", ["loss=cross_entropy", "concept.k=3", "regularizer=row_24", "regularizer.weight_rest=3",
+                      "learner.trained=last", "steps=60", "dtype=float64", "opt.activations=[sin,erf]"]),
+]
+
+
+@pytest.mark.parametrize(("run", "overrides"), PINNED, ids=[run for run, _ in PINNED])
+def test_run_ids_are_pinned(composed, run, overrides):
+    assert c.run_id(c.resolve(composed(*overrides))) == run
+
+
+def test_configs_can_be_pickled_and_copied(make):
+    config = make()
+    assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config)
+
+
+def test_a_canonical_config_stays_the_same_object(make):
+    config = make("learner.trained=quadratic", "regularizer.weight_V=2")
+    assert c.canonical(config) is config
 
 
 def test_epochs_are_the_steps_they_amount_to(make):

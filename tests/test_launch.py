@@ -10,6 +10,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from omegaconf import open_dict
 
 from launch.compose import compose
@@ -49,9 +51,52 @@ def test_configs_equal_those_that_hydra_composes_one_by_one(loader, master):
     assert compose(loader, master, jobs) == [hydras_own(loader, master, job) for job in jobs]
 
 
+# Of each job the overrides of some of these keys: plain values, lists, null, choices of files, other keys; some of
+# which cannot be, alone or together.
+KEYS = {"width": ["8", "16", "0"], "seed": ["1", "-0", "007"], "lr": ["2", "1e-3"], "steps": ["7", "null"],
+        "epochs": ["3", "null"], "weight_decay": ["0", "0.5", "${lr}"], "concept.p": ["2", "3"],
+        "concept.scales": ["[1,3]", "[0.5]", "[]"], "noise": ["none", "gaussian"], "noise.level": ["0", "0.5"],
+        "learner.trained": ["hidden", "last", "quadratic"], "algorithm": ["sgd", "kernel_ridge"],
+        "regularizer.weight_V": ["1", "2"], "study": ["a", "7", "'b c'"], "++loss.name": ["l2"]}
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), keys=st.sets(st.sampled_from(sorted(KEYS)), min_size=1, max_size=6))
+def test_any_sweep_is_what_hydra_composes(loader, master, data, keys):
+    jobs = data.draw(st.lists(st.tuples(*(st.sampled_from([f"{key}={value}" for value in KEYS[key]]) for key in keys)),
+                              min_size=2, max_size=3))
+    assert outcome(lambda: compose(loader, master, jobs)) == outcome(
+        lambda: [hydras_own(loader, master, job) for job in jobs])
+
+
+def outcome(composed):
+    """The configs, with the ids that tell 1 from 1.0, or the words of their refusal."""
+    try:
+        return [(config, run_id(config)) for config in composed()]
+    except ConfigError as error:
+        return str(error)
+
+
+def test_interpolations_follow_the_values_they_name(loader, master):
+    jobs = [["lr=1", "weight_decay=${lr}"], ["lr=2", "weight_decay=${lr}"], ["lr=2", "weight_decay=${lr}", "seed=1"]]
+    assert [config.weight_decay for config in compose(loader, master, jobs)] == [1.0, 2.0, 2.0]
+
+
+def test_configs_of_a_sweep_share_their_nodes(loader, master):
+    one, other, third = compose(loader, master, [["seed=1", "concept.p=2"], ["seed=2", "concept.p=2"],
+                                                 ["seed=2", "concept.p=3"]])
+    assert one.concept is other.concept
+    assert one.regularizer is third.regularizer
+    assert third.concept.p == 3
+
+
 def test_bad_jobs_name_the_override(loader, master):
     with pytest.raises(ConfigError, match="width=0: must be at least 1"):
         compose(loader, master, [["width=8"], ["width=0"]])
+    with pytest.raises(ConfigError, match="samples=0: must be at least 1"):
+        compose(loader, master, [["width=8", "samples=9"], ["seed=-1", "samples=0"]])
+    with pytest.raises(ConfigError, match=r"weight_decay=0\.1: must be 0 with regularizer=none"):
+        compose(loader, master, [["regularizer=none", "weight_decay=0"], ["regularizer=none", "weight_decay=0.1"]])
     with pytest.raises(OvpnetError, match="width=wide"):
         compose(loader, master, [["width=8"], ["width=wide"]])
     with pytest.raises(Exception, match="widht"):
@@ -70,6 +115,32 @@ def test_plan_trains_each_unfinished_run_once_in_packs_of_one_signature(make):
     assert (planned.asked, planned.distinct, planned.finished) == (21, 16, 2)
     seconds = [pack.seconds for pack in planned.packs]
     assert seconds == sorted(seconds, reverse=True)
+
+
+def test_packs_take_at_most_the_time_they_are_given(make):
+    base = make("learner=three_layer", "steps=1000")
+    configs = [replace(base, width=width, seed=seed) for width in (50, 1000) for seed in range(40)]
+    alone = [pack.seconds for pack in plan(configs, set(), runs_per_pack=1).packs]
+    limit = 4 * min(alone)
+    assert max(alone) > limit, "a run that is longer alone is a pack all the same"
+    packs = plan(configs, set(), pack_seconds=limit).packs
+    assert sum(len(pack.configs) for pack in packs) == 80
+    assert all(pack.seconds <= limit or len(pack.configs) == 1 for pack in packs)
+    assert max(len(pack.configs) for pack in packs) > 2
+    assert max(len(pack.configs) for pack in plan(configs, set(), 2, pack_seconds=limit).packs) == 2
+
+
+@pytest.mark.parametrize("runs_per_pack", [None, 20])
+def test_packs_fit_the_memory_whatever_shares_its_data(make, runs_per_pack):
+    """Members of the dual engine that share a seed share a kernel; here those of the larger training sets do."""
+    base = make("learner.trained=last", "width=200", "samples=4000", "engine=dual")
+    shared = [replace(base, lr=1.0 + number, samples=4001) for number in range(20)]
+    machine = replace(EXAMPLE, memory=memory(shared))
+    packs = plan([*shared, *(replace(base, seed=seed) for seed in range(20))], set(), runs_per_pack,
+                 machine=lambda: machine).packs
+    assert sum(len(pack.configs) for pack in packs) == 40
+    assert max(pack.memory for pack in packs) <= machine.memory
+    assert max(len(pack.configs) for pack in packs) > 1
 
 
 def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
