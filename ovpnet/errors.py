@@ -29,3 +29,7 @@ class InterruptionError(KeyboardInterrupt):
 
 class TooLargeError(OvpnetError):
     """A run that does not fit the memory even alone."""
+
+
+class TrackerError(OvpnetError):
+    """W&B, or what was asked of it, does not allow an upload."""

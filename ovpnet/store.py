@@ -3,7 +3,7 @@
 A writer puts a file under a temporary name and renames it, so a reader sees a whole file or none.
 Each pack adds one `runs-*.parquet` (one row a run) and one `curves-*.parquet` (one row a run and
 evaluated step); `opt-*.parquet` holds the empirical OPT of one problem. Nothing is ever changed in
-place: of several rows with one run_id the newest counts.
+place: of several rows with one run_id the newest counts. `uploads-*.parquet` are of ovpnet/uploads.py.
 """
 
 import os
@@ -70,12 +70,34 @@ class Store:
         table = self._read_all("curves", None)
         return table if table.empty else table.drop_duplicates(["run_id", "step"], keep="last").reset_index(drop=True)
 
+    def newest_runs(self) -> pa.Table:
+        """`runs` as they were written: integers with missing values among them stay integers."""
+        return self._newest("runs", ["run_id"], "finished_at")
+
+    def newest_curves(self) -> pa.Table:
+        """`curves`, likewise."""
+        return self._newest("curves", ["run_id", "step"], None)
+
     def finished(self) -> set[str]:
         """run_ids that need no training: done or diverged (the same config would diverge again)."""
         table = self.runs(["run_id", "status", "finished_at"])
         return set() if table.empty else set(table.loc[table["status"].isin(["done", "diverged"]), "run_id"])
 
+    def _newest(self, kind: str, key: list[str], order: str | None) -> pa.Table:
+        """Of the rows that agree in `key` the last, by `order` or as they are read."""
+        table = self._whole(kind, None)
+        if table is None:
+            return pa.table({})
+        rows = table.select([*key, order] if order else key).to_pandas()
+        rows = rows.sort_values(order, kind="stable") if order else rows
+        return table.take(rows.drop_duplicates(key, keep="last").index.to_numpy())
+
     def _read_all(self, kind: str, columns: Sequence[str] | None) -> pd.DataFrame:
+        table = self._whole(kind, columns)
+        return pd.DataFrame(columns=list(columns or [])) if table is None else table.to_pandas()
+
+    def _whole(self, kind: str, columns: Sequence[str] | None) -> pa.Table | None:
+        """All files of a kind that can be read, one after the other; None where there are none."""
         whole: list[pa.Table] = []
         schema = pa.schema([])
         for file in sorted(self.path.glob(f"{kind}-*.parquet")):
@@ -91,9 +113,7 @@ class Store:
                 self._skip(file, f"its columns are of other types than those of the files before it ({_reason(error)})")
                 continue
             whole.append(table)
-        if not whole:
-            return pd.DataFrame(columns=list(columns or []))
-        return pa.concat_tables(whole, promote_options="permissive").to_pandas()
+        return pa.concat_tables(whole, promote_options="permissive") if whole else None
 
     def _read(self, file: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
         try:
