@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ovpnet.config import TrackerConfig
 from ovpnet.errors import TrackerError
 from ovpnet.store import Store
-from ovpnet.tracking import Row, Target, base_url, has_key, report, tracked, upload
+from ovpnet.tracking import Row, Target, base_url, client, report, tracked, upload
 from ovpnet.uploads import Uploads
 
 BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk
@@ -153,10 +153,10 @@ def _log_in() -> None:
     import wandb
     from wandb.errors import AuthenticationError
 
-    if not has_key():
-        raise TrackerError("WANDB_API_KEY is not set, and nobody has logged in here; set it, or run `wandb login`")
     try:
-        wandb.login(prompt=False, verify=True)
+        client()
+        if not wandb.login(prompt=False, verify=True):
+            raise TrackerError("WANDB_API_KEY is not set, and nobody has logged in here; set it, or run `wandb login`")
     except AuthenticationError as error:
         reason = str(error).splitlines()[0]
         raise TrackerError(f"WANDB_BASE_URL={base_url()}: {reason}. Check that it can be reached from here, and that "
@@ -177,7 +177,9 @@ def _last_steps(target: Target, ids: list[str]) -> dict[str, int]:
     runs = api.runs(path, {"name": {"$in": ids}}, per_page=len(ids))
     try:
         return {run.id: run.lastHistoryStep for run in runs}
-    except ValueError:  # there is no such project yet
+    except ValueError as error:
+        if not str(error).startswith("Could not find project"):  # W&B makes one when its first run arrives
+            raise
         return {}
 
 

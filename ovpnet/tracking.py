@@ -116,15 +116,20 @@ def has_key() -> bool:
     """Whether there is an API key where the client looks for it: WANDB_API_KEY, its settings, .netrc."""
     import wandb  # takes 0.3 s, which runs without W&B need not spend
 
-    wandb.setup(wandb.Settings(silent=True))
+    client()
     return wandb.login(prompt=False, verify=False)
 
 
 def base_url() -> str:
     """The W&B server that the client talks to."""
+    return client().settings.base_url
+
+
+def client() -> Any:
+    """The client, quiet, and online whatever WANDB_MODE says: whoever asks here has looked at that, or need not."""
     import wandb
 
-    return wandb.setup(wandb.Settings(silent=True)).settings.base_url
+    return wandb.setup(wandb.Settings(silent=True, mode="online"))
 
 
 # --- what becomes a W&B run --------------------------------------------------------------------------

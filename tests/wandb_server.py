@@ -171,7 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _listed(self, names: list[str]) -> dict[str, Any] | None:
         nodes = [{"id": name, "name": name, "displayName": run.name, "tags": run.tags, "state": "finished",
-                  "historyLineCount": len(run.lines), "projectId": "p", "sweepName": None, "user": None}
+                  "historyLineCount": len(run.lines), "projectId": "1", "sweepName": None,
+                  "user": {"name": "me", "username": "me"}}
                  for name, run in self.server.runs.items() if name in names]
         return {"internalId": "p", "runCount": len(nodes), "readOnly": False, "runs": {
             "edges": [{"node": node, "cursor": node["id"]} for node in nodes],
