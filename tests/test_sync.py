@@ -228,6 +228,33 @@ def test_a_sync_that_is_killed_goes_on_where_it_was(store: Path, server: WandbSe
     assert all(server.uploads(f"r{n}") == 2 for n in range(4)), "the first batch was not uploaded again"
 
 
+@pytest.mark.slow
+def test_ctrl_c_remembers_what_has_arrived_and_says_how_to_go_on(store: Path, server: WandbServer):
+    fill(store, *(row(n) for n in range(8)))
+    code = ("import argparse; from launch import sync; sync.BATCH = 4; parser = argparse.ArgumentParser(); "
+            "sync.add_parser(parser.add_subparsers()); "
+            f"options = parser.parse_args(['sync', '--store', {str(store)!r}]); options.run(options)")
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+    def status(request: Request) -> int:
+        if request.run in {"r6", "r7"} and process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            return 503
+        return 200
+
+    server.status = status
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from here" in told
+    assert "Traceback" not in told
+    wait_until_quiet(server)
+    server.status = lambda request: 200
+    result = sync(store)
+    assert result.known >= 4
+    assert result.known + result.uploaded == 8
+    assert whole(server, range(8))
+
+
 def wait_until_quiet(server: WandbServer) -> None:
     """Until no request has come for half a second: killed processes may have some on the way."""
     before = -1
