@@ -37,6 +37,7 @@ PER = ("run", "pack", "sweep")
 # artifact); of one that is there already, besides; of a batch; and to log in.
 REQUESTS = {"run": 8, "pack": 16, "sweep": 16}
 RESUME_REQUESTS, BATCH_REQUESTS, LOGIN_REQUESTS = 2, 3, 4
+HOPELESS = 10  # W&B runs in a row of which none arrives: the others would not either
 PERIOD = 60.0  # seconds in which no more requests are made than --rate
 
 
@@ -126,8 +127,7 @@ def _pending(table: pa.Table, per: str | None, project: str | None, entity: str 
 def _reader(table: pa.Table, store: Store) -> Callable[[Pending], tuple[list[Row], list[Row]]]:
     """Reads the rows of a W&B run, and their learning curves."""
     curves = store.newest_curves()
-    places = curves.column("run_id").to_pandas().groupby(curves.column("run_id").to_pandas()).indices \
-        if curves.num_rows else {}
+    places = {} if not curves.num_rows else curves.select(["run_id"]).to_pandas().groupby("run_id").indices
 
     def read(pending: Pending) -> tuple[list[Row], list[Row]]:
         rows = table.take(pending.rows).to_pylist()
@@ -172,15 +172,16 @@ def _last_steps(target: Target, ids: list[str]) -> dict[str, int]:
     """
     import wandb
 
-    api = wandb.Api({"base_url": target.base_url})
-    path = f"{target.entity or api.default_entity}/{target.project}"
-    runs = api.runs(path, {"name": {"$in": ids}}, per_page=len(ids))
     try:
-        return {run.id: run.lastHistoryStep for run in runs}
-    except ValueError as error:
-        if not str(error).startswith("Could not find project"):  # W&B makes one when its first run arrives
-            raise
-        return {}
+        api = wandb.Api({"base_url": target.base_url})
+        path = f"{target.entity or api.default_entity}/{target.project}"
+        return {run.id: run.lastHistoryStep for run in api.runs(path, {"name": {"$in": ids}}, per_page=len(ids))}
+    except Exception as error:  # the client's errors have no class in common
+        if str(error).startswith("Could not find project"):  # W&B makes one when its first run arrives
+            return {}
+        reason = str(error).splitlines()[0]
+        raise TrackerError(f"W&B at {target.base_url} does not say which runs it has ({reason}); the same command goes "
+                           "on from here") from error
 
 
 class Pace:
@@ -211,14 +212,14 @@ class _Uploader:
 
     def __init__(self, uploads: Uploads, directory: Path, parallel: int, pace: Pace, total: int):
         self.uploads, self.directory, self.parallel, self.pace = uploads, directory, parallel, pace
-        self.uploaded = 0
+        self.uploaded = self.in_vain = 0
         self.failed: dict[str, str] = {}
         self.running: _Batch | None = None
         # A terminal gets a live bar; a log file a line every ten seconds.
         self.bar = tqdm(total=total, unit=" W&B runs", mininterval=0.2 if sys.stderr.isatty() else 10)
 
     def upload(self, pending: Sequence[Pending], read: Callable[[Pending], tuple[list[Row], list[Row]]]) -> None:
-        """Upload one batch while the next is written. Raises TrackerError where nothing of a batch arrives."""
+        """Upload one batch while the next is written. Raises TrackerError where nothing arrives any more."""
         for number, batch in enumerate(self._batches(pending)):
             written = _Batch(batch, self.directory / str(number))
             if self.pace.rate is not None:
@@ -249,12 +250,12 @@ class _Uploader:
             return
         while self.running.busy():
             self.bar.update(self.uploaded + len(self.running.arrived()) - self.bar.n)
-        before = self.uploaded
-        of = len(self.running.pending)
+        before, tried = self.uploaded, len(self.running.pending)
         self._collect(self.running)
-        if self.uploaded == before:
+        self.in_vain = 0 if self.uploaded > before else self.in_vain + tried
+        if self.in_vain >= HOPELESS:
             name, reason = next(reversed(self.failed.items()))
-            raise TrackerError(f"none of {of} W&B runs could be uploaded ({name}: {reason}); "
+            raise TrackerError(f"none of {self.in_vain} W&B runs in a row could be uploaded ({name}: {reason}); "
                                f"{self.uploaded} were before. The same command goes on from here")
 
     def _collect(self, batch: "_Batch") -> None:
@@ -266,8 +267,7 @@ class _Uploader:
             self.uploads.add(list(there.values()))
         self.uploaded += len(there)
         self.bar.update(self.uploaded - self.bar.n)
-        unknown = failures.get("", "wandb sync did not say why")
-        self.failed |= {each.mark["id"]: failures.get(each.mark["id"], unknown)
+        self.failed |= {each.mark["id"]: failures.get(each.mark["id"], failures[""])
                         for each in batch.pending if each.mark["id"] not in there}
         shutil.rmtree(batch.directory, ignore_errors=True)
         self.running = None
@@ -328,12 +328,13 @@ class _Batch:
                 for file in self.directory.glob("wandb/offline-run-*/*.wandb.synced")}
 
     def failures(self) -> dict[str, str]:
-        """What the client's errors say, by the id they are about, "" where they name none.
+        """What the client's errors say, by the id they are about; "" has one that names none, or its last words.
 
         A run of which only the history was refused counts as synced to the client, with an error that names it.
         """
-        found = re.findall(r"^wandb: ERROR (?:\[[^\]]*?([^\]/]+)\] )?(.*)$", self._log.read_text(), re.MULTILINE)
-        return dict(reversed(found))
+        said = self._log.read_text()
+        found = re.findall(r"^wandb: ERROR (?:\[[^\]]*?([^\]/]+)\] )?(.*)$", said, re.MULTILINE)
+        return {"": (said.splitlines() or ["it said nothing"])[-1]} | dict(reversed(found))
 
     @property
     def _log(self) -> Path:

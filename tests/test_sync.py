@@ -194,11 +194,18 @@ def test_a_run_that_is_refused_does_not_count_as_uploaded(store: Path, server: W
     assert whole(server, range(3))
 
 
-def test_a_server_that_refuses_everything_ends_the_sync_with_its_reason(store: Path, server: WandbServer):
+def test_a_server_that_refuses_everything_ends_the_sync_with_its_reason(store: Path, server: WandbServer,
+                                                                       monkeypatch: pytest.MonkeyPatch):
     fill(store, row(0), row(1))
     server.status = lambda request: 403 if request.what == "UpsertBucket" else 200
-    with pytest.raises(TrackerError, match=r"none of 2 W&B runs could be uploaded .*told to fail"):
-        sync(store)
+    with pytest.raises(TrackerError, match=r"2 W&B runs could not be uploaded \(r0: told to fail\); 0 could"):
+        run("--store", store)
+    monkeypatch.setattr(module, "HOPELESS", 2)
+    with pytest.raises(TrackerError, match=r"none of 2 W&B runs in a row could be uploaded \(r1: told to fail\)"):
+        run("--store", store)
+    server.status = lambda request: 400 if request.what == "Runs" else 200
+    with pytest.raises(TrackerError, match=r"does not say which runs it has \(.*told to fail"):
+        run("--store", store)
     assert not Uploads(store).rows
 
 
