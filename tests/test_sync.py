@@ -300,7 +300,10 @@ def run(*arguments: str | Path) -> None:
     options.run(options)
 
 
-def test_options_choose_runs_and_where_they_go(store: Path, server: WandbServer, capsys: pytest.CaptureFixture[str]):
+def test_options_choose_runs_and_where_they_go(store: Path, server: WandbServer, capsys: pytest.CaptureFixture[str],
+                                               monkeypatch: pytest.MonkeyPatch):
+    """And not what WANDB_MODE says, which is for jobs."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
     fill(store, row(0), row(1, study="other"))
     run("--store", store, "--study", "other", "--dry-run")
     assert "1 W&B runs (per=run) to upload to e/p" in capsys.readouterr().out
@@ -310,12 +313,6 @@ def test_options_choose_runs_and_where_they_go(store: Path, server: WandbServer,
     assert {name: (run.entity, run.project) for name, run in server.runs.items()} == {"r1": ("f", "q")}
     run("--store", store, "--study", "other", "--project", "q", "--entity", "f")
     assert "nothing to upload: all 1" in capsys.readouterr().out
-
-
-def test_what_jobs_are_told_of_wandb_does_not_hold_for_a_sync(store: Path, server: WandbServer,
-                                                              monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert sync(fill(store, row(0))).uploaded == 1
 
 
 def test_mistakes_are_told_with_what_is_allowed(store: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch):
