@@ -66,6 +66,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))  # of processes that are killed, and leave theirs
     wandb.teardown()
     yield
     wandb.teardown()
@@ -110,7 +111,7 @@ def test_every_run_arrives_once_as_it_is_in_the_store(store: Path, server: Wandb
     before = len(server.requests)
     assert sync(store) == Result(known=5, uploaded=0, failed={})
     assert len(server.requests) == before, "what is known to be there costs no request"
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "temporary").glob("ovpnet-*"))
 
 
 def test_only_what_changed_is_uploaded_again_under_the_same_id(store: Path, server: WandbServer):
