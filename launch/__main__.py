@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.live import Live
 
-from launch import report, scheduler
+from launch import report, scheduler, sync
 from launch.retry import retry
 from launch.status import Status, status
 from launch.sweep import Sweep, find, sweeps
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     said.add_argument("--job", metavar="G-T", help="one job: group and task, as in the listing")
     said.add_argument("-n", "--lines", type=int, default=20, help="last lines of each (default: %(default)s)")
     said.set_defaults(run=_logs)
+    sync.add_parser(commands)
     return parser
 
 

@@ -63,6 +63,11 @@ class Work:
         parts: dict[str, list[list[str]]] = self._state().get("parts", {})
         gone = finished | self.failed()
         for number, configs in self.sweep.configs(self.group.number, self.packs):
+            tracker = configs[0].tracker
+            if self.group.launcher == "slurm" and tracker.mode == "auto":
+                # Nodes of a cluster seldom have a network; `python -m launch sync` reports their runs.
+                tracker = replace(tracker, mode="offline")
+            configs = [replace(config, tracker=tracker) for config in configs]
             listed = self.listed[number]
             by_id = {run_id(config): config for config in configs}
             for part in parts.get(str(number), [listed.runs]):

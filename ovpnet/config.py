@@ -348,7 +348,12 @@ class TrackerConfig:
     name: str = key("none", "tracker", choices=("none", "wandb"))
     project: str = key("ovpnet", "W&B project")
     entity: str | None = key(None, "W&B entity; null = your default")
-    mode: str = key("auto", "`auto`: online with an API key, else offline", choices=("auto", "online", "offline"))
+    mode: str = key("auto", "`online`: jobs report after every pack; `offline`: jobs write nothing for W&B, `python -m "
+                    "launch sync` uploads from the store; `auto`: online with an API key, else offline",
+                    choices=("auto", "online", "offline"))
+    per: str = key("run", "what becomes a W&B run: each `run`; each `pack`, as a table of its runs with mean and "
+                   "quantile curves; each study (`sweep`), as a table, which `python -m launch sync` alone can make",
+                   choices=("run", "pack", "sweep"))
 
 
 @dataclass(slots=True)  # a sweep keeps a million of them: 300 bytes each instead of 1,600

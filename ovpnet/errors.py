@@ -29,3 +29,7 @@ class InterruptionError(KeyboardInterrupt):
 
 class DeviceLostError(OvpnetError):
     """An error after which a GPU is of no use to this process; another process may go on."""
+
+
+class TrackerError(OvpnetError):
+    """W&B, or what was asked of it, does not allow an upload."""

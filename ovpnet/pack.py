@@ -79,7 +79,7 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
     rows = [row | about for row in rows]
     store.write_pack(rows, curves)
     training.forget()
-    track(shared.tracker, shared.study, store.path, rows, curves)
+    track(shared.tracker, store.path, rows, curves)
     return rows
 
 

@@ -4,6 +4,7 @@ A writer puts a file under a temporary name and renames it, so a reader sees a w
 Each pack adds one `runs-*.parquet` (one row a run) and one `curves-*.parquet` (one row a run and
 evaluated step); `opt-*.parquet` holds the empirical OPT of one problem. Nothing is ever changed in
 place: of several rows with one run_id the newest counts, a failed one only where there is no other.
+`uploads-*.parquet` are of ovpnet/uploads.py.
 """
 
 import os
@@ -64,17 +65,31 @@ class Store:
     def runs(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One row a run, the newest of each run_id (a failed one only where there is no other); empty where nothing is
         stored. `columns` must contain run_id, status and finished_at."""
-        table = self._read_all("runs", columns)
-        if table.empty:
-            return table
-        order = table.assign(_finished=table["status"].isin(FINISHED)).sort_values(
-            ["_finished", "finished_at"], kind="stable")
-        return order.drop(columns="_finished").drop_duplicates("run_id", keep="last").reset_index(drop=True)
+        table = self.newest_runs(columns)
+        return table.to_pandas() if table.num_columns else pd.DataFrame(columns=list(columns or []))
 
     def curves(self) -> pd.DataFrame:
         """One row a run and evaluated step; of a run stored twice the newest curve."""
-        table = self._read_all("curves", None)
-        return table if table.empty else table.drop_duplicates(["run_id", "step"], keep="last").reset_index(drop=True)
+        table = self.newest_curves()
+        return table.to_pandas() if table.num_columns else pd.DataFrame()
+
+    def newest_runs(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """`runs` as they were written: integers with missing values among them stay integers."""
+        table = self._whole("runs", columns)
+        if table is None:
+            return pa.table({})
+        rows = table.select(["run_id", "status", "finished_at"]).to_pandas()
+        rows["status"] = rows["status"].isin(FINISHED)
+        rows = rows.sort_values(["status", "finished_at"], kind="stable").drop_duplicates("run_id", keep="last")
+        return table.take(rows.index.to_numpy())
+
+    def newest_curves(self) -> pa.Table:
+        """`curves`, likewise."""
+        table = self._whole("curves", None)
+        if table is None:
+            return pa.table({})
+        points = table.select(["run_id", "step"]).to_pandas().drop_duplicates(keep="last")
+        return table.take(points.index.to_numpy())
 
     def finished(self) -> set[str]:
         """run_ids that need no training: done or diverged (the same config would diverge again).
@@ -90,7 +105,8 @@ class Store:
                 self._finished[file.name] = {run for run, status in rows if status in FINISHED}
         return set().union(*self._finished.values())
 
-    def _read_all(self, kind: str, columns: Sequence[str] | None) -> pd.DataFrame:
+    def _whole(self, kind: str, columns: Sequence[str] | None) -> pa.Table | None:
+        """All files of a kind that can be read, one after the other; None where there are none."""
         whole: list[pa.Table] = []
         schema = pa.schema([])
         for file in sorted(self.path.glob(f"{kind}-*.parquet")):
@@ -106,9 +122,7 @@ class Store:
                 self._skip(file, f"its columns are of other types than those of the files before it ({_reason(error)})")
                 continue
             whole.append(table)
-        if not whole:
-            return pd.DataFrame(columns=list(columns or []))
-        return pa.concat_tables(whole, promote_options="permissive").to_pandas()
+        return pa.concat_tables(whole, promote_options="permissive") if whole else None
 
     def _read(self, file: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
         try:

@@ -1,28 +1,31 @@
 """Runs reported to W&B, after they are safely in the store. Nothing here can lose a result or stop a sweep.
 
-One W&B run a row, so that W&B's own tables and parallel-coordinate plots see what a person sees. Runs
-are short and many, so each costs as little as the client allows: one service process serves them all,
-and what it would collect by default (console, git, code, machine, system metrics) is turned off. 50 runs
-of 20 points take 1.0 s offline (20 ms and 40 kB a run) and 0.2 s to start and end the service, against
-3.4 s with the client's defaults; measured with wandb 0.31 on 2 CPU cores. Online, every run waits for the
-network instead: for thousands of runs choose tracker.mode=offline and upload them at the end with
-`wandb sync`, which is parallel.
+The store is the offline record: its rows and curves are all that W&B gets. So jobs write nothing for W&B unless they
+report live (online), and `python -m launch sync` makes W&B's own files of stored rows later, by the same functions.
+What becomes a W&B run is tracker.per: each run, each pack, or each study (`sweep`, which sync alone can report, as no
+job sees all of it). W&B runs are short and many, so each costs as little as the client allows: one service process
+serves all of a pack, and what it would collect by default (console, git, code, machine, system metrics) is turned off.
 """
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from ovpnet.config import Config, TrackerConfig
+import numpy as np
+
+from ovpnet.config import Config, TrackerConfig, digest
+from ovpnet.uploads import remember
 
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 
-# Seconds that one run may take to reach W&B before the rest of the pack is written offline.
+# Seconds that one W&B run may take to reach W&B before the rest of the pack is left to `python -m launch sync`.
 PATIENCE = 60.0
 
 # Dotted keys are config whatever follows the dot; of the others, a group's name (`opt`) may be a result.
@@ -30,96 +33,218 @@ _GROUPS = {item.name for item in fields(Config) if is_dataclass(item.type)}
 _LEAVES = {item.name for item in fields(Config)} - _GROUPS
 
 
-def track(config: TrackerConfig, study: str, directory: Path, rows: Sequence[Row], curves: Sequence[Row]) -> None:
-    """Report finished runs (rows of the store) and their learning curves; W&B's files go to directory/wandb.
+@dataclass(frozen=True)
+class Target:
+    """Where W&B runs go, and what each of them holds; entity "" is the default one of the API key."""
 
-    Offline where there is no API key, and from the first run on that cannot be uploaded. Whatever fails is
-    logged as a warning that says what to do. On return everything is written, and no W&B run of this process is open.
+    entity: str
+    project: str
+    base_url: str
+    per: str
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A W&B run to be; `points` are in order of their step."""
+
+    id: str
+    name: str
+    group: str
+    config: Row
+    summary: Row
+    points: Sequence[Row]
+    table: Sequence[Row]
+    tags: Sequence[str]
+    failed: bool
+
+
+def track(config: TrackerConfig, store: Path, rows: Sequence[Row], curves: Sequence[Row]) -> None:
+    """Report a pack's finished runs (rows of the store) and their learning curves, where the tracker is online.
+
+    What is not reported here, or cannot be, `python -m launch sync` uploads from the store; whatever fails is logged as
+    a warning that says so. On return no W&B run of this process is open.
     """
     if config.name == "none" or not rows:
         return
+    later = f"python -m launch sync --store {store}"
     try:
-        mode = _report_all(config, study, directory, rows, curves)
+        mode = "offline" if config.per == "sweep" else _mode(config)
+        if mode == "offline":
+            log.info("%d runs are in the store; upload them to W&B with: %s", len(rows), later)
+        if mode != "online":
+            return
+        _report_live(config, store, rows, curves)
     except Exception as error:  # the store has the results: no failure of a tracker is worth a sweep
-        log.warning("tracker=wandb failed (%s). The results are safe in the store, but not all of these %d runs are in "
-                    "W&B. Check that %s can be written and that `wandb status` works, or use tracker=none",
-                    _reason(error), len(rows), directory)
-        return
-    if mode == "offline":
-        log.info("%d runs written for W&B; upload them with: wandb sync %s", len(rows), directory / "wandb")
+        log.warning("W&B failed (%s). The results are safe in the store, but not all of these %d runs are in W&B; "
+                    "upload them with: %s", _reason(error), len(rows), later)
 
 
-def _report_all(config: TrackerConfig, study: str, directory: Path, rows: Sequence[Row], curves: Sequence[Row]) -> str:
-    """Report the runs one by one; returns the mode of the last."""
-    import wandb  # takes 0.3 s, which runs without W&B need not spend
+def _report_live(config: TrackerConfig, store: Path, rows: Sequence[Row], curves: Sequence[Row]) -> None:
+    """Report W&B runs one by one, and remember in the store which arrived, so that a later sync leaves them out."""
+    import wandb
 
+    target = Target(config.entity or "", config.project, base_url(), config.per)
     points: dict[str, list[Row]] = {row["run_id"]: [] for row in rows}
-    for point in sorted(curves, key=lambda point: point["step"]):
+    for point in curves:
         points[point["run_id"]].append(point)
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        mode = _mode(config)
-        for row in rows:
-            try:
-                _report(config, mode, study, directory, row, points[row["run_id"]])
-            except Exception as error:
-                if mode != "online":
-                    raise
-                log.warning("W&B cannot be reached (%s); these runs are written offline from here on", _reason(error))
-                wandb.teardown()  # the service still holds the run that failed, under the same id
-                mode = "offline"
-                _report(config, mode, study, directory, row, points[row["run_id"]])
-    finally:
-        wandb.teardown()  # the files are whole only when the service has ended, a moment after run.finish()
-    return mode
+    arrived: list[Row] = []
+    with TemporaryDirectory(prefix="ovpnet-wandb-") as directory:  # the client's files, a dozen a run, are not to keep
+        try:
+            for members in [rows] if config.per == "pack" else [[row] for row in rows]:
+                curve = [point for row in members for point in points[row["run_id"]]]
+                report(tracked(config.per, members, curve), target, Path(directory), "online", resume=True)
+                arrived.append(upload(members, target))
+        finally:
+            wandb.teardown()  # the service may still hold a run that failed; and it must not outlive the pack
+            if arrived:
+                remember(store, arrived)
 
 
 def _mode(config: TrackerConfig) -> str:
-    """The client's mode: WANDB_MODE, else tracker.mode; online only with an API key where the client looks for it."""
-    import wandb
-
-    wandb.setup(wandb.Settings(silent=True))
+    """online, offline or disabled: WANDB_MODE, else tracker.mode; online only with an API key."""
     asked = os.environ.get("WANDB_MODE") or config.mode
     if asked not in ("auto", "online"):
         return asked
-    if wandb.login(prompt=False, verify=False):
+    if has_key():
         return "online"
     if asked == "online":
-        log.warning("tracker.mode=online, but W&B has no API key here: writing offline. Set WANDB_API_KEY or run "
-                    "`wandb login`")
+        log.warning("tracker.mode=online, but W&B has no API key here. Set WANDB_API_KEY or run `wandb login`")
     return "offline"
 
 
-def _report(config: TrackerConfig, mode: str, study: str, directory: Path, row: Row, points: Sequence[Row]) -> None:
-    """Write one run: its config, its curve, then every result column as the summary."""
+def has_key() -> bool:
+    """Whether there is an API key where the client looks for it: WANDB_API_KEY, its settings, .netrc."""
+    import wandb  # takes 0.3 s, which runs without W&B need not spend
+
+    client()
+    return wandb.login(prompt=False, verify=False)
+
+
+def base_url() -> str:
+    """The W&B server that the client talks to."""
+    return client().settings.base_url
+
+
+def client() -> Any:
+    """The client, quiet, and online whatever WANDB_MODE says: whoever asks here has looked at that, or need not."""
     import wandb
 
-    failed = row["status"] != "done"
-    run = wandb.init(
-        project=config.project, entity=config.entity, dir=directory, mode=mode,  # type: ignore[arg-type]
-        id=row["run_id"], name=_name(row), group=study, tags=[row["status"]] if failed else None,
-        config=_nested({name: value for name, value in row.items() if _is_config(name)}),
-        resume="allow", reinit="create_new", settings=wandb.Settings(
-            silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True,
-            x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False,
-            init_timeout=PATIENCE, finish_timeout=PATIENCE, finish_timeout_raises=True))
-    run.define_metric("*", step_metric="step")
+    return wandb.setup(wandb.Settings(silent=True, mode="online"))
+
+
+# --- what becomes a W&B run --------------------------------------------------------------------------
+
+
+def upload(rows: Sequence[Row], target: Target) -> dict[str, Any]:
+    """What the store remembers of rows that became a W&B run: where it is, its id, and of which runs."""
+    return {**vars(target), "id": tracked_id(target.per, rows), "runs": len(rows),
+            "finished_at": max(row["finished_at"] for row in rows)}
+
+
+def tracked_id(per: str, rows: Sequence[Row]) -> str:
+    """The id of the W&B run of these rows: it follows from what they are, so that they are never there twice."""
+    if per == "run":
+        return rows[0]["run_id"]
+    if per == "pack":
+        return f"pack-{digest({'runs': sorted(row['run_id'] for row in rows)})}"
+    return f"study-{digest({'study': rows[0]['study']})}"
+
+
+def tracked(per: str, rows: Sequence[Row], curves: Iterable[Row]) -> Tracked:
+    """The W&B run of a run, of a pack or of a study (`sweep`, without curves): rows of the store, and their curves.
+
+    Columns without a value are left out.
+    """
+    points: list[Row] = [{name: value for name, value in point.items() if name != "run_id" and value is not None}
+                         for point in sorted(curves, key=lambda point: point["step"])]
+    row, statuses = rows[0], {row["status"] for row in rows}
+    title = f"{row['concept.name']} {row['learner.name']} m={row['width']}"
+    if per == "run":
+        what: dict[str, Any] = {
+            "name": f"{title} N={row['samples']} lr={row['lr']:g} seed={row['seed']}", "config": _config(row),
+            "summary": _results(row), "points": points, "table": []}
+    else:
+        name, points = (f"{title}, {len(rows)} runs", _spread(points)) if per == "pack" else (row["study"], [])
+        what = {"name": name, "points": points, **_side_by_side(rows)}
+    return Tracked(id=tracked_id(per, rows), group=row["study"], tags=sorted(statuses - {"done"}),
+                   failed="done" not in statuses, **what)
+
+
+def _side_by_side(rows: Sequence[Row]) -> dict[str, Any]:
+    """The config that runs share, a table of what differs and of what came out, and how many ended how."""
+    configs = [_config(row) for row in rows]
+    names = dict.fromkeys(name for config in configs for name in config)
+    shared = {name: configs[0][name] for name in names
+              if all(name in config and config[name] == configs[0][name] for config in configs)}
+    table = [{"run_id": row["run_id"], **{name: config.get(name) for name in names if name not in shared},
+              **_results(row)} for row, config in zip(rows, configs, strict=True)]
+    counts = Counter(row["status"] for row in rows)
+    return {"config": shared, "table": table,
+            "summary": {"runs": len(rows), **counts, "reached": sum(bool(row.get("reached")) for row in rows)}}
+
+
+def _spread(points: Sequence[Row]) -> list[Row]:
+    """Mean, median and 10% and 90% quantiles over members of every measurement, at each step."""
+    at: dict[int, dict[str, list[float]]] = {}
     for point in points:
-        # The step is also W&B's own, which drops what it has already: a run reported twice has one curve.
-        run.log({name: value for name, value in point.items() if name != "run_id" and value is not None},
-                step=point["step"])
-    run.summary.update({name: value for name, value in row.items() if name != "run_id" and not _is_config(name)})
-    run.finish(exit_code=1 if failed else 0)
+        for name, value in point.items():
+            if name != "step":
+                at.setdefault(point["step"], {}).setdefault(name, []).append(value)
+    return [{"step": step, **{f"{name}/{kind}": float(value) for name, values in measured.items()
+                              for kind, value in zip(("mean", "q10", "median", "q90"), (
+                                  np.mean(values), *np.quantile(values, [0.1, 0.5, 0.9])), strict=True)}}
+            for step, measured in sorted(at.items())]
 
 
-def _name(row: Row) -> str:
-    return (f"{row['concept.name']} {row['learner.name']} m={row['width']} N={row['samples']} "
-            f"lr={row['lr']:g} seed={row['seed']}")
+def _config(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None and _is_config(name)}
+
+
+def _results(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in row.items()
+            if value is not None and name != "run_id" and not _is_config(name)}
 
 
 def _is_config(column: str) -> bool:
     group, dot, _ = column.partition(".")
     return group in _GROUPS if dot else column in _LEAVES
+
+
+# --- the client ---------------------------------------------------------------------------------------
+
+
+def report(run: Tracked, target: Target, directory: Path, mode: str, resume: bool) -> None:
+    """Write one W&B run, to the server (mode=online) or to files in directory/wandb (offline).
+
+    The client adds to a run of the same id that it may `resume`. Online it then leaves out the steps that are there;
+    files are written without knowing them, so that their points must be later ones.
+    """
+    import wandb
+
+    live = wandb.init(
+        project=target.project, entity=target.entity or None, dir=directory, mode=mode,  # type: ignore[arg-type]
+        id=run.id, name=run.name, group=run.group, tags=run.tags or None,
+        config=_nested(run.config), resume="allow" if resume else None, reinit="create_new",
+        settings=wandb.Settings(
+            silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True,
+            x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False,
+            init_timeout=PATIENCE, finish_timeout=PATIENCE, finish_timeout_raises=True))
+    live.define_metric("*", step_metric="step")
+    for point in run.points:
+        live.log(dict(point), step=point["step"], commit=True)
+    if run.table:
+        live.log({"table": _table(run.table)})
+    live.summary.update(dict(run.summary))
+    live.finish(exit_code=1 if run.failed else 0)
+
+
+def _table(rows: Sequence[Row]) -> Any:
+    import wandb
+
+    wandb.Table.MAX_ROWS = max(wandb.Table.MAX_ROWS, len(rows))  # beyond it the client leaves rows out
+    columns: list[str | int] = list(dict.fromkeys(name for row in rows for name in row))
+    return wandb.Table(columns=columns, data=[[row.get(str(name)) for name in columns] for row in rows],
+                       allow_mixed_types=True)
 
 
 def _nested(flat: Row) -> dict[str, Any]:

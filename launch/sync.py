@@ -1,0 +1,385 @@
+"""`python -m launch sync`: runs of a store into W&B, in parallel, under a request rate, and each of them once.
+
+The store has all that W&B shows, so jobs without a network write nothing for it. Here rows become W&B's own offline
+files, a batch at a time in a temporary directory, which `wandb sync` uploads while the next batch is written. What has
+arrived is remembered in the store (ovpnet/uploads.py): the same command goes on where it was interrupted, and uploads
+again, under the same id, only what has changed since. This works for a store of any tracker, `none` included.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from ovpnet.config import TrackerConfig
+from ovpnet.errors import TrackerError
+from ovpnet.store import Store
+from ovpnet.tracking import Row, Target, base_url, client, report, tracked, upload
+from ovpnet.uploads import Uploads
+
+BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk
+PER = ("run", "pack", "sweep")
+
+# HTTP requests, at most (tests/test_sync.py counts them): of a W&B run, by what it holds (a table is a file and an
+# artifact); of one that is there already, besides; of a batch; and to log in.
+REQUESTS = {"run": 8, "pack": 16, "sweep": 16}
+RESUME_REQUESTS, BATCH_REQUESTS, LOGIN_REQUESTS = 2, 3, 4
+HOPELESS = 10  # W&B runs in a row of which none arrives: the others would not either
+PERIOD = 60.0  # seconds in which no more requests are made than --rate
+
+
+@dataclass(frozen=True)
+class Result:
+    """How many W&B runs were there already, were uploaded, and why others could not be."""
+
+    known: int
+    uploaded: int
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A W&B run to upload, and the rows of the store that it is made of."""
+
+    target: Target
+    rows: np.ndarray
+    mark: Row
+
+
+def sync(store: Path, study: str | None = None, per: str | None = None, project: str | None = None,
+         entity: str | None = None, parallel: int = 8, rate: int | None = None, dry_run: bool = False) -> Result:
+    """Upload what is in the store and not in W&B. `per`, `project` and `entity` are the runs' own where not given.
+
+    `parallel` W&B runs are uploaded at a time, in at most `rate` requests a minute. Whatever ends it, what has arrived
+    is remembered. Raises TrackerError, StoreError.
+    """
+    table = _rows(Store(store), study)
+    uploads = Uploads(store)
+    found = _pending(table, per, project, entity)
+    pending = [each for each in found if not uploads.has(each.mark)]
+    known = len(found) - len(pending)
+    if dry_run or not pending:
+        _announce(pending, known)
+        return Result(known, 0, {})
+    if rate is not None and rate < (least := max(_cost(each.target.per, 1) for each in pending)):
+        raise TrackerError(f"--rate={rate}: at least {least}, the requests that one W&B run costs")
+    _log_in()
+    with tempfile.TemporaryDirectory(prefix="ovpnet-sync-") as directory:
+        pace = Pace(rate)
+        pace.note(LOGIN_REQUESTS)
+        uploader = _Uploader(uploads, Path(directory), parallel, pace, len(pending))
+        try:
+            uploader.upload(pending, _reader(table, Store(store)))
+        finally:
+            uploader.close()
+            uploads.merge()
+    return Result(known, uploader.uploaded, uploader.failed)
+
+
+def _cost(per: str, runs: int) -> int:
+    """Requests of a batch of W&B runs, at most."""
+    return BATCH_REQUESTS + runs * (REQUESTS[per] + RESUME_REQUESTS)
+
+
+def _rows(store: Store, study: str | None) -> pa.Table:
+    """The newest row of every run, of one study or of all."""
+    table = store.newest_runs()
+    if not table.num_rows:
+        raise TrackerError(f"--store={store.path}: no runs are stored there; give the store of a sweep")
+    if study is None:
+        return table
+    studies = table.column("study").to_pylist()
+    if study not in studies:
+        raise TrackerError(f"--study={study}: not in {store.path}; allowed: {', '.join(sorted(set(studies)))}")
+    return table.take([index for index, each in enumerate(studies) if each == study])
+
+
+def _pending(table: pa.Table, per: str | None, project: str | None, entity: str | None) -> list[Pending]:
+    """All W&B runs that the rows make up, in the order in which they were stored."""
+    needed = ("run_id", "study", "finished_at", "pack_id", "tracker.project", "tracker.entity", "tracker.per")
+    rows = table.select([name for name in needed if name in table.column_names]).to_pylist()
+    default, url = TrackerConfig(), base_url()
+    groups: dict[tuple[Target, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        target = Target(entity or row.get("tracker.entity") or "",
+                        project or row.get("tracker.project") or default.project, url,
+                        per or row.get("tracker.per") or default.per)
+        alone = row["run_id"]
+        member_of = {"run": alone, "pack": row.get("pack_id") or alone, "sweep": row["study"]}[target.per]
+        groups.setdefault((target, member_of), []).append(index)
+    return [Pending(target, np.array(members), upload([rows[index] for index in members], target))
+            for (target, _), members in groups.items()]
+
+
+def _reader(table: pa.Table, store: Store) -> Callable[[Pending], tuple[list[Row], list[Row]]]:
+    """Reads the rows of a W&B run, and their learning curves."""
+    curves = store.newest_curves()
+    places = {} if not curves.num_rows else curves.select(["run_id"]).to_pandas().groupby("run_id").indices
+
+    def read(pending: Pending) -> tuple[list[Row], list[Row]]:
+        rows = table.take(pending.rows).to_pylist()
+        found = [places[row["run_id"]] for row in rows if row["run_id"] in places]
+        return rows, curves.take(np.concatenate(found)).to_pylist() if found and pending.target.per != "sweep" else []
+
+    return read
+
+
+def _announce(pending: Sequence[Pending], known: int) -> None:
+    counts: dict[Target, int] = {}
+    for each in pending:
+        counts[each.target] = counts.get(each.target, 0) + 1
+    for target, count in counts.items():
+        where = f"{target.entity}/{target.project}" if target.entity else target.project
+        print(f"{count} W&B runs (per={target.per}) to upload to {where} at {target.base_url}")
+    if not pending:
+        print(f"nothing to upload: all {known} W&B runs are there already")
+
+
+def _log_in() -> None:
+    """Make sure that there is a server, and that it knows the API key. Raises TrackerError."""
+    import wandb
+    from wandb.errors import AuthenticationError
+
+    try:
+        client()
+        if not wandb.login(prompt=False, verify=True):
+            raise TrackerError("WANDB_API_KEY is not set, and nobody has logged in here; set it, or run `wandb login`")
+    except AuthenticationError as error:
+        reason = str(error).splitlines()[0]
+        raise TrackerError(f"WANDB_BASE_URL={base_url()}: {reason}. Check that it can be reached from here, and that "
+                           "WANDB_API_KEY is of an account there") from error
+    finally:
+        wandb.teardown()
+
+
+def _last_steps(target: Target, ids: list[str]) -> dict[str, int]:
+    """The last steps of the W&B runs that are on the server already: of a sync that was killed, or of another store.
+
+    The client adds to their history whatever it is given, so it must not be given the same points again.
+    """
+    import wandb
+
+    try:
+        api = wandb.Api({"base_url": target.base_url})
+        path = f"{target.entity or api.default_entity}/{target.project}"
+        return {run.id: run.lastHistoryStep for run in api.runs(path, {"name": {"$in": ids}}, per_page=len(ids))}
+    except Exception as error:  # the client's errors have no class in common
+        if str(error).startswith("Could not find project"):  # W&B makes one when its first run arrives
+            return {}
+        reason = str(error).splitlines()[0]
+        raise TrackerError(f"W&B at {target.base_url} does not say which runs it has ({reason}); the same command goes "
+                           "on from here") from error
+
+
+class Pace:
+    """At most `rate` requests in any PERIOD."""
+
+    def __init__(self, rate: int | None):
+        self.rate = rate
+        self.made: deque[tuple[float, int]] = deque()
+
+    def most(self, per: str) -> int:
+        """How many W&B runs may be uploaded at once."""
+        return next(runs for runs in range(BATCH, 0, -1) if runs == 1 or self.rate is None
+                    or _cost(per, runs) <= self.rate)
+
+    def wait(self, requests: int) -> None:
+        """Wait until so many may be made."""
+        while self.rate is not None and self.made and sum(count for _, count in self.made) + requests > self.rate:
+            until, _ = self.made.popleft()
+            time.sleep(max(0.0, until - time.monotonic()))
+
+    def note(self, requests: int) -> None:
+        """So many have been made, the last of them now."""
+        self.made.append((time.monotonic() + PERIOD, requests))
+
+
+class _Uploader:
+    """Writes batches of W&B runs and uploads them; `uploaded` and `failed` tell how it went so far."""
+
+    def __init__(self, uploads: Uploads, directory: Path, parallel: int, pace: Pace, total: int):
+        self.uploads, self.directory, self.parallel, self.pace = uploads, directory, parallel, pace
+        self.uploaded = self.in_vain = 0
+        self.failed: dict[str, str] = {}
+        self.running: _Batch | None = None
+        # A terminal gets a live bar; a log file a line every ten seconds.
+        self.bar = tqdm(total=total, unit=" W&B runs", mininterval=0.2 if sys.stderr.isatty() else 10)
+
+    def upload(self, pending: Sequence[Pending], read: Callable[[Pending], tuple[list[Row], list[Row]]]) -> None:
+        """Upload one batch while the next is written. Raises TrackerError where nothing arrives any more."""
+        for number, batch in enumerate(self._batches(pending)):
+            written = _Batch(batch, self.directory / str(number))
+            if self.pace.rate is not None:
+                self._finish()  # what it costs is known only then
+                self.pace.wait(written.requests)
+            written.write(read)
+            self._finish()
+            written.start(self.parallel)
+            self.running = written
+        self._finish()
+
+    def close(self) -> None:
+        """Stop what is running, and remember what of it has arrived."""
+        if self.running is not None:
+            self.running.stop()
+            self._collect(self.running)
+        self.bar.close()
+
+    def _batches(self, pending: Sequence[Pending]) -> Iterator[list[Pending]]:
+        """Cuts of W&B runs of one target."""
+        for target in dict.fromkeys(each.target for each in pending):
+            alike = [each for each in pending if each.target == target]
+            size = self.pace.most(target.per)
+            yield from (alike[start:start + size] for start in range(0, len(alike), size))
+
+    def _finish(self) -> None:
+        if self.running is None:
+            return
+        while self.running.busy():
+            self.bar.update(self.uploaded + len(self.running.arrived()) - self.bar.n)
+        before, tried = self.uploaded, len(self.running.pending)
+        self._collect(self.running)
+        self.in_vain = 0 if self.uploaded > before else self.in_vain + tried
+        if self.in_vain >= HOPELESS:
+            name, reason = next(reversed(self.failed.items()))
+            raise TrackerError(f"none of {self.in_vain} W&B runs in a row could be uploaded ({name}: {reason}); "
+                               f"{self.uploaded} were before. The same command goes on from here")
+
+    def _collect(self, batch: "_Batch") -> None:
+        self.pace.note(batch.requests)
+        arrived, failures = batch.arrived(), batch.failures()
+        there = {each.mark["id"]: each.mark for each in batch.pending
+                 if each.mark["id"] in arrived and each.mark["id"] not in failures}
+        if there:
+            self.uploads.add(list(there.values()))
+        self.uploaded += len(there)
+        self.bar.update(self.uploaded - self.bar.n)
+        self.failed |= {each.mark["id"]: failures.get(each.mark["id"], failures[""])
+                        for each in batch.pending if each.mark["id"] not in there}
+        shutil.rmtree(batch.directory, ignore_errors=True)
+        self.running = None
+
+
+class _Batch:
+    """W&B runs in files of a directory, and the process that uploads them."""
+
+    def __init__(self, pending: Sequence[Pending], directory: Path):
+        self.pending, self.directory = pending, directory
+        self.target = pending[0].target
+        self.requests = _cost(self.target.per, len(pending))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, read: Callable[[Pending], tuple[list[Row], list[Row]]]) -> None:
+        """Write W&B's offline files, whole, with those points that are not on the server yet."""
+        import wandb
+
+        self.directory.mkdir()
+        there = _last_steps(self.target, [each.mark["id"] for each in self.pending])
+        try:
+            for each in self.pending:
+                run = tracked(self.target.per, *read(each))
+                last = there.get(run.id, -1)
+                run = replace(run, points=[point for point in run.points if point["step"] > last])
+                report(run, self.target, self.directory, "offline", resume=last >= 0)
+        finally:
+            wandb.teardown()  # the files are whole only when the service has ended, a moment after run.finish()
+
+    def start(self, parallel: int) -> None:
+        """Start `wandb sync`, whatever WANDB_MODE says to jobs, with its own files beside those it uploads."""
+        environment = {name: value for name, value in os.environ.items()
+                       if name not in ("WANDB_MODE", "WANDB_SERVICE", "WANDB_SILENT")}
+        with open(self._log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "wandb", "sync", "-n", str(parallel), str(self.directory / "wandb")],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env=environment | {"WANDB_DIR": str(self.directory), "WANDB_BASE_URL": self.target.base_url})
+
+    def busy(self) -> bool:
+        """Whether it is still uploading, after a moment."""
+        assert self.process is not None
+        try:
+            self.process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def stop(self) -> None:
+        """End the upload."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
+    def arrived(self) -> set[str]:
+        """Ids of which the client says that they are on the server."""
+        return {file.name.removeprefix("run-").removesuffix(".wandb.synced")
+                for file in self.directory.glob("wandb/offline-run-*/*.wandb.synced")}
+
+    def failures(self) -> dict[str, str]:
+        """What the client's errors say, by the id they are about; "" has one that names none, or its last words.
+
+        A run of which only the history was refused counts as synced to the client, with an error that names it.
+        """
+        said = self._log.read_text()
+        found = re.findall(r"^wandb: ERROR (?:\[[^\]]*?([^\]/]+)\] )?(.*)$", said, re.MULTILINE)
+        return {"": (said.splitlines() or ["it said nothing"])[-1]} | dict(reversed(found))
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "sync.log"
+
+
+# --- command line ------------------------------------------------------------------------------------
+
+
+def add_parser(commands: Any) -> None:
+    """Add `sync` to the subparsers of `python -m launch`; its `run` takes the options."""
+    parser: argparse.ArgumentParser = commands.add_parser("sync", help="upload runs of a store to W&B")
+    parser.add_argument("--store", type=Path, default=Path(os.environ.get("OVPNET_STORE", "store")), metavar="DIR",
+                        help="the run store (default: environment variable OVPNET_STORE, else ./store)")
+    parser.add_argument("--study", metavar="NAME", help="only the runs of this study")
+    parser.add_argument("--per", choices=PER, help="what becomes a W&B run (default: tracker.per of the runs)")
+    parser.add_argument("--project", metavar="NAME", help="W&B project (default: tracker.project of the runs)")
+    parser.add_argument("--entity", metavar="NAME", help="W&B entity (default: tracker.entity of the runs, else yours)")
+    parser.add_argument("--parallel", type=_positive, default=8, metavar="N",
+                        help="W&B runs uploaded at a time (default: %(default)s)")
+    parser.add_argument("--rate", type=_positive, metavar="N",
+                        help=f"requests a minute, at most; a W&B run costs {REQUESTS['run']}, one with a table "
+                             f"{REQUESTS['pack']} (default: as fast as the server takes them)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The command. Raises TrackerError, StoreError."""
+    try:
+        result = sync(options.store, options.study, options.per, options.project, options.entity, options.parallel,
+                      options.rate, options.dry_run)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    if result.failed:
+        name, reason = next(iter(result.failed.items()))
+        raise TrackerError(f"{len(result.failed)} W&B runs could not be uploaded ({name}: {reason}); {result.uploaded} "
+                           "could. The same command tries the others again")
+    if result.uploaded:
+        print(f"{result.uploaded} W&B runs uploaded; {result.known} were there already")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return number
