@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from analysis import complexity, diagnostics, paper, tune
-from analysis.load import Stored, default_store, load, width_text
+from analysis.load import Stored, load, width_text
 from analysis.verdict import DELTA, Analysis, analyze, differences, interval_text
+from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "

@@ -1,7 +1,6 @@
 """Reading the store: problems, filters, and judging stored runs at another epsilon."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -63,11 +62,6 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilon: float | None = 
     if not curves.empty:
         curves = curves[curves["run_id"].isin(runs["run_id"])]
     return Stored(runs, curves, list(dict.fromkeys(store.skipped)))
-
-
-def default_store() -> str:
-    """Directory read without --store: the environment variable OVPNET_STORE, else ./store."""
-    return os.environ.get("OVPNET_STORE", "store")
 
 
 # --- problems ----------------------------------------------------------------------------------------

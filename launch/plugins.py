@@ -1,10 +1,10 @@
-"""Hydra's side of a sweep: a sweeper that leaves composing to the launcher, and the launcher.
+"""Hydra's side of a sweep: a sweeper that leaves composing to the launcher, and the launchers.
 
 Hydra finds plug-ins only in its namespace package; hydra_plugins/ovpnet names these classes there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,8 +15,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import OverrideParseException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from launch.options import LocalConf, Options, SlurmConf, SubprocessConf, checked
 from ovpnet.errors import ConfigError, OvpnetError
 
 
@@ -34,19 +35,12 @@ class PackSweeperConf:
     grids: list[dict[str, Any]] | None = None
 
 
-@dataclass
-class LocalLauncherConf:
-    """hydra/launcher=local: packs run one after the other in this process."""
-
-    _target_: str = "hydra_plugins.ovpnet.plugins.LocalLauncher"
-    runs_per_pack: int | None = field(default=None, metadata={"help": "runs trained side by side; null = by width"})
-
-
 def register() -> None:
     """Make the choices known to Hydra."""
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="packs", node=PackSweeperConf, provider="ovpnet")
-    store.store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="ovpnet")
+    for name, node in (("local", LocalConf), ("subprocess", SubprocessConf), ("slurm", SlurmConf)):
+        store.store(group="hydra/launcher", name=name, node=node, provider="ovpnet")
 
 
 class PackSweeper(BasicSweeper):
@@ -92,23 +86,45 @@ def _check_one_study(overrides: Sequence[Override]) -> None:
             raise OvpnetError(f"{override.input_line}: one {override.key_or_group} a sweep; give a command each")
 
 
-class LocalLauncher(Launcher):
-    """Plans the jobs into packs and runs these here."""
+class PackLauncher(Launcher):
+    """Plans the jobs into packs, and trains these or submits them: what all launchers do."""
 
-    def __init__(self, runs_per_pack: int | None = None):
-        if runs_per_pack is not None and runs_per_pack < 1:
-            raise ConfigError("hydra.launcher.runs_per_pack", runs_per_pack, "must be at least 1, or null")
-        self.runs_per_pack = runs_per_pack
+    kind: type[Options]
+
+    def __init__(self, **options: Any):
+        self.options = checked(self.kind, {name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+                                           for name, value in options.items()})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs all jobs; each returns its test risk (None if it diverged), for sweepers that look for the least."""
+        """All jobs; each returns its test risk (None if it has none), for sweepers that look for the least. What is
+        only submitted returns nothing yet."""
+        from launch import run  # which imports what a plug-in, loaded with every command, need not
         from launch.compose import compose
-        from launch.local import run
 
         configs = compose(self.context.config_loader, self.config, job_overrides)
-        risks = run(configs, self.runs_per_pack)
+        risks = run.sweep(configs, self.options)
+        if risks is None:
+            return [JobReturn(overrides=overrides, status=JobStatus.UNKNOWN) for overrides in job_overrides]
         return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=risk)
                 for overrides, risk in zip(job_overrides, risks, strict=True)]
+
+
+class LocalLauncher(PackLauncher):
+    """hydra/launcher=local"""
+
+    kind = LocalConf
+
+
+class SubprocessLauncher(PackLauncher):
+    """hydra/launcher=subprocess"""
+
+    kind = SubprocessConf
+
+
+class SlurmLauncher(PackLauncher):
+    """hydra/launcher=slurm"""
+
+    kind = SlurmConf

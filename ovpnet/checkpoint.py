@@ -23,6 +23,8 @@ Identity = Mapping[str, Any]  # `run_ids`, in the order of the members, and what
 # What has no ensemble axis: the steps taken, the steps of the curve's points, the seconds it took.
 SHARED = ("step", "points", "seconds")
 _IDENTITY = "identity"
+# What reading a file that is not whole, or no checkpoint, raises.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class Checkpoints:
@@ -47,8 +49,8 @@ class Checkpoints:
                 arrays = {name: kept[name] for name in kept.files if name != _IDENTITY}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{file}: not a whole checkpoint ({str(error).splitlines()[0]})") from error
+        except _DAMAGED as error:
+            raise _not_whole(file, error) from error
         differing = [name for name in identity if found.get(name) != identity[name]]
         if differing:
             raise CheckpointError(f"{file}: a checkpoint of " + ", ".join(
@@ -69,6 +71,18 @@ class Checkpoints:
             self.save({**identity, "run_ids": run_ids}, _select(arrays, members) | {"seconds": seconds})
         self.remove(identity["run_ids"])
 
+    def halve(self, run_ids: Sequence[str]) -> None:
+        """`split` what is kept of the runs, whatever made it, into two halves. Raises CheckpointError, OSError."""
+        file, middle = self._file(run_ids), len(run_ids) // 2
+        try:
+            with np.load(file, allow_pickle=False) as kept:
+                identity = _identity(kept)
+        except FileNotFoundError:
+            return
+        except _DAMAGED as error:
+            raise _not_whole(file, error) from error
+        self.split(identity, [range(middle), range(middle, len(run_ids))])
+
     def remove(self, run_ids: Sequence[str]) -> None:
         """Forget the runs, and what an interrupted `save` of them left."""
         file = self._file(run_ids)
@@ -82,7 +96,7 @@ class Checkpoints:
             try:
                 with np.load(file, allow_pickle=False) as kept:
                     found.append(_identity(kept)["run_ids"])
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except _DAMAGED:
                 pass  # the pack's next checkpoint takes its place
         return found
 
@@ -94,6 +108,10 @@ class Checkpoints:
 
     def _file(self, run_ids: Sequence[str]) -> Path:
         return self.path / f"{digest({'run_ids': list(run_ids)})}.npz"
+
+
+def _not_whole(file: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{file}: not a whole checkpoint ({str(error).splitlines()[0]})")
 
 
 def _identity(kept: Mapping[str, np.ndarray]) -> dict[str, Any]:

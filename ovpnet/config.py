@@ -7,6 +7,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
@@ -430,6 +431,11 @@ def conf_dir() -> Path:
     """Folder of the YAML files: inside the package when installed from a wheel, beside it in a checkout."""
     packaged = Path(__file__).parent / "conf"
     return packaged if packaged.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def default_store() -> str:
+    """The store of commands that are not told another: the environment variable OVPNET_STORE, else ./store."""
+    return os.environ.get("OVPNET_STORE", "store")
 
 
 def register_schemas() -> None:

@@ -27,5 +27,5 @@ class InterruptionError(KeyboardInterrupt):
     """A pack was asked to stop, and has kept a checkpoint of what it trained."""
 
 
-class TooLargeError(OvpnetError):
-    """A run that does not fit the memory even alone."""
+class DeviceLostError(OvpnetError):
+    """An error after which a GPU is of no use to this process; another process may go on."""

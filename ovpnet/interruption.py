@@ -10,15 +10,18 @@ from types import FrameType
 
 @contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGINT (Ctrl-C) and SIGTERM are only noted; what is given tells whether one came. A second one raises
-    KeyboardInterrupt at once. Outside the main thread, which alone hears signals, nothing is changed.
+    """Inside, SIGINT (Ctrl-C) and SIGTERM are only noted; what is given tells whether one came. A SIGINT after it
+    raises KeyboardInterrupt at once (a SIGTERM does not: SLURM sends several). Outside the main thread, which alone
+    hears signals, nothing is changed.
     """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if asked:
+            return
         asked = True
         print("\nstopping after the steps under way, with a checkpoint; once more to stop at once", file=sys.stderr)
 

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,11 +21,11 @@ import torch
 import ovpnet
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
-from ovpnet.engine import Engine, engine
-from ovpnet.ensemble import Ensemble, Goal, Outcome, goal
-from ovpnet.errors import CheckpointError, ConfigError, InterruptionError, TooLargeError
+from ovpnet.engine import engine
+from ovpnet.ensemble import Ensemble, goal
+from ovpnet.errors import CheckpointError, ConfigError, DeviceLostError, InterruptionError, StoreError
 from ovpnet.opt import empirical_opt
-from ovpnet.results import Row, result_rows
+from ovpnet.results import Row, config_row, result_rows
 from ovpnet.store import Store
 from ovpnet.tracking import track
 
@@ -36,47 +37,69 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
     """Train the runs, add them to the store and report them to the tracker; returns their rows.
 
     The runs share their signature, device, engine, store and tracker. Training goes on from the pack's checkpoint, if
-    there is one. Where it does not fit the memory, the halves of the pack are trained one after the other; `on_steps`
-    then hears of a negative number of steps, those that are taken (or counted) again. `interrupted` is asked at first
-    and between chunks of steps: on True a checkpoint is kept. Raises StoreError, ConfigError, InterruptionError,
-    TooLargeError.
+    there is one. Where it fails, or does not fit the memory, the halves of the pack are trained one after the other:
+    `on_steps` then hears of a negative number of steps, those that are taken (or counted) again. A run that fails alone
+    becomes a row with the status `failed` and its traceback. `interrupted` is asked at first and between chunks of
+    steps: on True a checkpoint is kept. Raises StoreError, ConfigError (no such device), InterruptionError,
+    DeviceLostError.
     """
     if interrupted():
         raise InterruptionError
     shared = configs[0]
     store, where = Store(shared.store), device(shared.device)
-    how = engine(configs, where)
-    goals = [goal(config, empirical_opt(config, store)) for config in configs]
-    training = _Training(configs, goals, how, where, on_steps, interrupted)
-    outcome = training.outcome()
-    if outcome is None:
-        on_steps(-training.steps)
-        middle = len(configs) // 2
-        return [row for half in (configs[:middle], configs[middle:]) for row in run_pack(half, on_steps, interrupted)]
-    rows, curves = result_rows(configs, goals, outcome)
+    training = _Training(configs, where, on_steps, interrupted)
+    failure: Row | None = None
+    try:
+        rows, curves = training.results(store)
+    except StoreError:  # not the runs' fault
+        raise
+    except Exception as error:
+        failure = _failure(error)
+        _check_alive(where, error)
+    if failure is not None:
+        # Outside the handler: the error's traceback holds the tensors of the ensemble.
+        _free_memory(where)
+        if len(configs) > 1:
+            what = "do not fit the memory of" if failure["failure"] == OUT_OF_MEMORY else "cannot be trained on"
+            log.warning("%d runs %s %s together (%s); training them as two halves", len(configs), what, where,
+                        failure["error"])
+            training.split()
+            on_steps(-training.steps)
+            middle = len(configs) // 2
+            return [row for half in (configs[:middle], configs[middle:])
+                    for row in run_pack(half, on_steps, interrupted)]
+        rows, curves = [config_row(shared) | failure], []
+        log.error("run %s failed: %s", rows[0]["run_id"], failure["error"])
     about = {
         "train_seconds": training.seconds / len(configs),
         "pack_id": uuid.uuid4().hex[:8], "pack_members": len(configs),
-        "engine_used": how.name, "device_used": device_name(where), **versions(),
+        "engine_used": training.engine.name, "device_used": device_name(where), **versions(),
         "finished_at": datetime.now(UTC).isoformat(),
     }
     rows = [row | about for row in rows]
     store.write_pack(rows, curves)
-    training.checkpoints.remove(training.identity["run_ids"])
+    training.forget()
     track(shared.tracker, shared.study, store.path, rows, curves)
     return rows
+
+
+def failed_row(config: Config, kind: str, error: str) -> Row:
+    """The row of a run that failed where nothing was left to tell more of it."""
+    return config_row(config) | {"status": "failed", "failure": kind, "error": error, "traceback": None, **versions(),
+                                 "finished_at": datetime.now(UTC).isoformat()}
 
 
 class _Training:
     """The training of a pack, with its checkpoints."""
 
-    def __init__(self, configs: Sequence[Config], goals: Sequence[Goal], how: Engine, where: torch.device,
-                 on_steps: Callable[[int], None], interrupted: Callable[[], bool]):
-        self.configs, self.goals, self.how, self.where = configs, goals, how, where
+    def __init__(self, configs: Sequence[Config], where: torch.device, on_steps: Callable[[int], None],
+                 interrupted: Callable[[], bool]):
+        self.configs, self.where = configs, where
         self.on_steps, self.interrupted = on_steps, interrupted
+        self.engine = engine(configs, where)
         self.checkpoints = Checkpoints(Path(configs[0].store))
         of_code = {name: versions()[name] for name in ("ovpnet_version", "git_revision", "torch_version")}
-        self.identity = {"run_ids": [run_id(config) for config in configs], "engine": how.name, **of_code}
+        self.identity = {"run_ids": [run_id(config) for config in configs], "engine": self.engine.name, **of_code}
         self.steps = 0
         self.started = self.saved = time.perf_counter()
 
@@ -85,29 +108,35 @@ class _Training:
         """Training time so far, that before the checkpoint included."""
         return time.perf_counter() - self.started
 
-    def outcome(self) -> Outcome | None:
-        """Train. None where it does not fit the memory: then what is trained is kept for the halves of the pack."""
+    def results(self, store: Store) -> tuple[list[Row], list[Row]]:
+        """Train; rows of the runs and of their learning curves.
+
+        Where it does not fit the memory, what is trained is kept for the halves of the pack.
+        """
+        goals = [goal(config, empirical_opt(config, store)) for config in self.configs]
         ensemble = None
         try:
-            ensemble = Ensemble(self.configs, self.goals, self.how, self.where)
+            ensemble = Ensemble(self.configs, goals, self.engine, self.where)
             self._restore(ensemble)
-            return ensemble.train(self._count, partial(self._between_chunks, ensemble))
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if len(self.configs) == 1:
-                raise TooLargeError(f"run {self.identity['run_ids'][0]} does not fit the memory of {self.where}, not "
-                                    f"even alone ({_reason(error)})") from error
-            log.warning("%d runs do not fit the memory of %s together (%s); training them as two halves",
-                        len(self.configs), self.where, _reason(error))
-            if ensemble is not None and ensemble.whole is not None and ensemble.trace.step:
+            outcome = ensemble.train(self._count, partial(self._between_chunks, ensemble))
+        except Exception as error:
+            if ensemble is not None and ensemble.whole is not None and ensemble.trace.step and (
+                    len(self.configs) > 1 and _out_of_memory(error)):
                 self._save(ensemble)
-        del ensemble
-        gc.collect()  # tensors in reference cycles
-        if self.where.type == "cuda":
-            torch.cuda.empty_cache()
-        self._split()
-        return None
+            raise
+        return result_rows(self.configs, goals, outcome)
+
+    def split(self) -> None:
+        """Turn what is kept of the pack into what is kept of its halves."""
+        middle = len(self.configs) // 2
+        try:
+            self.checkpoints.split(self.identity, [range(middle), range(middle, len(self.configs))])
+        except (CheckpointError, OSError) as error:
+            log.warning("%s; the halves are trained from their beginning", error)
+
+    def forget(self) -> None:
+        """Remove the checkpoint of a pack that is stored."""
+        self.checkpoints.remove(self.identity["run_ids"])
 
     def _count(self, steps: int) -> None:
         self.steps += steps
@@ -122,6 +151,7 @@ class _Training:
         if arrays is not None:
             self.started -= arrays.pop("seconds").item()
             ensemble.restore(arrays)
+            log.info("%d runs go on from step %d", len(self.configs), ensemble.trace.step)
 
     def _between_chunks(self, ensemble: Ensemble) -> None:
         interrupted = self.interrupted()
@@ -137,18 +167,37 @@ class _Training:
             log.warning("no checkpoint kept in %s (%s); training goes on", self.checkpoints.path, _reason(error))
         self.saved = time.perf_counter()
 
-    def _split(self) -> None:
-        middle = len(self.configs) // 2
-        try:
-            self.checkpoints.split(self.identity, [range(middle), range(middle, len(self.configs))])
-        except (CheckpointError, OSError) as error:
-            log.warning("%s; the halves are trained from their beginning", error)
+
+OUT_OF_MEMORY = "out of memory"
 
 
-def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+def _failure(error: Exception) -> Row:
+    """The columns of a run that failed: `failure`, the kind, `error` in a line, and where it happened."""
+    kind = OUT_OF_MEMORY if _out_of_memory(error) else "exception"
+    return {"status": "failed", "failure": kind, "error": f"{type(error).__name__}: {_reason(error)}",
+            "traceback": "".join(traceback.format_exception(error))}
+
+
+def _out_of_memory(error: Exception) -> bool:
     """Whether a device or the host had no room: torch's allocators have no exception of their own on a CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("not enough memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED"))
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")))
+
+
+def _check_alive(where: torch.device, error: Exception) -> None:
+    """Raise DeviceLostError where the error has left a GPU unusable for the rest of this process."""
+    if where.type != "cuda":
+        return
+    try:
+        torch.cuda.synchronize(where)
+    except RuntimeError as lost:
+        raise DeviceLostError(f"{where} cannot be used any more in this process ({_reason(error)})") from lost
+
+
+def _free_memory(where: torch.device) -> None:
+    gc.collect()  # tensors in reference cycles
+    if where.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _reason(error: BaseException) -> str:
@@ -184,8 +233,11 @@ def versions() -> dict[str, Any]:
 
 
 def _git_revision() -> str | None:
-    """Revision of a checkout, with `-dirty` if it differs from it; None where ovpnet is installed from a wheel."""
+    """Revision of a checkout, with `-dirty` if it differs from it, or of the one that the code was copied from
+    (launch/code.py); None where ovpnet is installed from a wheel."""
     root = Path(__file__).parents[1]
+    if (copied := root / "REVISION").exists():
+        return copied.read_text().strip() or None
     if not (root / ".git").exists():
         return None
     try:

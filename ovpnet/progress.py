@@ -31,6 +31,12 @@ class Progress:
         self.done += runs
         self._describe()
 
+    def show(self, runs: int, work: float) -> None:
+        """So many runs and so much work are done, by other processes."""
+        self.done = runs
+        self.bar.set_description_str(f"{self.done}/{self.runs} runs", refresh=False)
+        self.bar.update(work - self.bar.n)
+
     def _describe(self) -> None:
         rate = self.steps / max(time.perf_counter() - self.started, 1e-9)
         self.bar.set_description_str(f"{self.done}/{self.runs} runs, {_short(rate)} steps/s", refresh=False)

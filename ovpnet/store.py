@@ -3,7 +3,7 @@
 A writer puts a file under a temporary name and renames it, so a reader sees a whole file or none.
 Each pack adds one `runs-*.parquet` (one row a run) and one `curves-*.parquet` (one row a run and
 evaluated step); `opt-*.parquet` holds the empirical OPT of one problem. Nothing is ever changed in
-place: of several rows with one run_id the newest counts.
+place: of several rows with one run_id the newest counts, a failed one only where there is no other.
 """
 
 import os
@@ -21,6 +21,9 @@ from ovpnet.errors import StoreError
 
 Row = Mapping[str, Any]
 
+# What `status` says of a run that need not be trained again; the other one is `failed`.
+FINISHED = ("done", "diverged")
+
 
 class Store:
     """A store directory. Made when first written to; `skipped` tells what the last reads left out, and why."""
@@ -28,6 +31,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self.skipped: list[str] = []
+        self._finished: dict[str, set[str]] = {}  # of the files read so far
 
     def prepare(self) -> None:
         """Make the directory and prove that it can be written, before anything is trained. Raises StoreError."""
@@ -58,12 +62,14 @@ class Store:
         return None if table is None else table.to_pylist()[0]
 
     def runs(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """One row a run, the newest of each run_id; empty where nothing is stored."""
+        """One row a run, the newest of each run_id (a failed one only where there is no other); empty where nothing is
+        stored. `columns` must contain run_id, status and finished_at."""
         table = self._read_all("runs", columns)
         if table.empty:
             return table
-        return (table.sort_values("finished_at", kind="stable").drop_duplicates("run_id", keep="last")
-                .reset_index(drop=True))
+        order = table.assign(_finished=table["status"].isin(FINISHED)).sort_values(
+            ["_finished", "finished_at"], kind="stable")
+        return order.drop(columns="_finished").drop_duplicates("run_id", keep="last").reset_index(drop=True)
 
     def curves(self) -> pd.DataFrame:
         """One row a run and evaluated step; of a run stored twice the newest curve."""
@@ -71,9 +77,18 @@ class Store:
         return table if table.empty else table.drop_duplicates(["run_id", "step"], keep="last").reset_index(drop=True)
 
     def finished(self) -> set[str]:
-        """run_ids that need no training: done or diverged (the same config would diverge again)."""
-        table = self.runs(["run_id", "status", "finished_at"])
-        return set() if table.empty else set(table.loc[table["status"].isin(["done", "diverged"]), "run_id"])
+        """run_ids that need no training: done or diverged (the same config would diverge again).
+
+        Files are never changed, so each is read once: to ask again costs what is new.
+        """
+        for file in self.path.glob("runs-*.parquet"):
+            if file.name in self._finished:
+                continue
+            table = self._read(file, ["run_id", "status"])
+            if table is not None and table.num_columns == 2:
+                rows = zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True)
+                self._finished[file.name] = {run for run, status in rows if status in FINISHED}
+        return set().union(*self._finished.values())
 
     def _read_all(self, kind: str, columns: Sequence[str] | None) -> pd.DataFrame:
         whole: list[pa.Table] = []
@@ -119,7 +134,7 @@ class Store:
                              "again") from error
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Put what `write` writes under a temporary name, .tmp-STEM-..., and rename it. Raises OSError."""
     temporary = path.with_name(f".tmp-{path.stem}-{uuid.uuid4().hex}")
     try:

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
-from ovpnet.errors import InterruptionError
+from ovpnet.errors import InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
 from ovpnet.progress import Progress
 from ovpnet.store import Store
@@ -39,9 +39,11 @@ def main(composed: DictConfig) -> None:
 
 
 def summary(store: Store, run: str) -> str:
-    """What came out of a stored run, in a line or two."""
+    """What came out of a stored run, in a line or two. Raises OvpnetError, with the traceback, if it failed."""
     runs = store.runs()
     row = runs[runs["run_id"] == run].iloc[0]
+    if row["status"] == "failed":
+        raise OvpnetError(f"{row['traceback'] or ''}run {run} failed ({row['failure']}): {row['error']}")
     goal = f"OPT + epsilon = {row['opt']:.4g} + {row['epsilon_absolute']:.4g}"
     if row["status"] == "diverged":
         return f"run {run} diverged: its weights are no longer finite numbers; try a smaller lr ({goal})"

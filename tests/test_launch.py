@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from omegaconf import open_dict
 
 from launch.compose import compose
-from launch.local import run
+from launch.options import LocalConf
 from launch.plan import plan
+from launch.run import sweep
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, signature
 from ovpnet.cost import EXAMPLE, memory
 from ovpnet.engine_choice import chosen_engine
@@ -156,7 +157,7 @@ def test_the_engine_of_a_run_does_not_depend_on_its_pack(make):
 @pytest.mark.parametrize("key", ["store", "study", "device"])
 def test_a_sweep_has_one_store_study_and_device(make, tmp_path, key):
     with pytest.raises(ConfigError, match=f"{key}=.*one value a sweep"):
-        run([make(f"store={tmp_path}", f"{key}=cpu"), make(f"store={tmp_path}", f"{key}=auto")])
+        sweep([make(f"store={tmp_path}", f"{key}=cpu"), make(f"store={tmp_path}", f"{key}=auto")], LocalConf())
 
 
 def test_wide_nets_come_in_smaller_packs(make):

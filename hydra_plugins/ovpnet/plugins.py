@@ -11,3 +11,11 @@ class PackSweeper(launch.plugins.PackSweeper):
 
 class LocalLauncher(launch.plugins.LocalLauncher):
     """hydra/launcher=local"""
+
+
+class SubprocessLauncher(launch.plugins.SubprocessLauncher):
+    """hydra/launcher=subprocess"""
+
+
+class SlurmLauncher(launch.plugins.SlurmLauncher):
+    """hydra/launcher=slurm"""

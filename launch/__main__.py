@@ -1,0 +1,137 @@
+"""`python -m launch status|plan|retry|cancel|logs|wait|sync`: sweeps that were submitted, or would be."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.live import Live
+
+from launch import report, scheduler
+from launch.retry import retry
+from launch.status import Status, status
+from launch.sweep import Sweep, find, sweeps
+from ovpnet.config import default_store
+from ovpnet.errors import OvpnetError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit code: 0, or 1 after a one-line message on stderr."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["plan"]:
+        return _plan(given[1:])
+    options = _parser().parse_args(given)
+    try:
+        return int(options.run(options) or 0)
+    except (OvpnetError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--store", default=default_store(), type=Path, metavar="DIR",
+                        help="the run store (default: environment variable OVPNET_STORE, else ./store)")
+    one = argparse.ArgumentParser(add_help=False, parents=[common])
+    one.add_argument("sweep", nargs="?", metavar="SWEEP", help="its id, or a part of it (default: the latest)")
+
+    parser = argparse.ArgumentParser(prog="python -m launch", description="Sweeps that were begun with "
+                                     "`python -m ovpnet.train -m`, from any shell that sees their store.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    looks = commands.add_parser("status", parents=[one], help="runs, packs and jobs of a sweep: what is done, runs, "
+                                "waits or failed, and how long it will take")
+    looks.add_argument("--watch", action="store_true", help="again every few seconds, until it has ended")
+    looks.add_argument("--all", action="store_true", help="every sweep of the store, a line each")
+    looks.add_argument("--failed", action="store_true", help="the kinds of failures, with a traceback each")
+    looks.set_defaults(run=_status)
+    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `python -m ovpnet.train -m`: "
+                        "packs, members, memory, GPU-hours; nothing is submitted")
+    again = commands.add_parser("retry", parents=[one], help="submit what is left of a sweep once more, failed runs "
+                                "included")
+    again.add_argument("options", nargs="*", metavar="KEY=VALUE", help="other options of the launcher from now on: "
+                       "mem_gb=32 timeout_min=600 partition=long")
+    again.set_defaults(run=_retry)
+    ends = commands.add_parser("cancel", parents=[one], help="ask the jobs of a sweep to end; they keep checkpoints")
+    ends.set_defaults(run=_cancel)
+    waits = commands.add_parser("wait", parents=[one], help="until a sweep has ended; exit code 0 where every run is "
+                                "done or diverged, else 1")
+    waits.set_defaults(run=_wait)
+    said = commands.add_parser("logs", parents=[one], help="what the jobs of a sweep printed")
+    said.add_argument("--job", metavar="G-T", help="one job: group and task, as in the listing")
+    said.add_argument("-n", "--lines", type=int, default=20, help="last lines of each (default: %(default)s)")
+    said.set_defaults(run=_logs)
+    return parser
+
+
+def _plan(arguments: list[str]) -> int:
+    from ovpnet import train
+
+    sys.argv = ["python -m launch plan", "-m", *arguments, "hydra.launcher.dry_run=true"]
+    train.cli()
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    if options.all:
+        report.console().print(report.sweeps([status(sweep) for sweep in sweeps(options.store)]))
+        return 0
+    sweep = find(options.store, options.sweep)
+    if options.failed:
+        report.failures(status(sweep))
+    elif options.watch:
+        _watch(sweep)
+    else:
+        report.console().print(report.status(status(sweep)))
+    return 0
+
+
+def _watch(sweep: Sweep) -> Status:
+    """Show it until it has ended."""
+    found = status(sweep)
+    with Live(report.status(found), console=report.console(), auto_refresh=False) as live:
+        while not found.ended:
+            time.sleep(5)
+            found = status(sweep)
+            live.update(report.status(found), refresh=True)
+    return found
+
+
+def _wait(options: argparse.Namespace) -> int:
+    return 0 if _watch(find(options.store, options.sweep)).complete else 1
+
+
+def _retry(options: argparse.Namespace) -> int:
+    # A first KEY=VALUE looks like the sweep's id to argparse.
+    if options.sweep and "=" in options.sweep:
+        options.sweep, options.options = None, [options.sweep, *options.options]
+    print(retry(find(options.store, options.sweep), options.options))
+    return 0
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    sweep = find(options.store, options.sweep)
+    asked = scheduler.cancel(sweep, sweep.groups())
+    print(f"{sweep.id}: {asked} jobs asked to end; to go on from their checkpoints: python -m launch retry {sweep.id}"
+          if asked else f"{sweep.id}: no job runs or waits")
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    sweep = find(options.store, options.sweep)
+    wanted = [job for job in scheduler.jobs(sweep, sweep.groups())
+              if options.job in (None, f"{job.group}-{job.task}")]
+    if not wanted:
+        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}")
+    for job in wanted:
+        print(f"== job {job.group}-{job.task}: {job.state} {job.node} {job.id or ''}".rstrip())
+        for file in scheduler.logs(sweep, job):
+            print(f"-- {file}")
+            print("\n".join(file.read_text(errors="replace").splitlines()[-options.lines:]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

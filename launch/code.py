@@ -1,0 +1,87 @@
+"""What a sweep's jobs run: a copy of the code as it was when the sweep was submitted, and a record of its environment.
+
+The copy is in STORE/sweeps/.code/DIGEST, one for all sweeps of the same code: jobs that start hours later, or again
+after a preemption, do not see what was changed in the checkout meanwhile.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+
+import ovpnet
+from launch.sweep import check_private
+from ovpnet.config import conf_dir
+
+ROOT = Path(ovpnet.__file__).parents[1]
+PACKAGES = ("ovpnet", "launch", "hydra_plugins", "conf")
+
+
+def snapshot(store: Path) -> Path:
+    """Copy the code that is running, unless that was done before; the folder of the copy. Raises OSError, OvpnetError.
+
+    In a checkout that is what git tracks, and what it does not ignore, as it is in the working tree; and the compiled
+    loops.
+    """
+    files = sorted(set(_files()))
+    revision = _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    content = {file: file.read_bytes() for file in files}
+    digest = hashlib.sha256(repr((revision, [(str(_place(file)), hashlib.sha256(content[file]).digest())
+                                             for file in files])).encode()).hexdigest()[:16]
+    folder = store.resolve() / "sweeps" / ".code" / digest
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder.with_name(f".tmp-{digest}-{uuid.uuid4().hex}")
+        temporary.mkdir(mode=0o700)
+        try:
+            for file in files:
+                target = temporary / _place(file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content[file])
+            (temporary / "REVISION").write_text(revision)
+            (temporary / "changes.diff").write_text(_git("diff", "HEAD"))
+            os.rename(temporary, folder)
+        except OSError:
+            if not folder.exists():  # else another sweep has just made it
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    check_private(folder)
+    return folder
+
+
+def environment() -> str:
+    """The interpreter and every installed distribution, in the form of a requirements file."""
+    installed = sorted({f"{each.metadata['Name']}=={each.version}" for each in distributions()}, key=str.lower)
+    return "\n".join([f"# Python {sys.version.split()[0]}, {sys.executable}", *installed, ""])
+
+
+def _files() -> Iterator[Path]:
+    """Files of the packages, wherever they are: in a checkout or installed."""
+    listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PACKAGES)
+    if listed:
+        yield from (ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file())
+        yield from (ROOT / "ovpnet" / "native").glob("*.so")
+        return
+    for folder in (ROOT / "ovpnet", ROOT / "launch", ROOT / "hydra_plugins" / "ovpnet", conf_dir()):
+        yield from (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+
+
+def _place(file: Path) -> Path:
+    return file.relative_to(ROOT)
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout that the code is in; nothing where it is in none."""
+    if not (ROOT / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip("\n")

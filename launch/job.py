@@ -1,0 +1,173 @@
+"""What submitit runs, on SLURM or in a process here: one job of a sweep, by a supervisor that outlives its worker.
+
+The supervisor does not import torch. It starts `launch.worker`, and again when that has died: a crash, the kernel's
+out-of-memory killer or a lost GPU ends a worker, not the job. The runs that were in training then are trained as two
+halves from then on, until the one that kills its worker is alone; after a few deaths of its own it is given up, and
+stored as failed. Where SLURM asks for the job's place (a timeout, a preemption), the worker keeps a checkpoint and
+submitit requeues the job.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import DelayedSubmission
+
+from launch.processes import process
+from launch.sweep import Sweep, check_private, read_json, write_json
+from launch.worker import DEVICE_LOST, INTERRUPTED
+from ovpnet.checkpoint import Checkpoints
+from ovpnet.errors import CheckpointError, OvpnetError
+from ovpnet.store import Store
+
+log = logging.getLogger(__name__)
+
+# Seconds: between two looks at the worker; until another one is tried after one that could not start; and how long a
+# job whose worker was asked to stop waits for SLURM to end it.
+_LOOK, _PAUSE, _NOTICE = 0.1, 5.0, 600.0
+
+
+class Job:
+    """A job, as a callable that can be pickled: it knows only where its sweep is on record."""
+
+    def __init__(self, sweep: str, group: int, task: int):
+        self.sweep, self.group, self.task = sweep, group, task
+        self._worker: int | None = None  # its pid, until it has been waited for
+        self._patience = 0.0  # seconds that it may take to keep a checkpoint
+
+    def __call__(self) -> None:
+        """Train the job's packs. Raises OvpnetError where that cannot be done here."""
+        check_private(Path(self.sweep))
+        sweep = Sweep(Path(self.sweep))
+        [options] = [group.options for group in sweep.groups() if group.number == self.group]
+        self._patience = options.get("signal_delay_s", 30) * 2 / 3
+        state = State(sweep, self.group, self.task, options.get("retries", 0))
+        failures = 0
+        while (status := self._work(options)) != 0:
+            asked = status in (INTERRUPTED, -signal.SIGTERM)
+            if asked and not os.environ.get("SLURM_JOB_ID"):
+                state.end("interrupted")
+                return
+            if asked:
+                # Whoever asked will end this process, and SLURM requeue the job if it was preempted: to end before that
+                # would count as done.
+                log.info("the worker was asked to stop; waiting for the job to be ended")
+                time.sleep(_NOTICE)
+            elif status == 1 or not state.died(status):
+                failures += 1
+                if failures > options.get("retries", 0):
+                    state.end("failed")
+                    raise OvpnetError(f"the worker of job {self.group}-{self.task} failed {failures} times; what it "
+                                      "said is above")
+                time.sleep(_PAUSE)
+        state.end("done")
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Asked by submitit in a signal handler, before a requeue: stop the worker, with a checkpoint."""
+        if self._worker is not None:
+            os.kill(self._worker, signal.SIGTERM)
+            deadline = time.monotonic() + self._patience
+            while not self._ended() and time.monotonic() < deadline:
+                time.sleep(_LOOK)
+        return DelayedSubmission(Job(self.sweep, self.group, self.task))
+
+    def _work(self, options: dict[str, Any]) -> int:
+        """Start a worker and wait for it; its exit status, negative for a signal."""
+        environment = dict(os.environ)
+        if cores := options.get("cpus_per_task"):
+            environment.setdefault("OMP_NUM_THREADS", str(cores))
+        process = subprocess.Popen([sys.executable, "-u", "-m", "launch.worker", self.sweep, str(self.group),
+                                    str(self.task)], env=environment, preexec_fn=_leave_signals_to_the_supervisor)
+        self._worker = process.pid
+        while not self._ended():
+            time.sleep(_LOOK)
+        self._worker = None
+        return process.wait()
+
+    def _ended(self) -> bool:
+        """Whether the worker has, which is left to be waited for. (Popen's own poll takes a lock, which a signal
+        handler could wait for forever.)"""
+        assert self._worker is not None
+        return os.waitid(os.P_PID, self._worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _leave_signals_to_the_supervisor() -> None:
+    """SLURM sends submitit's signal to every process of a job, and it would end a worker."""
+    signal.signal(submitit.JobEnvironment._usr_sig(), signal.SIG_IGN)
+
+
+class State:
+    """jobs/G-T.json: where the job runs, and what its workers died of."""
+
+    def __init__(self, sweep: Sweep, group: int, task: int, retries: int):
+        self.sweep, self.retries = sweep, retries
+        self.file, self.progress = sweep.job_file(group, task), sweep.job_file(group, task, "progress")
+        self.packs = {pack.number: pack.runs for pack in sweep.packs(group)}
+        self.blamed = time.time()
+        kept = read_json(self.file) or {}
+        self.content: dict[str, Any] = {"parts": {}, "deaths": {}, "condemned": {}} | kept | {
+            "job_id": _job_id(), "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()),
+            "gpus": [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu],
+            "starts": kept.get("starts", 0) + 1, "started": time.time(), "ended": None, "how": None}
+        self._write()
+
+    def end(self, how: str) -> None:
+        """The job ends: `done`, `failed` or `interrupted`."""
+        self.content |= {"ended": time.time(), "how": how}
+        self._write()
+
+    def died(self, status: int) -> bool:
+        """Take note of a worker's death; False where it was not in training."""
+        progress = read_json(self.progress) or {}
+        since: float = progress.get("since", 0.0)
+        if since <= self.blamed:  # it is about a worker before this one
+            return False
+        self.blamed = since
+        training: list[str] = progress.get("training", [])
+        finished = Store(self.sweep.store).finished()
+        left = [run for run in training if run not in finished]
+        if not left:
+            return False
+        how = ("it lost the GPU" if status == DEVICE_LOST else f"exit status {status}" if status > 0 else
+               f"signal {-status} ({signal.Signals(-status).name})"
+               + (", as by the kernel where memory runs out" if status == -signal.SIGKILL else ""))
+        log.warning("the worker died (%s) while it trained %d runs", how, len(left))
+        if len(left) > 1:
+            self._halve(training, left)
+        else:
+            deaths = self.content["deaths"][left[0]] = self.content["deaths"].get(left[0], 0) + 1
+            if deaths > self.retries:
+                self.content["condemned"][left[0]] = f"the process that trained it died {deaths} times; {how}"
+        self._write()
+        return True
+
+    def _halve(self, training: list[str], left: list[str]) -> None:
+        if left == training:
+            try:
+                Checkpoints(self.sweep.store).halve(left)
+            except (CheckpointError, OSError) as error:
+                log.warning("%s; the halves are trained from their beginning", error)
+        middle = len(left) // 2
+        for number, runs in self.packs.items():
+            if left[0] in runs:
+                parts = self.content["parts"].get(str(number), [runs])
+                kept = [[run for run in part if run not in left] for part in parts]
+                self.content["parts"][str(number)] = [part for part in kept if part] + [left[:middle], left[middle:]]
+
+    def _write(self) -> None:
+        write_json(self.file, self.content)
+
+
+def _job_id() -> str | None:
+    """What submitit's files are named by: on SLURM its own number, 12_3 for a task of an array; None outside jobs."""
+    try:
+        return submitit.JobEnvironment().job_id
+    except RuntimeError:
+        return None

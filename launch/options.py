@@ -1,0 +1,155 @@
+"""The options of `hydra/launcher=local | subprocess | slurm`, checked before anything is trained or submitted.
+
+Where an option means what it means in hydra-submitit-launcher and sbatch, it has the same name.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+from ovpnet.config import key
+from ovpnet.errors import ConfigError
+
+
+@dataclass
+class LauncherConf:
+    """Options that every launcher has."""
+
+    _target_: str = MISSING
+    runs_per_pack: int | None = key(None, "runs trained side by side at most; null = as many as the model of memory "
+                                    "and time finds worth it", low=1)
+    dry_run: bool = key(False, "print what would run, and stop there (`python -m launch plan`)")
+
+
+@dataclass
+class LocalConf(LauncherConf):
+    """hydra/launcher=local: packs run in this process, or where there are several GPUs in a process a GPU."""
+
+    _target_: str = "hydra_plugins.ovpnet.plugins.LocalLauncher"
+    workers: int | None = key(None, "processes that share the packs; null = one a GPU, and this process where there is "
+                              "none or one", low=1)
+    retries: int = key(2, "of several workers: how often a run may end its process before it is marked failed", low=0)
+
+
+@dataclass
+class SubprocessConf(LauncherConf):
+    """hydra/launcher=subprocess: as `slurm`, in processes of this machine; the command returns at once."""
+
+    _target_: str = "hydra_plugins.ovpnet.plugins.SubprocessLauncher"
+    workers: int | None = key(None, "processes that share the packs; null = one a GPU, else one", low=1)
+    retries: int = key(2, "how often a run may end its process before it is marked failed", low=0)
+
+
+@dataclass
+class SlurmConf(LauncherConf):
+    """hydra/launcher=slurm: packs are shared out to the jobs of one array; the command returns at once."""
+
+    _target_: str = "hydra_plugins.ovpnet.plugins.SlurmLauncher"
+    max_jobs: int = key(100, "jobs of the array, at most", low=1)
+    job_minutes: float = key(10.0, "predicted minutes of work that a job gets at least, so that starting it is worth "
+                             "it; with little to do there are fewer jobs than max_jobs", low=0)
+    array_parallelism: int = key(256, "jobs of the array that run at once, at most", low=1)
+    timeout_min: int = key(240, "minutes that SLURM gives a job; when they end it keeps a checkpoint and is requeued",
+                           low=1)
+    max_num_timeout: int = key(50, "how often a job may be requeued after a timeout", low=0)
+    signal_delay_s: int = key(90, "seconds before the timeout at which a checkpoint is kept", low=10)
+    retries: int = key(2, "how often a run may end its process (a crash, no memory) before it is marked failed", low=0)
+    gpus_per_node: int | None = key(None, "GPUs of a job; a worker uses one", low=0)
+    gpus_per_task: int | None = key(None, "as gpus_per_node, in sbatch's other form", low=0)
+    gres: str | None = key(None, "as gpus_per_node, by name: gpu:h100:1")
+    gpu_memory_gb: float = key(16.0, "memory of a GPU, for which packs are sized until a job has told of its own",
+                                above=0)
+    cpus_per_task: int = key(2, "CPU cores of a job", low=1)
+    mem_gb: float = key(8.0, "memory of a job; on CPUs packs are sized for it", above=0)
+    mem_per_cpu: str | None = key(None, "as in sbatch; in place of mem_gb")
+    mem_per_gpu: str | None = key(None, "as in sbatch; in place of mem_gb")
+    partition: str | None = key(None, "as in sbatch")
+    account: str | None = key(None, "as in sbatch")
+    qos: str | None = key(None, "as in sbatch")
+    constraint: str | None = key(None, "as in sbatch")
+    exclude: str | None = key(None, "nodes not to use, as in sbatch")
+    nodelist: str | None = key(None, "nodes to use, as in sbatch")
+    exclusive: bool | None = key(None, "as in sbatch")
+    dependency: str | None = key(None, "as in sbatch")
+    comment: str | None = key(None, "as in sbatch")
+    mail_type: str | None = key(None, "as in sbatch")
+    mail_user: str | None = key(None, "as in sbatch")
+    additional_parameters: dict[str, Any] = field(default_factory=dict, metadata={
+        "help": "any other option of sbatch: {reservation: course, licenses: matlab}"})
+    setup: list[str] = key([], "shell commands of the job before it starts: module load cuda")
+    srun_args: list[str] = key([], "arguments of srun")
+    use_srun: bool = key(True, "false: python is started without srun")
+    python: str | None = key(None, "how the job starts python, as in a shell: singularity exec --nv image.sif python; "
+                             "null = the interpreter of this command")
+    tiers: list[dict[str, Any]] = field(default_factory=list, metadata={
+        "help": "for sweeps of very different sizes: a list of other values of the options above, from small to large. "
+                "A pack goes to the first tier whose memory and timeout fit it; each tier is an array of its own"})
+
+
+# What sbatch knows under the same name, or submitit does.
+_SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "exclusive", "dependency", "comment",
+           "mail_type", "mail_user", "gres", "gpus_per_task", "mem_per_cpu", "mem_per_gpu", "additional_parameters",
+           "srun_args", "use_srun", "array_parallelism", "signal_delay_s")
+
+Options = LocalConf | SubprocessConf | SlurmConf
+
+
+def checked(kind: type[Options], given: Mapping[str, Any]) -> Any:
+    """The options as given to Hydra. Raises ConfigError."""
+    for item in fields(kind):
+        if item.name in given:
+            _check(f"hydra.launcher.{item.name}", given[item.name], item.metadata)
+    options = kind(_target_="", **given)
+    if isinstance(options, SlurmConf):
+        for number, tier in enumerate(options.tiers):
+            known = {item.name: item for item in fields(SlurmConf)} | {}
+            for name, value in tier.items():
+                where = f"hydra.launcher.tiers.{number}.{name}"
+                if name not in known or name in ("tiers", "_target_", "dry_run"):
+                    raise ConfigError(where, value, "no option of a tier; allowed: " + ", ".join(
+                        each for each in known if each not in ("tiers", "_target_", "dry_run")))
+                _check(where, value, known[name].metadata)
+    return options
+
+
+def sbatch(options: SlurmConf, name: str, setup: list[str]) -> dict[str, Any]:
+    """Parameters of submitit's AutoExecutor for the jobs of that name; `setup` comes after the user's own."""
+    memory = None if options.mem_per_cpu or options.mem_per_gpu else options.mem_gb
+    shared = {"name": name, "timeout_min": options.timeout_min, "cpus_per_task": options.cpus_per_task,
+              "gpus_per_node": options.gpus_per_node, "mem_gb": memory}
+    own = {each: getattr(options, each) for each in _SBATCH} | {"setup": [*options.setup, *setup]}
+    # The job's name is how its state is asked for, so a name of the user's own would hide it.
+    return {each: value for each, value in [*shared.items(), *((f"slurm_{name}", value) for name, value in own.items())]
+            if (value is not None and value is not False) or each == "slurm_use_srun"}
+
+
+def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    if isinstance(value, bool) or value is None:
+        return
+    if isinstance(value, int | float):
+        low, above = metadata.get("low"), metadata.get("above")
+        if low is not None and value < low:
+            raise ConfigError(name, value, f"must be at least {low}")
+        if above is not None and value <= above:
+            raise ConfigError(name, value, f"must be greater than {above}")
+    for text in _texts(value):
+        # submitit quotes values for the shell, but a line break would begin a line of its own in the script.
+        if re.search(r"[\x00-\x1f\x7f]", text):
+            raise ConfigError(name, repr(text), "must not contain line breaks or other control characters")
+    if name.endswith(".additional_parameters"):
+        for option in value:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(option)):
+                raise ConfigError(name, option, "must be the name of an option of sbatch, without dashes in front")
+            if str(option).replace("_", "-") in ("job-name", "array", "output", "error", "open-mode"):
+                raise ConfigError(name, option, "is set by ovpnet, which finds its jobs and what they print by it")
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [text for pair in value.items() for each in pair for text in _texts(each)]
+    return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []

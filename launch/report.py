@@ -1,0 +1,152 @@
+"""What a person reads of a plan and of a sweep."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from launch.machines import on_gpu
+from launch.status import STATES, Status
+from launch.submit import Planned
+from launch.sweep import Sweep
+from ovpnet.engine_choice import chosen_engine
+
+_WIDTH = 100
+
+
+def console() -> Console:
+    """Rich's console; without a terminal, 100 columns (or $COLUMNS) whatever the environment is."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH, highlight=False)
+
+
+def announcement(what: Planned, store: str) -> str:
+    """In a line, what a command is about to do."""
+    parts = [f"{what.distinct} runs"]
+    if what.asked > what.distinct:
+        parts.append(f"({what.asked - what.distinct} asked for twice)")
+    if what.finished:
+        parts.append(f"of which {what.finished} are in {store} already and are skipped")
+    for sweep, runs in what.elsewhere.items():
+        which = "and" if what.finished else "of which"
+        parts.append(f"{which} {runs} are left to the sweep {sweep}, which trains them")
+    packs = what.packs
+    if not packs:
+        return " ".join(parts) + "; nothing to train"
+    engines = Counter(chosen_engine(pack.configs[0]) for pack in packs)
+    by = ", ".join(f"{count} by the {name} engine" for name, count in engines.most_common())
+    runs = sum(len(pack.configs) for pack in packs)
+    jobs = f" and {what.jobs} jobs" * (what.jobs > 1)
+    return " ".join(parts) + f"; training {runs} in {len(packs)} packs ({by}){jobs}"
+
+
+def submitted(sweep: Sweep, what: Planned) -> str:
+    """After a submission: its id, and what to type next."""
+    return (f"submitted {sweep.id}: {what.jobs} jobs, {duration(sum(tier.seconds for tier in what.tiers))} of training "
+            f"predicted in all\n"
+            f"  python -m launch status --watch     how it fares\n"
+            f"  python -m launch wait               until it has ended\n"
+            f"  python -m launch logs | retry | cancel\n"
+            f"  python -m analysis verdict          any time: of the runs that are stored")
+
+
+def plan(what: Planned) -> None:
+    """Packs of one kind a row, the longest first; then what they take together."""
+    table = Table("learner", "engine", "m", "runs", "packs", "runs/pack", "memory", "a pack", "all", box=None,
+                  padding=(0, 1))
+    for number in (4, 5, 6, 7, 8, 2, 3):
+        table.columns[number].justify = "right"
+    tiers = len(what.tiers) > 1
+    for index, tier in enumerate(what.tiers):
+        if tiers:
+            table.add_row(f"[bold]tier {index}: {len(tier.jobs)} jobs[/bold]")
+        kinds: dict[tuple[str, str, int], list[int]] = {}
+        packs = tier.plan.packs
+        for place, pack in enumerate(packs):
+            config = pack.configs[0]
+            kind = f"{config.learner.name} ({config.learner.trained})", chosen_engine(config), config.width
+            kinds.setdefault(kind, []).append(place)
+        for (learner, engine, width), places in kinds.items():
+            mine = [packs[place] for place in places]
+            sizes = [len(pack.configs) for pack in mine]
+            most = max(pack.memory for pack in mine)
+            table.add_row(learner, engine, str(width), str(sum(sizes)), str(len(mine)),
+                          str(max(sizes)) if len(set(sizes)) == 1 else f"{min(sizes)}-{max(sizes)}", size(most),
+                          duration(max(pack.seconds for pack in mine)), duration(sum(pack.seconds for pack in mine)))
+    if what.packs:
+        console().print(table)
+    for tier in what.tiers:
+        longest = max(sum(tier.plan.packs[place].seconds for place in job) for job in tier.jobs)
+        unit = "GPU" if on_gpu(asdict(tier.options)) else "job"
+        print(f"{len(tier.jobs)} jobs, {tier.seconds / 3600:.3g} {unit}-hours, the longest {duration(longest)}; "
+              f"packs sized for {size(tier.machine.memory)}. Nothing was submitted.")
+
+
+def status(found: Status) -> Group:
+    """A sweep as a table of its runs, packs and jobs."""
+    counts = Table("", *STATES, box=None, padding=(0, 1))
+    for column in counts.columns[1:]:
+        column.justify = "right"
+    counts.add_row("runs", *(str(found.runs[state] or "") for state in STATES))
+    counts.add_row("packs", *(str(found.packs[state] or "") for state in STATES))
+    lines = [f"[bold]{found.sweep.id}[/bold]  {found.about.get('launcher', '')}, by {found.about.get('user', '?')} on "
+             f"{found.about.get('created_at', '')[:16].replace('T', ' ')} UTC"]
+    by_state = Counter(job.state for job in found.jobs)
+    told = [f"{count} {state}" for state, count in by_state.most_common()]
+    reasons = Counter(job.reason for job in found.jobs if job.state == "PENDING" and job.reason not in ("", "None"))
+    waits = f" (waiting for {', '.join(reasons)})" * bool(reasons)
+    used, ran = (sum(getattr(job, name) for job in found.jobs) / 3600 for name in ("gpu_seconds", "seconds"))
+    hours = f"{used:.3g} GPU-hours" if used else f"{ran:.3g} job-hours"
+    eta = "" if found.seconds_left is None else f", about {duration(found.seconds_left)} left"
+    lines.append(f"jobs: {', '.join(told) or 'none'}{waits}; {hours} so far{eta}")
+    kinds = Counter(found.failures["failure"].fillna("unknown"))
+    if kinds:
+        lines.append("failed: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+                     + "   python -m launch status --failed")
+    lines += [f"warning: {message}" for message in found.skipped]
+    if found.ended and not found.complete:
+        lines.append(f"ended with runs left: python -m launch retry {found.sweep.id}")
+    return Group(lines[0], counts, *lines[1:])
+
+
+def failures(found: Status) -> None:
+    """Each kind of failure once, with how many runs it took and a traceback."""
+    for (kind, error), rows in found.failures.groupby(["failure", "error"], dropna=False):
+        first = rows.iloc[0]
+        print(f"{len(rows)} runs: {error} ({kind}): {', '.join(rows['run_id'].head(8))}{', ...' * (len(rows) > 8)}")
+        if isinstance(first["traceback"], str):
+            print("\n".join(f"    {line}" for line in first["traceback"].splitlines()))
+    if found.failures.empty:
+        print("no run of this sweep failed")
+
+
+def sweeps(found: Sequence[Status]) -> Table:
+    """A sweep a row."""
+    table = Table("sweep", "launcher", *STATES, "jobs", box=None, padding=(0, 1))
+    for column in table.columns[2:-1]:
+        column.justify = "right"
+    for each in found:
+        by_state = Counter(job.state.lower() for job in each.jobs)
+        table.add_row(each.sweep.id, each.about.get("launcher", ""), *(str(each.runs[state] or "") for state in STATES),
+                      ", ".join(f"{count} {state}" for state, count in by_state.most_common(3)))
+    return table
+
+
+def duration(seconds: float) -> str:
+    """In words: 12 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def size(bytes: float) -> str:
+    """In MB or GB (2^20, 2^30 bytes)."""
+    return f"{bytes / 2**20:.0f} MB" if bytes < 2**30 else f"{bytes / 2**30:.1f} GB"

@@ -1,0 +1,83 @@
+"""Submitting what is left of a sweep once more."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from launch.code import snapshot
+from launch.options import Options, SlurmConf, SubprocessConf, checked
+from launch.report import duration
+from launch.scheduler import jobs
+from launch.submit import add, planned, submit
+from launch.sweep import Sweep
+from ovpnet.checkpoint import Checkpoints
+from ovpnet.config import Config, run_id
+from ovpnet.errors import ConfigError, OvpnetError
+
+_KINDS: dict[str, type[Options]] = {"subprocess": SubprocessConf, "slurm": SlurmConf}
+
+
+def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
+    """Submit the runs that are neither done nor diverged, nor a live job's, with the code as it is now; what to say.
+
+    `overrides` are KEY=VALUE of the launcher's options. Raises ConfigError, OvpnetError.
+    """
+    about = sweep.about()
+    if about["launcher"] not in _KINDS:
+        raise OvpnetError(f"{sweep.id} was trained by hydra/launcher={about['launcher']}: the same command continues "
+                          f"it: {about['command']}")
+    kind = _KINDS[about["launcher"]]
+    last = sweep.groups()[-1] if sweep.groups() else None
+    options = _changed(kind, about["options"] if last is None else last.options, overrides)
+    configs: dict[str, Config] = {}
+    for group in sweep.groups():
+        for _, members in sweep.configs(group.number, range(len(sweep.packs(group.number)))):
+            configs |= {run_id(config): config for config in members}
+    if not configs:
+        raise OvpnetError(f"{sweep.id} has no runs on record: give its command again: {about['command']}")
+    options = _smaller_packs(sweep, options)
+    what = planned(list(configs.values()), options)
+    if not what.packs:
+        elsewhere = "".join(f"; {runs} runs are {other}'s, which trains them" for other, runs in what.elsewhere.items())
+        return f"{sweep.id}: nothing to submit{elsewhere}"
+    code = snapshot(sweep.store)
+    for tier in what.tiers:
+        submit(sweep, add(sweep, tier), tier.options, code)
+    runs = sum(len(pack.configs) for pack in what.packs)
+    return (f"{sweep.id}: {runs} runs submitted again in {what.jobs} jobs, "
+            f"{duration(sum(tier.seconds for tier in what.tiers))} predicted in all")
+
+
+def _changed(kind: type[Options], options: dict[str, Any], overrides: Sequence[str]) -> Options:
+    schema: Any = OmegaConf.structured(kind)
+    known = [item.name for item in fields(kind) if item.name != "_target_"]
+    try:
+        given = OmegaConf.from_dotlist([each.removeprefix("hydra.launcher.") for each in overrides])
+        for name in given:
+            if name not in known:
+                raise ConfigError(str(name), given[name], f"no option of the launcher; allowed: {', '.join(known)}")
+        merged = OmegaConf.to_container(OmegaConf.merge(schema, {name: options[name] for name in known
+                                                                 if name in options}, given))
+    except OmegaConfBaseException as error:
+        raise OvpnetError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    assert isinstance(merged, dict)
+    made: Options = checked(kind, {str(name): value for name, value in merged.items() if name != "_target_"})
+    return made
+
+
+def _smaller_packs(sweep: Sweep, options: Options) -> Options:
+    """Where SLURM ended a job for want of memory, nothing could be learned in it: halve the packs."""
+    last = sweep.groups()[-1:]
+    if not any(job.state == "OUT_OF_MEMORY" for job in jobs(sweep, last)):
+        return options
+    largest = max(len(pack.runs) for group in last for pack in sweep.packs(group.number))
+    most = max(1, largest // 2)
+    checkpoints = Checkpoints(sweep.store)
+    for run_ids in checkpoints.packs():
+        if len(run_ids) > most:
+            checkpoints.halve(run_ids)
+    return checked(type(options), {name: value for name, value in asdict(options).items() if name != "_target_"}
+                   | {"runs_per_pack": min(most, options.runs_per_pack or most)})

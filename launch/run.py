@@ -1,0 +1,68 @@
+"""A sweep from its configs to its end, or to what to type next: what every launcher does with the jobs it is given."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from launch import local, report
+from launch.code import snapshot
+from launch.options import LocalConf, Options
+from launch.submit import one_of_each, planned, record, submit
+from ovpnet.checkpoint import Checkpoints
+from ovpnet.config import Config, run_id
+from ovpnet.errors import OvpnetError
+from ovpnet.store import Store
+
+
+def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | None:
+    """Train, or submit, what is not in the store yet.
+
+    Returns the test risks of the runs (None where there is none) in the order asked for, or None if it does not wait
+    for them. Raises ConfigError, StoreError, InterruptionError, and OvpnetError where a run failed.
+    """
+    shared = one_of_each(configs)
+    store = Store(shared.store)
+    store.prepare()
+    what = planned(configs, options)
+    print(report.announcement(what, shared.store))
+    if options.dry_run:
+        report.plan(what)
+        return None
+    if what.packs:
+        begun, groups = record(what, shared, options, ["python", "-m", "ovpnet.train", *sys.argv[1:]])
+        [group] = groups if isinstance(options, LocalConf) else [groups[0]]
+        if isinstance(options, LocalConf) and len(group.jobs) == 1:
+            local.train_here(begun, group)
+        else:
+            code = snapshot(store.path)
+            for each, tier in zip(groups, what.tiers, strict=True):
+                submit(begun, each, tier.options, code)
+            if not isinstance(options, LocalConf):
+                print(report.submitted(begun, what))
+                return None
+            local.watch(begun, group)
+    checkpoints = Checkpoints(store.path)
+    checkpoints.clean(store.finished())
+    return _outcome(store, configs)
+
+
+def _outcome(store: Store, configs: Sequence[Config]) -> list[float | None]:
+    """Tell what came out. Raises OvpnetError where a run failed."""
+    ids = [run_id(config) for config in configs]
+    rows = store.runs().reindex(columns=["run_id", "status", "test_risk", "failure", "error"])
+    rows = rows[rows["run_id"].isin(set(ids))].set_index("run_id")
+    counts = Counter(rows["status"])
+    summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), reverse=True))
+    missing = len(set(ids)) - len(rows)
+    summary += f", {missing} not trained" * bool(missing)
+    print(f"{len(set(ids))} runs: {summary}. Next: python -m analysis verdict")
+    failed = rows[rows["status"].eq("failed")]
+    if len(failed):
+        kinds = failed.groupby(["failure", "error"]).size().sort_values(ascending=False)
+        told = "; ".join(f"{count} of them: {error} ({kind})" for (kind, error), count in kinds.head(5).items())
+        raise OvpnetError(f"{len(failed)} runs failed, {told}. Their tracebacks: python -m launch status --failed; "
+                          "the same command tries them again")
+    risks = {run: None if pd.isna(risk) else float(risk) for run, risk in rows["test_risk"].items()}
+    return [risks.get(run) for run in ids]

@@ -1,0 +1,186 @@
+"""What SLURM, or this machine, says of a sweep's jobs; by the names they were submitted under, so that it can be asked
+from any shell, long after the one that submitted them is gone."""
+
+import csv
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import JobPaths
+from submitit.slurm.slurm import read_job_id
+
+from launch.processes import process
+from launch.sweep import Group, Sweep, read_json
+from ovpnet.errors import OvpnetError
+
+# SLURM's states of a job that will run, or does.
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED", "RESV_DEL_HOLD")
+RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED")
+
+# Seconds after which a process on another machine, which tells of itself every few seconds, counts as gone.
+_SILENCE = 120.0
+
+
+@dataclass
+class JobState:
+    """A job of a sweep."""
+
+    group: int
+    task: int
+    state: str  # SLURM's word for it; UNKNOWN where nothing knows of it
+    id: str | None = None  # as SLURM's commands take it
+    node: str = ""
+    seconds: float = 0.0  # of running, all starts together
+    gpu_seconds: float = 0.0
+    reason: str = ""  # why it waits
+    restarts: int = field(default=0)
+
+    @property
+    def live(self) -> bool:
+        """Whether it runs, or will without anybody doing anything."""
+        return self.state in (*WAITING, *RUNNING)
+
+
+def job_name(sweep: Sweep, group: int) -> str:
+    """Under which a group's jobs are submitted."""
+    return f"{sweep.id}.{group}"
+
+
+def jobs(sweep: Sweep, groups: Sequence[Group]) -> list[JobState]:
+    """The jobs of these groups. Raises OvpnetError where SLURM does not answer."""
+    on_slurm = [group for group in groups if group.launcher == "slurm"]
+    found = _slurm(sweep, on_slurm) if on_slurm else {}
+    return [found.get((group.number, task)) or (
+        JobState(group.number, task, "UNKNOWN") if group.launcher == "slurm" else _process(sweep, group, task))
+        for group in groups for task in range(len(group.jobs))]
+
+
+def live_groups(sweeps: Iterable[Sweep]) -> list[tuple[Sweep, Group]]:
+    """The groups of which a job runs or waits to, asked for all of them at once."""
+    known = [(sweep, group) for sweep in sweeps for group in sweep.groups()]
+    names = {name for _, name, *_ in _squeue()} if any(group.launcher == "slurm" for _, group in known) else set()
+    return [(sweep, group) for sweep, group in known
+            if (job_name(sweep, group.number) in names if group.launcher == "slurm" else any(
+                _process(sweep, group, task).live for task in range(len(group.jobs))))]
+
+
+def cancel(sweep: Sweep, groups: Sequence[Group]) -> int:
+    """Ask the jobs of these groups to end; how many there were. Raises OvpnetError."""
+    live = [job for job in jobs(sweep, groups) if job.live]
+    by_number = {group.number: group for group in groups}
+    names = {job_name(sweep, job.group) for job in live if by_number[job.group].launcher == "slurm"}
+    for name in sorted(names):
+        _run("scancel", "--me", f"--name={name}")
+    for job in live:
+        if by_number[job.group].launcher != "slurm":
+            about = read_json(sweep.job_file(job.group, job.task)) or {}
+            if about.get("host") != socket.gethostname():
+                raise OvpnetError(f"job {job.group}-{job.task} runs on {about.get('host')}; cancel it there")
+            progress = read_json(sweep.job_file(job.group, job.task, "progress")) or {}
+            os.kill(progress.get("pid", about["pid"]), signal.SIGTERM)
+    return len(live)
+
+
+def logs(sweep: Sweep, job: JobState) -> list[Path]:
+    """Files of what the job printed, at all of its starts."""
+    ids = {job.id, (read_json(sweep.job_file(job.group, job.task)) or {}).get("job_id")} - {None}
+    return sorted(file for id in ids for kind in ("out", "err")
+                  for file in [JobPaths(sweep.path / "logs", id).folder / f"{id}_0_log.{kind}"] if file.exists())
+
+
+def _slurm(sweep: Sweep, groups: Sequence[Group]) -> dict[tuple[int, int], JobState]:
+    """By group and task: what sacct remembers, and for what is in the queue what squeue says now."""
+    numbers = {job_name(sweep, group.number): group.number for group in groups}
+    since = min(group.submitted_at for group in groups)[:19]
+    found: dict[tuple[int, int], JobState] = {}
+    for id, name, state, elapsed, tres, node in _sacct(numbers, since):
+        for task in _tasks(id):
+            job = found.setdefault((numbers[name], task), JobState(numbers[name], task, state))
+            gpus = re.search(r"gres/gpu=(\d+)", tres)
+            job.state, job.id, job.node = state, id if "[" not in id else None, node
+            job.seconds += float(elapsed or 0)
+            job.gpu_seconds += float(elapsed or 0) * (int(gpus[1]) if gpus else 0)
+    queued = {(numbers[name], task): (id, state, reason) for id, name, state, reason in _squeue() if name in numbers
+              for task in _tasks(id)}
+    # The queue is what is so now. Accounting lags by seconds: a job may still be RUNNING there that has ended, or for a
+    # moment have failed with its node that is about to start again.
+    for key in queued.keys() | {key for key, job in found.items() if job.live}:
+        job = found.setdefault(key, JobState(*key, "UNKNOWN"))
+        if key in queued:
+            job.id, job.state, job.reason = queued[key]
+        else:
+            job.state = _how(read_json(sweep.job_file(*key)) or {}) or "ENDED"
+    return found
+
+
+def _tasks(id: str) -> list[int]:
+    """Array indices that a job id stands for: 12_3, 12_[3-5,8%4], or 12, which is no array."""
+    return [index for _, *bounds in read_job_id(id)
+            for index in (range(int(bounds[0]), int(bounds[-1]) + 1) if bounds else [0])]
+
+
+def _squeue() -> list[tuple[str, ...]]:
+    """(id, name, state, reason) of this user's jobs, an array's tasks each."""
+    table = _run("squeue", "--me", "--array", "--noheader", "--format=%i|%j|%T|%r")
+    return [tuple(line.split("|", 3)) for line in table.splitlines() if line.count("|") >= 3]
+
+
+def _sacct(names: Iterable[str], since: str) -> list[tuple[str, ...]]:
+    """(id, name, state, seconds, resources, node) of jobs, each start of a requeued one; none without accounting."""
+    columns = "JobID,JobName,State,ElapsedRaw,AllocTRES,NodeList"
+    try:
+        # Times in UTC, as the record of a sweep has them.
+        table = _run("sacct", "--allocations", "--duplicates", "--parsable2", f"--format={columns}",
+                     f"--name={','.join(names)}", f"--starttime={since}", utc=True)
+    except OvpnetError:
+        return []
+    rows = list(csv.reader(io.StringIO(table), delimiter="|", quoting=csv.QUOTE_NONE))[1:]
+    return [(row[0], row[1], row[2].split()[0], *row[3:]) for row in rows if len(row) == 6 and row[2]]
+
+
+def _how(about: Mapping[str, Any]) -> str | None:
+    """How a job's supervisor says that it ended, in SLURM's words; None if it does not."""
+    return {"done": "COMPLETED", "failed": "FAILED", "interrupted": "CANCELLED"}.get(about.get("how") or "")
+
+
+def _age(moment: str) -> float:
+    """Seconds since then."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
+def _process(sweep: Sweep, group: Group, task: int) -> JobState:
+    """A job that is a process here, or on another machine that shares the store."""
+    about = read_json(sweep.job_file(group.number, task)) or {}
+    progress = read_json(sweep.job_file(group.number, task, "progress")) or {}
+    if not about:
+        return JobState(group.number, task, "PENDING" if _age(group.submitted_at) < _SILENCE else "UNKNOWN")
+    if about["host"] == socket.gethostname():
+        running = process(about["pid"]) == about["process"]
+    else:
+        running = time.time() - progress.get("now", about["started"]) < _SILENCE
+    until = about["ended"] or (time.time() if running else progress.get("now", about["started"]))
+    took = until - about["started"]
+    return JobState(group.number, task, _how(about) or ("RUNNING" if running else "KILLED"), str(about["pid"]),
+                    about["host"], took, len(about["gpus"]) * took)
+
+
+def _run(*command: str, utc: bool = False) -> str:
+    environment = os.environ | ({"TZ": "UTC"} if utc else {})
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    except FileNotFoundError as error:
+        raise OvpnetError(f"{command[0]} is not here; ask on a machine of the cluster that the sweep is on") from error
+    except subprocess.TimeoutExpired as error:
+        raise OvpnetError(f"{command[0]} did not answer for two minutes") from error
+    if done.returncode:
+        raise OvpnetError(f"{' '.join(command)}: {done.stderr.strip() or f'exit status {done.returncode}'}")
+    return done.stdout

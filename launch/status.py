@@ -1,0 +1,116 @@
+"""How a sweep fares: its runs, packs and jobs, from the store, the sweep's record and SLURM together."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from launch.scheduler import RUNNING, JobState, jobs
+from launch.sweep import Group, Listed, Sweep, read_json
+from ovpnet.store import FINISHED, Store
+
+# How runs and packs are counted, in the order shown. `left`: nobody is about to train it (`python -m launch retry`).
+STATES = ("done", "diverged", "failed", "running", "pending", "left")
+
+
+@dataclass(frozen=True)
+class Status:
+    """A sweep at one moment."""
+
+    sweep: Sweep
+    about: dict[str, Any]
+    runs: Counter[str]  # by state
+    packs: Counter[str]  # by state; `done` where every run is done, diverged or failed
+    failures: pd.DataFrame  # of the runs that failed: run_id, failure, error, traceback
+    jobs: list[JobState]
+    progress: dict[tuple[int, int], dict[str, Any]]  # by group and task, what the workers last told
+    seconds_left: float | None  # predicted; None where nothing is left, or nobody works on it
+    skipped: list[str]  # what of the store could not be read
+
+    @property
+    def ended(self) -> bool:
+        """Whether no job runs or waits."""
+        return not any(job.live for job in self.jobs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run is done or diverged."""
+        return not any(self.runs[state] for state in ("failed", "running", "pending", "left"))
+
+    @property
+    def unhealthy(self) -> Counter[str]:
+        """Jobs by the way they ended, where it was not the right one."""
+        return Counter(job.state for job in self.jobs if not job.live and job.state not in ("COMPLETED", "UNKNOWN"))
+
+
+def status(sweep: Sweep) -> Status:
+    """Look. Raises OvpnetError where SLURM does not answer."""
+    about, groups, store = sweep.about(), sweep.groups(), Store(sweep.store)
+    states = jobs(sweep, groups)
+    rows = store.runs().reindex(columns=["run_id", "status", "failure", "error", "traceback"])
+    packs = [(group, pack) for group in groups for pack in sweep.packs(group.number)]
+    ids = {run for _, pack in packs for run in pack.runs}
+    rows = rows[rows["run_id"].isin(ids)]
+    known = dict(zip(rows["run_id"], rows["status"], strict=True))
+    progress = {(job.group, job.task): read_json(sweep.job_file(job.group, job.task, "progress")) or {}
+                for job in states}
+    waiting, training, packed = _who_trains(groups, states, progress, {(group.number, pack.number): pack
+                                                                       for group, pack in packs}, known)
+    now = {run: known.get(run) or ("running" if run in training else "pending" if run in waiting else "left")
+           for run in ids}
+    # A run that failed and waits to be tried again is pending.
+    now |= {run: "running" if run in training else "pending" for run in waiting if now[run] == "failed"}
+    counts = Counter(now.values())
+    counts["done"] += about.get("finished", 0)
+    return Status(sweep, about, counts, _packs(groups, packs, now), rows[rows["status"].eq("failed")], states, progress,
+                  _seconds_left(states, progress, packed), store.skipped)
+
+
+def _who_trains(groups: list[Group], states: list[JobState], progress: dict[tuple[int, int], dict[str, Any]],
+                packs: dict[tuple[int, int], Listed], known: dict[str, str]) -> tuple[set[str], set[str], float]:
+    """Runs that a live job has yet to train, those it trains now, and the predicted seconds of both."""
+    given = {group.number: group for group in groups}
+    waiting: set[str] = set()
+    training: set[str] = set()
+    seconds = 0.0
+    for job in states:
+        if not job.live:
+            continue
+        group = given[job.group]
+        for number in group.jobs[job.task]:
+            pack = packs[group.number, number]
+            left = [run for run in pack.runs if known.get(run) not in FINISHED]
+            waiting.update(left)
+            seconds += pack.seconds * len(left) / len(pack.runs)
+        if job.state in RUNNING:
+            training.update(progress[job.group, job.task].get("training", []))
+    return waiting, training & waiting, seconds
+
+
+def _packs(groups: list[Group], packs: list[tuple[Group, Listed]], now: dict[str, str]) -> Counter[str]:
+    """Packs by state. A pack counts in the last group that has a run of it: earlier ones were cut up again."""
+    last = {run: group.number for group, pack in packs for run in pack.runs}
+    counts: Counter[str] = Counter()
+    for group, pack in packs:
+        mine = [now[run] for run in pack.runs if last[run] == group.number]
+        if mine:
+            order = ("running", "pending", "left", "failed")
+            counts[next((state for state in order if state in mine), "done")] += 1
+    return counts
+
+
+def _seconds_left(states: list[JobState], progress: dict[tuple[int, int], dict[str, Any]],
+                  predicted: float) -> float | None:
+    """Of the work that live jobs have, at the speed seen so far, by as many jobs as run now."""
+    running = [job for job in states if job.state in RUNNING]
+    if not predicted or not running:
+        return None
+    told = [each for each in (progress[job.group, job.task] for job in states) if each.get("seconds_done")]
+    took = sum(each["now"] - each["started"] for each in told)
+    speed = sum(each["seconds_done"] for each in told) / took if took > 0 else 1.0
+    since = sum(time.time() - each["now"] for each in told if time.time() - each["now"] < 60)
+    under_way = sum(min(each["seconds_done"], each.get("seconds_total", 0.0)) - each.get("seconds_stored", 0.0)
+                    for each in told)
+    return max(0.0, (predicted - under_way) / max(speed, 1e-9) - since) / len(running)

@@ -1,0 +1,234 @@
+"""The record of a sweep, STORE/sweeps/ID: what was asked for, its packs, and which job trains which.
+
+    sweep.json             the command, who gave it, the launcher's options, the code
+    packs-G.parquet        a row a pack of group G: its runs and their configs, what it is predicted to take
+    group-G.json           a submission, one job array: the packs of each of its jobs
+    jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job`)
+    jobs/G-T.progress.json what its worker is at (`launch.worker`)
+    logs/                  submitit's own: what jobs print, pickles of a few hundred bytes
+
+A first submission is group 0; what is submitted again later (`python -m launch retry`) are further groups. All of it is
+whole files, renamed into place, each by one writer, so no lock is needed on a file system shared by many machines; and
+their number grows with packs and jobs, not with runs. Only the user who made the folder can read or write it: jobs run
+what they find there.
+"""
+
+import json
+import os
+import re
+import stat
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from launch.plan import Pack
+from ovpnet.config import SCHEMAS, Config, DiagnosticsConfig, OptConfig, TestConfig, run_id
+from ovpnet.errors import OvpnetError
+from ovpnet.store import write_whole
+
+_NODES = {node.__name__: node for node in (Config, TestConfig, OptConfig, DiagnosticsConfig,
+                                           *(node for group in SCHEMAS.values() for node in group.values()))}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A pack as it is listed: everything but the configs."""
+
+    number: int
+    runs: list[str]  # run_ids, in the order of the members
+    seconds: float  # predicted
+    memory: int  # bytes, predicted
+
+
+@dataclass(frozen=True)
+class Group:
+    """One submission: a job array, or processes on this machine."""
+
+    number: int
+    submitted_at: str
+    launcher: str  # local, subprocess or slurm
+    jobs: list[list[int]]  # packs of each job, by number
+    options: dict[str, Any]  # the launcher's
+
+
+class Sweep:
+    """A sweep on record."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """The folder's name: study, date and time, and four digits that tell apart what began in one second."""
+        return self.path.name
+
+    @property
+    def store(self) -> Path:
+        """The store that it is a sweep of."""
+        return self.path.parents[1]
+
+    @classmethod
+    def create(cls, store: Path, study: str, about: Mapping[str, Any]) -> "Sweep":
+        """Make the folder, which only this user can enter. Raises OSError."""
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", study).strip(".-")[:60] or "sweep"
+        now = datetime.now(UTC)
+        sweep = cls(store.resolve() / "sweeps" / f"{name}-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}")
+        sweep.path.parent.mkdir(parents=True, exist_ok=True)
+        sweep.path.mkdir(mode=0o700)
+        for folder in ("jobs", "logs"):
+            (sweep.path / folder).mkdir(mode=0o700)
+        write_json(sweep.path / "sweep.json", {"study": study, "created_at": now.isoformat(), **about})
+        return sweep
+
+    def about(self) -> dict[str, Any]:
+        """What sweep.json says."""
+        return read_json(self.path / "sweep.json") or {}
+
+    # --- groups ---
+
+    def add(self, packs: Sequence[Pack], jobs: Sequence[Sequence[int]], launcher: str,
+            options: Mapping[str, Any]) -> Group:
+        """Record a group before it is submitted; `jobs` has indices into `packs`. Packs of no job wait for a retry."""
+        number = 1 + max((group.number for group in self.groups()), default=-1)
+        table = pa.table({
+            "pack": pa.array(range(len(packs)), pa.int32()),
+            "runs": pa.array([[run_id(config) for config in pack.configs] for pack in packs], pa.list_(pa.string())),
+            "configs": pa.array([encode(pack.configs) for pack in packs], pa.string()),
+            "seconds": pa.array([pack.seconds for pack in packs], pa.float64()),
+            "memory": pa.array([pack.memory for pack in packs], pa.int64()),
+        })
+        write_whole(self.path / f"packs-{number}.parquet",
+                    lambda sink: pq.write_table(table, sink, compression="zstd", row_group_size=16))
+        group = Group(number, datetime.now(UTC).isoformat(), launcher, [list(job) for job in jobs], dict(options))
+        write_json(self.path / f"group-{number}.json", vars(group))
+        return group
+
+    def groups(self) -> list[Group]:
+        """All that was submitted, in order."""
+        found = [read_json(file) for file in self.path.glob("group-*.json")]
+        return sorted((Group(**each) for each in found if each), key=lambda group: group.number)
+
+    def packs(self, group: int) -> list[Listed]:
+        """The packs of a group, without their configs."""
+        table = pq.read_table(self.path / f"packs-{group}.parquet", columns=["pack", "runs", "seconds", "memory"])
+        return [Listed(row["pack"], row["runs"], row["seconds"], row["memory"]) for row in table.to_pylist()]
+
+    def configs(self, group: int, packs: Sequence[int]) -> Iterator[tuple[int, list[Config]]]:
+        """(pack, configs) of some packs of a group, in that order; the store is the one that the sweep is found in."""
+        table = pq.read_table(self.path / f"packs-{group}.parquet", columns=["pack", "configs"],
+                              filters=[("pack", "in", list(packs))])
+        found = dict(zip(table["pack"].to_pylist(), table["configs"].to_pylist(), strict=True))
+        for pack in packs:
+            yield pack, [replace(config, store=str(self.store)) for config in decode(found[pack])]
+
+    # --- jobs ---
+
+    def job_file(self, group: int, task: int, kind: str = "") -> Path:
+        """jobs/G-T.json, or with kind="progress" jobs/G-T.progress.json."""
+        return self.path / "jobs" / f"{group}-{task}{kind and '.'}{kind}.json"
+
+
+def sweeps(store: Path) -> list[Sweep]:
+    """All sweeps of a store that this user can read, the oldest first."""
+    found = [(each["created_at"], Sweep(file.parent)) for file in (store.resolve() / "sweeps").glob("*/sweep.json")
+             if (each := read_json(file))]
+    return [sweep for _, sweep in sorted(found, key=lambda pair: pair[0])]
+
+
+def find(store: Path, name: str | None) -> Sweep:
+    """The sweep of that id, or of which it is a part; without a name the latest. Raises OvpnetError."""
+    known = sweeps(store)
+    if not known:
+        raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: python -m ovpnet.train -m")
+    matching = [sweep for sweep in known if name is None or name == sweep.id] or [
+        sweep for sweep in known if name is not None and name in sweep.id]
+    if name is not None and len(matching) != 1:
+        several = "is part of several ids" if matching else "is no sweep"
+        raise OvpnetError(f"{name}: {several} of {store}; allowed: "
+                          + ", ".join(sweep.id for sweep in (matching or known)[-20:]))
+    return matching[-1]
+
+
+def check_private(path: Path) -> None:
+    """Raise OvpnetError where somebody else could have put something into a folder that is about to be run from."""
+    about = path.stat()
+    if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise OvpnetError(f"{path}: belongs to another user, or others can write to it, so nothing in it is run; "
+                          "submit the sweep again")
+
+
+# --- configs ---
+
+
+def encode(configs: Sequence[Config]) -> str:
+    """The configs of a pack as JSON: the first one whole, and of the keys in which they differ every value."""
+    return json.dumps({"config": _plain(configs[0]), "members": len(configs), "differ": _differing(configs)})
+
+
+def decode(text: str) -> list[Config]:
+    """What `encode` was given."""
+    content = json.loads(text)
+    first, differ = _node(content["config"]), content["differ"]
+    return [_with(first, {name: values[e] for name, values in differ.items()}) for e in range(content["members"])]
+
+
+def _plain(node: Any) -> Any:
+    if not is_dataclass(node):
+        return node
+    return {"_node_": type(node).__name__} | {item.name: _plain(getattr(node, item.name)) for item in fields(node)}
+
+
+def _node(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    return _NODES[plain["_node_"]](**{name: _node(value) for name, value in plain.items() if name != "_node_"})
+
+
+def _differing(nodes: Sequence[Any], prefix: str = "") -> dict[str, list[Any]]:
+    """Dotted keys in which nodes of one type differ, with the values of all of them."""
+    found: dict[str, list[Any]] = {}
+    for item in fields(nodes[0]):
+        values = [getattr(node, item.name) for node in nodes]
+        if is_dataclass(values[0]):
+            if any(value is not values[0] for value in values):  # configs of one sweep share most of their nodes
+                found |= _differing(values, f"{prefix}{item.name}.")
+        elif any(value != values[0] for value in values):
+            found[prefix + item.name] = values
+    return found
+
+
+def _with(node: Any, values: Mapping[str, Any]) -> Any:
+    """The node with other values of some dotted keys."""
+    nested: dict[str, dict[str, Any]] = {}
+    own = {}
+    for name, value in values.items():
+        head, dot, rest = name.partition(".")
+        if dot:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            own[name] = value
+    return replace(node, **own, **{name: _with(getattr(node, name), each) for name, each in nested.items()})
+
+
+# --- files ---
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """A whole file or none. Raises OSError."""
+    text = json.dumps(dict(content), indent=1).encode()
+    write_whole(path, lambda sink: sink.write(text))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """None where there is no such file, or none that can be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

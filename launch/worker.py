@@ -1,0 +1,190 @@
+"""`python -m launch.worker SWEEP GROUP TASK`: train the packs of one job, in a process that its supervisor can lose.
+
+The packs are trained one after the other; a run that fails becomes a row of the store, and the rest goes on. What else
+ends the process (a signal, the kernel's out-of-memory killer, a crash, a GPU that is lost) is for `launch.job` to see.
+"""
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from launch import machines
+from launch.plan import Pack
+from launch.sweep import Group, Sweep, read_json, write_json
+from ovpnet.config import run_id
+from ovpnet.errors import DeviceLostError, InterruptionError, OvpnetError
+from ovpnet.interruption import interruptions
+from ovpnet.store import Store
+
+log = logging.getLogger(__name__)
+
+# Exit statuses, besides 0, and 1 for what has nothing to do with a run: asked to stop; a run broke the GPU's context.
+INTERRUPTED, DEVICE_LOST = 75, 76
+
+# Seconds between two lines of progress, about.
+_SECONDS = 5.0
+
+
+class Watcher(Protocol):
+    """Who is told of the work: a progress bar."""
+
+    cost: float
+
+    def advance(self, steps: int) -> None:
+        """Steps have been taken."""
+
+    def finish(self, runs: int) -> None:
+        """Runs are stored."""
+
+
+@dataclass
+class Work:
+    """The packs of a job, and what became of them before."""
+
+    sweep: Sweep
+    group: Group
+    task: int
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.sweep.store)
+        self.listed = {pack.number: pack for pack in self.sweep.packs(self.group.number)}
+        self.packs = self.group.jobs[self.task]
+
+    def left(self, finished: AbstractSet[str]) -> Iterator[Pack]:
+        """What is left to train, pack by pack: runs that are not `finished` nor failed in this group, in the parts that
+        the supervisor has cut packs into (`launch.job`)."""
+        parts: dict[str, list[list[str]]] = self._state().get("parts", {})
+        gone = finished | self.failed()
+        for number, configs in self.sweep.configs(self.group.number, self.packs):
+            listed = self.listed[number]
+            by_id = {run_id(config): config for config in configs}
+            for part in parts.get(str(number), [listed.runs]):
+                rest = [by_id[run] for run in part if run not in gone]
+                if rest:
+                    yield Pack(rest, listed.seconds * len(rest) / len(configs))
+
+    def bury(self) -> None:
+        """Store as failed the runs that the supervisor has given up."""
+        from ovpnet.pack import failed_row
+
+        condemned: dict[str, str] = self._state().get("condemned", {})
+        known = self.failed() if condemned else set()
+        rows = [failed_row(config, "killed", condemned[run_id(config)])
+                for _, configs in self.sweep.configs(self.group.number, self.packs if condemned else [])
+                for config in configs if run_id(config) in condemned.keys() - known]
+        if rows:
+            self.store.write_pack(rows, [])
+
+    def _state(self) -> dict[str, Any]:
+        return read_json(self.sweep.job_file(self.group.number, self.task)) or {}
+
+    def failed(self) -> set[str]:
+        """run_ids that failed since this group was submitted: to train them again takes another submission."""
+        rows = self.store.runs(["run_id", "status", "finished_at"])
+        if rows.empty:
+            return set()
+        return set(rows.loc[rows["status"].eq("failed") & rows["finished_at"].ge(self.group.submitted_at), "run_id"])
+
+
+class Progress:
+    """jobs/G-T.progress.json, at most every few seconds: what the worker is at."""
+
+    def __init__(self, work: Work, watcher: Watcher | None):
+        self.file = work.sweep.job_file(work.group.number, work.task, "progress")
+        self.watcher = watcher
+        self.cost, self.done, self.total, self.written = 0.0, 0.0, 0.0, 0.0
+        self.about: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(),
+                                      "runs_done": 0}
+
+    def begin(self, pack: Pack) -> None:
+        """A pack is trained from now on."""
+        self.cost = pack.cost
+        if self.watcher is not None:
+            self.watcher.cost = pack.cost
+        self.about |= {"training": [run_id(config) for config in pack.configs], "since": time.time()}
+        self._write()
+
+    def advance(self, steps: int) -> None:
+        """Steps x members have been taken."""
+        self.done += steps * self.cost
+        if self.watcher is not None:
+            self.watcher.advance(steps)
+        if time.time() - self.written >= _SECONDS:
+            self._write()
+
+    def finish(self, runs: int) -> None:
+        """The pack's runs are stored."""
+        self.about |= {"training": [], "runs_done": self.about["runs_done"] + runs}
+        if self.watcher is not None:
+            self.watcher.finish(runs)
+
+    def end(self) -> None:
+        """Nothing is left to train."""
+        self._write()
+
+    def _write(self) -> None:
+        self.written = time.time()
+        content = self.about | {"now": self.written, "seconds_done": self.done, "seconds_total": self.total}
+        try:
+            write_json(self.file, content)
+        except OSError as error:  # a full disk is told by the store, where it matters
+            log.warning("no progress written to %s (%s)", self.file, error)
+
+
+def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None = None) -> None:
+    """Train what is left of a job, into the store. Raises InterruptionError, StoreError, ConfigError, DeviceLostError.
+    """
+    progress = Progress(work, watcher)
+    packs = list(work.left(work.store.finished()))
+    progress.total = sum(pack.seconds for pack in packs)
+    for pack in packs:
+        if interrupted():
+            raise InterruptionError
+        # Another sweep may have trained some of the runs meanwhile.
+        finished = work.store.finished()
+        configs = [config for config in pack.configs if run_id(config) not in finished]
+        if not configs:
+            progress.finish(len(pack.configs))
+            continue
+        from ovpnet.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
+
+        if not progress.done and work.group.launcher == "slurm":
+            machines.tell(work.store.path, work.group.options, configs[0].device)
+        pack = replace(pack, configs=configs)
+        progress.begin(pack)
+        run_pack(configs, progress.advance, interrupted)
+        progress.finish(len(configs))
+    progress.end()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The process of a worker; returns its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sweep, group, task = Sweep(Path(arguments[0])), int(arguments[1]), int(arguments[2])
+    supervisor = os.getppid()
+    with interruptions() as asked:
+        try:
+            work = Work(sweep, next(each for each in sweep.groups() if each.number == group), task)
+            work.bury()
+            # A worker whose supervisor was killed would train what another one is asked to.
+            train(work, lambda: asked() or os.getppid() != supervisor)
+        except InterruptionError:
+            return INTERRUPTED
+        except DeviceLostError:
+            log.exception("another process goes on")
+            return DEVICE_LOST
+        except OvpnetError as error:
+            log.error("%s", error)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
