@@ -1,4 +1,4 @@
-"""The results of `python -m benchmarks.engine` as Markdown tables and figures."""
+"""The results of `python -m benchmarks.engine` as Markdown tables and figures; tables in docs/benchmarks.md."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parents[1] / "docs"
-BEGIN, END = "<!-- measured: python -m benchmarks.engine --write-docs -->", "<!-- end of measured -->"
+COMMAND, END = "python -m benchmarks.engine --write-docs", "<!-- end of measured -->"
 OURS = "fused"
 
 
@@ -45,12 +45,17 @@ def _cell(times: pd.Series, peer: str) -> str:
     return f"{times[peer]:,.{digits}f}{ratio}"
 
 
+def put(command: str, content: str) -> None:
+    """Replace what docs/benchmarks.md has as measured by the command."""
+    file, begin = DOCS / "benchmarks.md", f"<!-- measured: {command} -->"
+    before, _, rest = file.read_text().partition(begin)
+    after = rest.partition(END)[2]
+    file.write_text(f"{before}{begin}\n\n{content}\n\n{END}{after}")
+
+
 def write_docs(table: pd.DataFrame) -> None:
     """Put the tables between the markers of docs/benchmarks.md, and draw the figures beside it."""
-    file = DOCS / "benchmarks.md"
-    before, _, rest = file.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    file.write_text(f"{before}{BEGIN}\n\n{markdown(table)}\n\n{END}{after}")
+    put(COMMAND, markdown(table))
     for layers, rows in table.groupby("layers"):
         figure = _figure(rows, layers)
         figure.savefig(DOCS / "images" / f"benchmark_{layers}_layers.png", dpi=130)

@@ -11,7 +11,7 @@ from rich.live import Live
 from launch import report, scheduler, sync
 from launch.retry import retry
 from launch.status import Status, status
-from launch.sweep import Sweep, find, sweeps
+from launch.sweep import Sweep, check_private, find, sweeps
 from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
 
@@ -114,9 +114,10 @@ def _retry(options: argparse.Namespace) -> int:
 
 def _cancel(options: argparse.Namespace) -> int:
     sweep = find(options.store, options.sweep)
+    check_private(sweep.path)
     asked = scheduler.cancel(sweep, sweep.groups())
-    print(f"{sweep.id}: {asked} jobs asked to end; to go on from their checkpoints: python -m launch retry {sweep.id}"
-          if asked else f"{sweep.id}: no job runs or waits")
+    print(f"{sweep.id}: {report.count(asked, 'job')} asked to end; to go on from their checkpoints: "
+          f"python -m launch retry {sweep.id}{report.store_option(sweep.store)}" if asked else f"{sweep.id}: no job runs or waits")
     return 0
 
 

@@ -1,18 +1,22 @@
 """What a person reads of a plan and of a sweep."""
 
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console, Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from launch.machines import on_gpu
 from launch.status import STATES, Status
 from launch.submit import Planned
 from launch.sweep import Sweep
+from ovpnet.config import default_store
+from ovpnet.cost import EXAMPLE
 from ovpnet.engine_choice import chosen_engine
 
 _WIDTH = 100
@@ -25,7 +29,7 @@ def console() -> Console:
 
 def announcement(what: Planned, store: str) -> str:
     """In a line, what a command is about to do."""
-    parts = [f"{what.distinct} runs"]
+    parts = [count(what.distinct, "run")]
     if what.asked > what.distinct:
         parts.append(f"({what.asked - what.distinct} asked for twice)")
     if what.finished:
@@ -40,17 +44,22 @@ def announcement(what: Planned, store: str) -> str:
     by = ", ".join(f"{count} by the {name} engine" for name, count in engines.most_common())
     runs = sum(len(pack.configs) for pack in packs)
     jobs = f" and {what.jobs} jobs" * (what.jobs > 1)
-    return " ".join(parts) + f"; training {runs} in {len(packs)} packs ({by}){jobs}"
+    return " ".join(parts) + f"; training {runs} in {count(len(packs), 'pack')} ({by}){jobs}"
 
 
 def submitted(sweep: Sweep, what: Planned) -> str:
     """After a submission: its id, and what to type next."""
-    return (f"submitted {sweep.id}: {what.jobs} jobs, {duration(sum(tier.seconds for tier in what.tiers))} of training "
-            f"predicted in all\n"
-            f"  python -m launch status --watch     how it fares\n"
-            f"  python -m launch wait               until it has ended\n"
-            f"  python -m launch logs | retry | cancel\n"
-            f"  python -m analysis verdict          any time: of the runs that are stored")
+    predicted, of = duration(sum(tier.seconds for tier in what.tiers)), store_option(sweep.store)
+    return (f"submitted {sweep.id}: {count(what.jobs, 'job')}, {predicted} of training predicted in all\n"
+            f"  python -m launch status{of} --watch   how it fares\n"
+            f"  python -m launch wait{of}             until it has ended\n"
+            f"  python -m launch logs | retry | cancel{of}\n"
+            f"  python -m analysis verdict{of}        any time: of the runs that are stored")
+
+
+def store_option(store: Path) -> str:
+    """What a command needs to find this store."""
+    return "" if store == Path(default_store()).resolve() else f" --store {shlex.quote(os.path.relpath(store))}"
 
 
 def plan(what: Planned) -> None:
@@ -62,7 +71,7 @@ def plan(what: Planned) -> None:
     tiers = len(what.tiers) > 1
     for index, tier in enumerate(what.tiers):
         if tiers:
-            table.add_row(f"[bold]tier {index}: {len(tier.jobs)} jobs[/bold]")
+            table.add_row(f"[bold]tier {index}: {count(len(tier.jobs), 'job')}[/bold]")
         kinds: dict[tuple[str, str, int], list[int]] = {}
         packs = tier.plan.packs
         for place, pack in enumerate(packs):
@@ -81,8 +90,10 @@ def plan(what: Planned) -> None:
     for tier in what.tiers:
         longest = max(sum(tier.plan.packs[place].seconds for place in job) for job in tier.jobs)
         unit = "GPU" if on_gpu(asdict(tier.options)) else "job"
-        print(f"{len(tier.jobs)} jobs, {tier.seconds / 3600:.3g} {unit}-hours, the longest {duration(longest)}; "
-              f"packs sized for {size(tier.machine.memory)}. Nothing was submitted.")
+        print(f"{count(len(tier.jobs), 'job')}, {tier.seconds / 3600:.3g} {unit}-hours, the longest "
+              f"{duration(longest)}; packs sized for {size(tier.machine.memory)}. Nothing was submitted.")
+    if any(tier.machine.rates == EXAMPLE.rates for tier in what.tiers):
+        print("Times are those of an example core: a first job tells of its GPU, and the next plan knows.")
 
 
 def status(found: Status) -> Group:
@@ -90,8 +101,8 @@ def status(found: Status) -> Group:
     counts = Table("", *STATES, box=None, padding=(0, 1))
     for column in counts.columns[1:]:
         column.justify = "right"
-    counts.add_row("runs", *(str(found.runs[state] or "") for state in STATES))
-    counts.add_row("packs", *(str(found.packs[state] or "") for state in STATES))
+    counts.add_row("runs", *(str(found.runs[state]) for state in STATES))
+    counts.add_row("packs", *(str(found.packs[state]) for state in STATES))
     lines = [f"[bold]{found.sweep.id}[/bold]  {found.about.get('launcher', '')}, by {found.about.get('user', '?')} on "
              f"{found.about.get('created_at', '')[:16].replace('T', ' ')} UTC"]
     by_state = Counter(job.state for job in found.jobs)
@@ -105,10 +116,10 @@ def status(found: Status) -> Group:
     kinds = Counter(found.failures["failure"].fillna("unknown"))
     if kinds:
         lines.append("failed: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-                     + "   python -m launch status --failed")
+                     + f"   python -m launch status {found.sweep.id} --failed{store_option(found.sweep.store)}")
     lines += [f"warning: {message}" for message in found.skipped]
     if found.ended and not found.complete:
-        lines.append(f"ended with runs left: python -m launch retry {found.sweep.id}")
+        lines.append(f"ended with runs left: python -m launch retry {found.sweep.id}{store_option(found.sweep.store)}")
     return Group(lines[0], counts, *lines[1:])
 
 
@@ -116,7 +127,8 @@ def failures(found: Status) -> None:
     """Each kind of failure once, with how many runs it took and a traceback."""
     for (kind, error), rows in found.failures.groupby(["failure", "error"], dropna=False):
         first = rows.iloc[0]
-        print(f"{len(rows)} runs: {error} ({kind}): {', '.join(rows['run_id'].head(8))}{', ...' * (len(rows) > 8)}")
+        some = ", ".join(rows["run_id"].head(8)) + ", ..." * (len(rows) > 8)
+        print(f"{count(len(rows), 'run')}: {error} ({kind}): {some}")
         if isinstance(first["traceback"], str):
             print("\n".join(f"    {line}" for line in first["traceback"].splitlines()))
     if found.failures.empty:
@@ -125,14 +137,19 @@ def failures(found: Status) -> None:
 
 def sweeps(found: Sequence[Status]) -> Table:
     """A sweep a row."""
-    table = Table("sweep", "launcher", *STATES, "jobs", box=None, padding=(0, 1))
+    table = Table(Column("sweep", no_wrap=True, overflow="fold"), "launcher", *STATES, "jobs", box=None, padding=(0, 1))
     for column in table.columns[2:-1]:
         column.justify = "right"
     for each in found:
         by_state = Counter(job.state.lower() for job in each.jobs)
-        table.add_row(each.sweep.id, each.about.get("launcher", ""), *(str(each.runs[state] or "") for state in STATES),
+        table.add_row(each.sweep.id, each.about.get("launcher", ""), *(str(each.runs[state]) for state in STATES),
                       ", ".join(f"{count} {state}" for state, count in by_state.most_common(3)))
     return table
+
+
+def count(number: int, what: str) -> str:
+    """1 job, 2 jobs."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def duration(seconds: float) -> str:

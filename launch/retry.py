@@ -9,10 +9,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launch.code import snapshot
 from launch.options import Options, SlurmConf, SubprocessConf, checked
-from launch.report import duration
+from launch.report import count, duration
 from launch.scheduler import jobs
 from launch.submit import add, planned, submit
-from launch.sweep import Sweep
+from launch.sweep import Sweep, check_private
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.errors import ConfigError, OvpnetError
@@ -25,6 +25,7 @@ def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
 
     `overrides` are KEY=VALUE of the launcher's options. Raises ConfigError, OvpnetError.
     """
+    check_private(sweep.path)
     about = sweep.about()
     if about["launcher"] not in _KINDS:
         raise OvpnetError(f"{sweep.id} was trained by hydra/launcher={about['launcher']}: the same command continues "
@@ -47,7 +48,7 @@ def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
     for tier in what.tiers:
         submit(sweep, add(sweep, tier), tier.options, code)
     runs = sum(len(pack.configs) for pack in what.packs)
-    return (f"{sweep.id}: {runs} runs submitted again in {what.jobs} jobs, "
+    return (f"{sweep.id}: {count(runs, 'run')} submitted again in {count(what.jobs, 'job')}, "
             f"{duration(sum(tier.seconds for tier in what.tiers))} predicted in all")
 
 

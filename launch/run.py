@@ -62,7 +62,8 @@ def _outcome(store: Store, configs: Sequence[Config]) -> list[float | None]:
     if len(failed):
         kinds = failed.groupby(["failure", "error"]).size().sort_values(ascending=False)
         told = "; ".join(f"{count} of them: {error} ({kind})" for (kind, error), count in kinds.head(5).items())
-        raise OvpnetError(f"{len(failed)} runs failed, {told}. Their tracebacks: python -m launch status --failed; "
-                          "the same command tries them again")
+        raise OvpnetError(f"{len(failed)} runs failed, {told}. Their tracebacks: "
+                          f"python -m launch status --failed{report.store_option(store.path.resolve())}; the same "
+                          "command tries them again")
     risks = {run: None if pd.isna(risk) else float(risk) for run, risk in rows["test_risk"].items()}
     return [risks.get(run) for run in ids]

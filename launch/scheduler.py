@@ -3,6 +3,7 @@ from any shell, long after the one that submitted them is gone."""
 
 import csv
 import io
+import logging
 import os
 import re
 import signal
@@ -25,6 +26,8 @@ from ovpnet.errors import OvpnetError
 # SLURM's states of a job that will run, or does.
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED", "RESV_DEL_HOLD")
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED")
+
+log = logging.getLogger(__name__)
 
 # Seconds after which a process on another machine, which tells of itself every few seconds, counts as gone.
 _SILENCE = 120.0
@@ -65,12 +68,24 @@ def jobs(sweep: Sweep, groups: Sequence[Group]) -> list[JobState]:
 
 
 def live_groups(sweeps: Iterable[Sweep]) -> list[tuple[Sweep, Group]]:
-    """The groups of which a job runs or waits to, asked for all of them at once."""
-    known = [(sweep, group) for sweep in sweeps for group in sweep.groups()]
-    names = {name for _, name, *_ in _squeue()} if any(group.launcher == "slurm" for _, group in known) else set()
+    """The groups of which a job runs or waits to, asked for all of them at once. Where SLURM does not answer (a store
+    that was copied to a laptop, say) a warning is logged, and what was submitted to it counts as ended."""
+    known = [(sweep, group) for sweep in sweeps for group in sweep.groups() if not _all_done(sweep, group)]
+    on_slurm = [job_name(sweep, group.number) for sweep, group in known if group.launcher == "slurm"]
+    names: set[str] = set()
+    try:
+        names = {name for _, name, *_ in _squeue()} if on_slurm else set()
+    except OvpnetError as error:
+        log.warning("%s; so these count as ended: %s", error, ", ".join(on_slurm))
     return [(sweep, group) for sweep, group in known
             if (job_name(sweep, group.number) in names if group.launcher == "slurm" else any(
                 _process(sweep, group, task).live for task in range(len(group.jobs))))]
+
+
+def _all_done(sweep: Sweep, group: Group) -> bool:
+    """Whether all jobs of the group have told of their end."""
+    return all((read_json(sweep.job_file(group.number, task)) or {}).get("how") == "done"
+               for task in range(len(group.jobs)))
 
 
 def cancel(sweep: Sweep, groups: Sequence[Group]) -> int:

@@ -111,6 +111,5 @@ def _seconds_left(states: list[JobState], progress: dict[tuple[int, int], dict[s
     took = sum(each["now"] - each["started"] for each in told)
     speed = sum(each["seconds_done"] for each in told) / took if took > 0 else 1.0
     since = sum(time.time() - each["now"] for each in told if time.time() - each["now"] < 60)
-    under_way = sum(min(each["seconds_done"], each.get("seconds_total", 0.0)) - each.get("seconds_stored", 0.0)
-                    for each in told)
+    under_way = sum(progress[job.group, job.task].get("seconds_in_pack", 0.0) for job in running)
     return max(0.0, (predicted - under_way) / max(speed, 1e-9) - since) / len(running)

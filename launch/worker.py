@@ -104,13 +104,13 @@ class Progress:
     def __init__(self, work: Work, watcher: Watcher | None):
         self.file = work.sweep.job_file(work.group.number, work.task, "progress")
         self.watcher = watcher
-        self.cost, self.done, self.total, self.written = 0.0, 0.0, 0.0, 0.0
+        self.cost, self.done, self.before, self.total, self.written = 0.0, 0.0, 0.0, 0.0, 0.0
         self.about: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(),
                                       "runs_done": 0}
 
     def begin(self, pack: Pack) -> None:
         """A pack is trained from now on."""
-        self.cost = pack.cost
+        self.cost, self.before = pack.cost, self.done
         if self.watcher is not None:
             self.watcher.cost = pack.cost
         self.about |= {"training": [run_id(config) for config in pack.configs], "since": time.time()}
@@ -126,6 +126,7 @@ class Progress:
 
     def finish(self, runs: int) -> None:
         """The pack's runs are stored."""
+        self.before = self.done
         self.about |= {"training": [], "runs_done": self.about["runs_done"] + runs}
         if self.watcher is not None:
             self.watcher.finish(runs)
@@ -136,7 +137,8 @@ class Progress:
 
     def _write(self) -> None:
         self.written = time.time()
-        content = self.about | {"now": self.written, "seconds_done": self.done, "seconds_total": self.total}
+        content = self.about | {"now": self.written, "seconds_done": self.done, "seconds_total": self.total,
+                                "seconds_in_pack": self.done - self.before}
         try:
             write_json(self.file, content)
         except OSError as error:  # a full disk is told by the store, where it matters
@@ -162,7 +164,9 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
 
         if not progress.done and work.group.launcher == "slurm":
             machines.tell(work.store.path, work.group.options, configs[0].device)
-        pack = replace(pack, configs=configs)
+        pack, one = replace(pack, configs=configs), configs[0]
+        log.info("training %d runs: %s, %s (%s), m=%d", len(configs), one.concept.name, one.learner.name,
+                 one.learner.trained, one.width)
         progress.begin(pack)
         run_pack(configs, progress.advance, interrupted)
         progress.finish(len(configs))

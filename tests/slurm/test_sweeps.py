@@ -169,7 +169,7 @@ def test_the_job_of_a_node_that_dies_goes_on_on_the_other(cluster: Cluster, ovpn
 def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
     sweep = ovpnet.train(*SLOW)
     wait_for(training(ovpnet), "checkpoint")
-    assert "1 jobs asked to end" in ovpnet("launch", "cancel")
+    assert "1 job asked to end" in ovpnet("launch", "cancel")
     told_of = ovpnet.wait(code=1)
     assert "CANCELLED" in told_of
     assert "python -m launch retry" in told_of

@@ -1,0 +1,54 @@
+"""`python -m benchmarks.planner_task ours|Hydra -m OVERRIDES`: a sweep of benchmarks/planner.py, in its own process.
+
+It leaves about.json: runs, packs, and the bytes of memory that the process had at most.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import hydra
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig
+
+from benchmarks import machine
+from ovpnet.config import conf_dir, register_schemas
+
+
+def plan_only() -> None:
+    """The command of a sweep, whose launcher plans it and then stops."""
+    Plugins.instance()  # before launch.plugins, whose base class it loads anew
+    import launch.plugins
+    from ovpnet.train import main as train
+
+    def planned(launcher: launch.plugins.LocalLauncher, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list:
+        from launch.compose import compose
+        from launch.plan import plan
+        from ovpnet import calibrate, pack
+
+        configs = compose(launcher.context.config_loader, launcher.config, jobs)
+        here = partial(calibrate.machine, pack.device(configs[0].device))
+        report(len(configs), len(plan(configs, set(), machine=here).packs))
+        return []
+
+    launch.plugins.LocalLauncher.launch = planned
+    train()
+
+
+def nothing() -> None:
+    """Hydra's own sweep of a task that does nothing."""
+    register_schemas()
+    runs: list[DictConfig] = []
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(runs.append)()
+    report(len(runs), len(runs))
+
+
+def report(runs: int, packs: int) -> None:
+    """Leave word for the process that measures."""
+    Path("about.json").write_text(json.dumps({"runs": runs, "packs": packs, "peak": machine.peak_memory()}))
+
+
+if __name__ == "__main__":
+    {"ours": plan_only, "Hydra": nothing}[sys.argv.pop(1)]()
