@@ -21,6 +21,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.engine import RESULTS
 from benchmarks.queue_model import HOUR, Cluster, Work, simulate, work
@@ -48,10 +49,13 @@ LOOKS: dict[str, dict[str, Any]] = {
     "busy, preempted": {"color": "#E69F00", "marker": "v", "linestyle": "--"}}
 
 JOB_MINUTES = (0.1, 0.3, 1, 2, 5, 10, 20, 60, 240)
-SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+MAX_JOBS = (25, 50, 100, 200, 400)
+SHARES = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 CHECKPOINT_MINUTES = (0.5, 1, 2, 5, 10, 20, 60)
 PREEMPTIONS = (0.1, 0.5, 2.0)
-SPREADS = (0.0, 0.1, 0.25, 0.5, 1.0)
+SPREADS = (0.0, 0.1, 0.25, 0.5)
+
+SWEEPS = ("quickstart, 160 seeds", "figure1a", "figure1a, 10 x epochs")
 
 Row = dict[str, Any]
 
@@ -80,11 +84,9 @@ def sweeps() -> dict[str, list[Config]]:
     """From minutes to a week of one slot's work."""
     quickstart = study("experiment=quickstart")
     full = study("experiment=figure1a", "scale=full")
-    return {
-        "quickstart, 160 seeds": [replace(config, seed=config.seed + 8 * turn)
-                                  for config in quickstart for turn in range(20)],
-        "figure1a": full,
-        "figure1a, 10 x epochs": [replace(config, epochs=10 * config.epochs) for config in full]}
+    return dict(zip(SWEEPS, (
+        [replace(config, seed=config.seed + 8 * turn) for config in quickstart for turn in range(20)], full,
+        [replace(config, epochs=10 * config.epochs) for config in full]), strict=True))
 
 
 def jobs_of(packs: Sequence[Any], options: SlurmConf = DEFAULTS) -> list[list[Work]]:
@@ -122,47 +124,52 @@ def row(jobs: Sequence[Sequence[Work]], cluster: Cluster, seeds: int, options: S
 
 def job_minutes(seeds: int) -> Iterator[Row]:
     """How much work should a job have at least?"""
-    for sweep in sweeps():
+    for sweep in SWEEPS:
+        known: dict[tuple[int, str], Row] = {}  # as many jobs are the same jobs
         for minutes in JOB_MINUTES:
-            options = replace(DEFAULTS, job_minutes=minutes)
-            jobs = jobs_of(packs_of(sweep), options)
+            jobs = jobs_of(packs_of(sweep), replace(DEFAULTS, job_minutes=minutes))
             for name, cluster in CLUSTERS.items():
-                yield {"sweep": sweep, "cluster": name, "value": minutes} | row(jobs, cluster, seeds, options)
+                if (len(jobs), name) not in known:
+                    known[len(jobs), name] = row(jobs, cluster, seeds)
+                yield {"sweep": sweep, "cluster": name, "value": minutes} | known[len(jobs), name]
 
 
-def start_up(seeds: int) -> Iterator[Row]:
-    """The same where starting takes less: the value is the seconds of a start."""
+def quick_start(seeds: int) -> Iterator[Row]:
+    """The same where a start takes 5 seconds."""
     for minutes in (1, 2, 5, 10):
-        options = replace(DEFAULTS, job_minutes=minutes)
-        jobs = jobs_of(packs_of("figure1a"), options)
-        for start in (5, 30):
-            yield {"sweep": "figure1a", "cluster": f"quiet, {minutes} min", "value": start} | row(
-                jobs, replace(QUIET, start=start), seeds, options)
+        jobs = jobs_of(packs_of(SWEEPS[0]), replace(DEFAULTS, job_minutes=minutes))
+        yield {"sweep": SWEEPS[0], "cluster": "quiet", "value": minutes} | row(jobs, replace(QUIET, start=5.0), seeds)
+
+
+def max_jobs(seeds: int) -> Iterator[Row]:
+    """How many jobs should a sweep have at most?"""
+    for most in MAX_JOBS:
+        jobs = jobs_of(packs_of(SWEEPS[2]), replace(DEFAULTS, max_jobs=most))
+        for name, cluster in CLUSTERS.items():
+            yield {"sweep": SWEEPS[2], "cluster": name, "value": most} | row(jobs, cluster, seeds)
 
 
 def share_of_timeout(seeds: int) -> Iterator[Row]:
     """How long may a pack be, as a part of the job's time?"""
-    sweep = "figure1a, 10 x epochs"
     for share in SHARES:
-        jobs = jobs_of(packs_of(sweep, share))
+        jobs = jobs_of(packs_of(SWEEPS[2], share))
         for name, cluster in CLUSTERS.items():
-            yield {"sweep": sweep, "cluster": name, "value": share} | row(jobs, cluster, seeds)
+            yield {"sweep": SWEEPS[2], "cluster": name, "value": share} | row(jobs, cluster, seeds)
 
 
 def checkpoint_minutes(seeds: int) -> Iterator[Row]:
     """How often should a pack keep a checkpoint, where preemptions come without notice?"""
-    sweep = "figure1a, 10 x epochs"
-    jobs = jobs_of(packs_of(sweep))
+    jobs = jobs_of(packs_of(SWEEPS[2]))
     for rate in PREEMPTIONS:
         cluster = replace(QUIET, preemptions=rate, noticed=0.0)
         for minutes in CHECKPOINT_MINUTES:
-            yield {"sweep": sweep, "cluster": f"{rate:g} an hour", "value": minutes} | row(
+            yield {"sweep": SWEEPS[2], "cluster": f"{rate:g} an hour", "value": minutes} | row(
                 jobs, cluster, seeds, checkpoint_minutes=minutes)
 
 
 def assignment(seeds: int) -> Iterator[Row]:
     """What do packs assigned at submission cost, against one queue of packs that all jobs take from?"""
-    for sweep in ("figure1a", "figure1a, 10 x epochs"):
+    for sweep in SWEEPS[1:]:
         jobs = jobs_of(packs_of(sweep))
         for spread in SPREADS:
             for name, cluster in CLUSTERS.items():
@@ -173,13 +180,13 @@ def assignment(seeds: int) -> Iterator[Row]:
 
 def run_a_job(seeds: int) -> Iterator[Row]:
     """Packs in jobs beside every run a job of its own, which trains alone."""
-    alone = [[Work(seconds([config], MACHINE))] for config in sweeps()["figure1a"]]
+    alone = [[Work(seconds([config], MACHINE))] for config in sweeps()[SWEEPS[1]]]
     for name, cluster in CLUSTERS.items():
-        for how, jobs in (("packs", jobs_of(packs_of("figure1a"))), ("run a job", alone)):
-            yield {"sweep": "figure1a", "cluster": name, "value": 0, "how": how} | row(jobs, cluster, seeds)
+        for how, jobs in (("packs", jobs_of(packs_of(SWEEPS[1]))), ("run a job", alone)):
+            yield {"sweep": SWEEPS[1], "cluster": name, "value": 0, "how": how} | row(jobs, cluster, seeds)
 
 
-QUESTIONS = (job_minutes, start_up, share_of_timeout, checkpoint_minutes, assignment, run_a_job)
+QUESTIONS = (job_minutes, quick_start, max_jobs, share_of_timeout, checkpoint_minutes, assignment, run_a_job)
 
 
 # --- figures ---
@@ -197,13 +204,20 @@ def against(axes: Axes, rows: pd.DataFrame, measure: str, default: float, **labe
     for name, of_cluster in rows.groupby("cluster", sort=False):
         line(axes, of_cluster, measure, label=name, **LOOKS[name])
     axes.axvline(default, color="grey", linestyle=":", linewidth=1)
+    logarithmic(axes, **labels)
+
+
+def logarithmic(axes: Axes, **labels: str) -> None:
+    """Both axes, with plain numbers."""
     axes.set(xscale="log", yscale="log", **labels)
+    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    axes.xaxis.set(major_formatter="{x:g}", minor_formatter=NullFormatter())
     axes.grid(alpha=0.3)
 
 
 def plot_job_minutes(rows: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    grid = figure.subplots(2, rows["sweep"].nunique(), sharex=True)
+    grid = figure.subplots(2, rows["sweep"].nunique(), sharex=True, sharey="row")
     for (sweep, of_sweep), (above, below) in zip(rows.groupby("sweep", sort=False), grid.T, strict=True):
         against(above, of_sweep, "makespan", DEFAULTS.job_minutes,
                 title=f"{sweep}\n({of_sweep['predicted_hours'].iloc[0]:.3g} hours of one slot)")
@@ -214,21 +228,22 @@ def plot_job_minutes(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_packs(share: pd.DataFrame, checkpoints: pd.DataFrame) -> Figure:
+def plot_packs(most: pd.DataFrame, share: pd.DataFrame, checkpoints: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(12, 4), layout="constrained")
-    makespan, wasted, kept = figure.subplots(1, 3)
-    label = "a pack's part of the job's time (dotted: the default)"
-    against(makespan, share, "makespan", submit._SHARE_OF_TIMEOUT, xlabel=label, ylabel="hours", title="Makespan")
-    against(wasted, share, "wasted_percent", submit._SHARE_OF_TIMEOUT, xlabel=label, ylabel="% of the training",
-            title="Wasted")
-    makespan.legend(fontsize=8)
+    of_jobs, of_share, kept = figure.subplots(1, 3)
+    of_share.sharey(of_jobs)
+    against(of_jobs, most, "makespan", DEFAULTS.max_jobs, xlabel="max_jobs (dotted: the default)",
+            ylabel="makespan (hours)", title=SWEEPS[2])
+    of_jobs.set_xticks(MAX_JOBS)
+    against(of_share, share, "makespan", submit._SHARE_OF_TIMEOUT, title=SWEEPS[2],
+            xlabel="a pack's part of the job's time (dotted: the default)")
+    of_share.legend(fontsize=8)
     for (name, rows), color, marker in zip(checkpoints.groupby("cluster", sort=False),
                                            ("#0072B2", "#D55E00", "#009E73"), "o^s", strict=True):
         line(kept, rows, "wasted_percent", color=color, marker=marker, label=f"preempted {name}")
     kept.axvline(10, color="grey", linestyle=":", linewidth=1)
-    kept.set(xscale="log", yscale="log", xlabel="checkpoint_minutes (dotted: the default)", ylabel="% of the training",
-             title="Wasted, no notice")
-    kept.grid(alpha=0.3)
+    logarithmic(kept, xlabel="checkpoint_minutes (dotted: the default)", ylabel="wasted (% of the training)",
+                title="Preempted without notice")
     kept.legend(fontsize=8)
     return figure
 
@@ -280,7 +295,8 @@ def main() -> None:
         pd.concat([table.assign(question=name) for name, table in tables.items()]).to_csv(
             RESULTS / "queue.csv", index=False, float_format="%.4g")
         figures = {"job_minutes": plot_job_minutes(tables["job_minutes"]),
-                   "packs": plot_packs(tables["share_of_timeout"], tables["checkpoint_minutes"]),
+                   "packs": plot_packs(*(tables[name] for name in ("max_jobs", "share_of_timeout",
+                                                               "checkpoint_minutes"))),
                    "assignment": plot_assignment(tables["assignment"], tables["run_a_job"])}
         for name, figure in figures.items():
             figure.savefig(DOCS / "images" / f"queue_{name}.png", dpi=130)
