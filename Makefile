@@ -45,6 +45,7 @@ benchmark: setup
 	$(BIN)/python -m benchmarks.linearity --write-docs
 	$(BIN)/python -m benchmarks.cost_model --write-docs
 	$(BIN)/python -m benchmarks.dual_engine
+	$(BIN)/python -m benchmarks.queue --write-docs
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
