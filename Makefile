@@ -47,6 +47,7 @@ benchmark: setup
 	$(BIN)/python -m benchmarks.dual_engine
 	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.planner --write-docs
+	$(BIN)/python -m benchmarks.queue --write-docs
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
