@@ -49,7 +49,7 @@ class SlurmConf(LauncherConf):
 
     _target_: str = "hydra_plugins.ovpnet.plugins.SlurmLauncher"
     max_jobs: int = key(100, "jobs of the array, at most", low=1)
-    job_minutes: float = key(10.0, "predicted minutes of work that a job gets at least, so that starting it is worth "
+    job_minutes: float = key(5.0, "predicted minutes of work that a job gets at least, so that starting it is worth "
                              "it; with little to do there are fewer jobs than max_jobs", low=0)
     array_parallelism: int = key(256, "jobs of the array that run at once, at most", low=1)
     timeout_min: int = key(240, "minutes that SLURM gives a job; when they end it keeps a checkpoint and is requeued",

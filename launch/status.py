@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from launch.claims import Claims
 from launch.scheduler import RUNNING, JobState, jobs
 from launch.sweep import Group, Listed, Sweep, read_json
 from ovpnet.store import FINISHED, Store
@@ -56,8 +57,7 @@ def status(sweep: Sweep) -> Status:
     known = dict(zip(rows["run_id"], rows["status"], strict=True))
     progress = {(job.group, job.task): read_json(sweep.job_file(job.group, job.task, "progress")) or {}
                 for job in states}
-    waiting, training, packed = _who_trains(groups, states, progress, {(group.number, pack.number): pack
-                                                                       for group, pack in packs}, known)
+    waiting, training, packed = _who_trains(sweep, groups, states, progress, packs, known)
     now = {run: known.get(run) or ("running" if run in training else "pending" if run in waiting else "left")
            for run in ids}
     # A run that failed and waits to be tried again is pending.
@@ -68,24 +68,30 @@ def status(sweep: Sweep) -> Status:
                   _seconds_left(states, progress, packed), store.skipped)
 
 
-def _who_trains(groups: list[Group], states: list[JobState], progress: dict[tuple[int, int], dict[str, Any]],
-                packs: dict[tuple[int, int], Listed], known: dict[str, str]) -> tuple[set[str], set[str], float]:
-    """Runs that a live job has yet to train, those it trains now, and the predicted seconds of both."""
-    given = {group.number: group for group in groups}
+def _who_trains(sweep: Sweep, groups: list[Group], states: list[JobState],
+                progress: dict[tuple[int, int], dict[str, Any]], packs: list[tuple[Group, Listed]],
+                known: dict[str, str]) -> tuple[set[str], set[str], float]:
+    """Runs that live jobs have yet to train, those they train now, and the predicted seconds of both.
+
+    Any job of a group may take a pack that no other has claimed (`launch.worker`).
+    """
+    live = {(job.group, job.task) for job in states if job.live}
+    claimed = {group.number: Claims(sweep, group) for group in groups if any(each == group.number for each, _ in live)}
+    taken = {number: claims.taken() for number, claims in claimed.items()}
+    given = {group.number: {pack for packs in group.jobs for pack in packs} for group in groups}
     waiting: set[str] = set()
-    training: set[str] = set()
     seconds = 0.0
-    for job in states:
-        if not job.live:
+    for group, pack in packs:
+        left = [run for run in pack.runs if known.get(run) not in FINISHED]
+        if not left or group.number not in claimed or pack.number not in given[group.number]:
             continue
-        group = given[job.group]
-        for number in group.jobs[job.task]:
-            pack = packs[group.number, number]
-            left = [run for run in pack.runs if known.get(run) not in FINISHED]
-            waiting.update(left)
-            seconds += pack.seconds * len(left) / len(pack.runs)
-        if job.state in RUNNING:
-            training.update(progress[job.group, job.task].get("training", []))
+        if pack.number in taken[group.number] and (
+                group.number, claimed[group.number].owner(pack.number)) not in live:
+            continue
+        waiting.update(left)
+        seconds += pack.seconds * len(left) / len(pack.runs)
+    training = {run for job in states if job.state in RUNNING
+                for run in progress[job.group, job.task].get("training", [])}
     return waiting, training & waiting, seconds
 
 

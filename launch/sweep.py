@@ -5,6 +5,7 @@
     group-G.json           a submission, one job array: the packs of each of its jobs
     jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job`)
     jobs/G-T.progress.json what its worker is at (`launch.worker`)
+    claims/G-P             which job has taken pack P of group G (`launch.claims`)
     logs/                  submitit's own: what jobs print, pickles of a few hundred bytes
 
 A first submission is group 0; what is submitted again later (`python -m launch retry`) are further groups. All of it is

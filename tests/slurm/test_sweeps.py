@@ -190,6 +190,17 @@ def test_two_sweeps_at_once_that_share_runs(cluster: Cluster, ovpnet: Sweeper, u
     assert_once_and_as(undisturbed, ovpnet.store, packed_alike=False)
 
 
+def test_a_job_takes_the_packs_of_one_that_waits(cluster: Cluster, ovpnet: Sweeper):
+    sweep = ovpnet.train(*SMALL, "width=8,16,32", "seed=range(4)", "hydra.launcher.runs_per_pack=2",
+                         "hydra.launcher.max_jobs=2", "hydra.launcher.array_parallelism=1")
+    assert [len(packs) for packs in sweep.groups()[0].jobs] == [3, 3]
+    ovpnet.wait()
+    assert read_json(sweep.job_file(0, 0, "progress"))["runs_done"] == 12
+    assert read_json(sweep.job_file(0, 1, "progress"))["runs_done"] == 0
+    rows = pd.concat([pq.read_table(file).to_pandas() for file in ovpnet.store.glob("runs-*.parquet")])
+    assert (len(rows), rows["run_id"].nunique(), set(rows["status"])) == (12, 12, {"done"})
+
+
 @pytest.mark.parametrize("moment", ["recorded", "submitted"])
 def test_the_submitter_may_be_killed(cluster: Cluster, ovpnet: Sweeper, moment: str):
     shell = ovpnet.start("ovpnet.train", "-m", *JOBS, *SMALL, "width=8,16", "seed=1,2")
