@@ -24,7 +24,7 @@ def about(device: str, threads: int) -> dict[str, object]:
     x, y, z = (torch.ones(64 << 20, device=device) for _ in range(3))
     bandwidth = 3 * x.nbytes / _seconds(lambda: torch.add(x, y, out=z), device) / 1e9
     peak = _peak_gflops(threads) if device == "cpu" else gemm
-    return {"device": device, "threads": threads, "cpu": _cpu(), "gemm_gflops": gemm, "peak_gflops": max(gemm, peak),
+    return {"device": device, "threads": threads, "cpu": cpu(), "gemm_gflops": gemm, "peak_gflops": max(gemm, peak),
             "bandwidth_gb": bandwidth,
             "python": platform.python_version(), **{name: _version(name) for name in ("torch", "jax", "ovpnet")},
             "load_before": os.getloadavg()[0]}
@@ -65,7 +65,8 @@ def _seconds(work: object, device: str) -> float:
     return best
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The processor's name."""
     info = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
              ] if info.exists() else []
