@@ -21,7 +21,6 @@ import pandas as pd
 from benchmarks import machine, tables
 from benchmarks.engine import RESULTS
 
-COMMAND = "python -m benchmarks.planner --write-docs"
 SEEDS = (120, 12_000)  # of the 84 runs of experiment=quickstart: 10,080 and 1,008,000 runs
 EMPTY = 200  # runs that Hydra does nothing in
 HYDRAS_OWN = ["hydra/sweeper=basic", "hydra/launcher=basic", "hydra/job_logging=default", "hydra/hydra_logging=default",
@@ -41,7 +40,7 @@ def main() -> None:
     if options.write_docs:
         RESULTS.mkdir(exist_ok=True)
         table.to_csv(RESULTS / "planner.csv", index=False, float_format="%.5g")
-        tables.put(COMMAND, markdown(table))
+        tables.put("benchmarks.planner", markdown(table))
 
 
 def measured(planner: str, overrides: list[str]) -> dict[str, object]:

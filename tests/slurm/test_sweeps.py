@@ -26,7 +26,8 @@ SMALL = ["steps=100", "evaluations=2", "test.samples=512", "test.curve_samples=2
 JOBS = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.cpus_per_task=1",
         "hydra.launcher.job_minutes=0", "hydra.launcher.timeout_min=10"]
 # Of the results, what may differ between two trainings of one run.
-ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "slurm_job_id"]
+ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "tracker.mode",
+         "slurm_job_id"]
 
 
 class Sweeper:
