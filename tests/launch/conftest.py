@@ -14,7 +14,6 @@ import pytest
 import ovpnet
 from launch.options import SubprocessConf
 from launch.plan import Pack
-from launch.submit import record
 from launch.sweep import Sweep, read_json, sweeps
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config
@@ -23,6 +22,12 @@ from ovpnet.store import Store
 CODE = Path(ovpnet.__file__).parents[1]
 # Of the results, what may differ between two trainings of one run.
 ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "study"]
+
+# Names that would do something in a shell, a script or a path.
+EVIL = ["x; touch pwned", "$(touch pwned)", "`touch pwned`", "a\ntouch pwned\n", "a' ; touch pwned ; '",
+        '"; touch pwned;"',
+        "../../../pwned", "/etc/passwd", "a\\\ntouch pwned", "-rf", "a\x00b", "| touch pwned #", "\r\ntouch pwned",
+        "é ; %j", "${IFS}touch${IFS}pwned", "--wrap=touch pwned"]
 
 
 def packed(configs: Sequence[Config], size: int = 1) -> list[Pack]:

@@ -1,4 +1,4 @@
-"""The record of a sweep: what is written is what is read, by its owner alone, and nothing damaged stops a look at it."""
+"""The record of a sweep: what is written is what is read, by its owner alone; damage does not stop a look at it."""
 
 import os
 import re
@@ -19,7 +19,8 @@ from ovpnet.config import PER_MEMBER, SCHEMAS, Config, DiagnosticsConfig, flat, 
 from ovpnet.errors import OvpnetError
 from tests.launch.conftest import packed
 
-NODES = {"test": [schemas.TestConfig], "opt": [schemas.OptConfig], **{group: list(nodes.values()) for group, nodes in SCHEMAS.items()}}
+NODES = {"test": [schemas.TestConfig], "opt": [schemas.OptConfig],
+         **{group: list(classes.values()) for group, classes in SCHEMAS.items()}}
 PLAIN = {int: st.integers(-2**70, 2**70), float: st.floats(allow_nan=False, allow_infinity=False), bool: st.booleans(),
          str: st.text(max_size=8), NoneType: st.none()}
 
