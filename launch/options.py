@@ -3,12 +3,14 @@
 Where an option means what it means in hydra-submitit-launcher and sbatch, it has the same name.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ovpnet.config import key
 from ovpnet.errors import ConfigError
@@ -94,6 +96,10 @@ _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "
            "mail_type", "mail_user", "gres", "gpus_per_task", "mem_per_cpu", "mem_per_gpu", "additional_parameters",
            "srun_args", "use_srun", "array_parallelism", "signal_delay_s")
 
+# Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process of
+# each.
+_OWN = ("job-name", "array", "output", "error", "open-mode", "signal", "ntasks", "ntasks-per-node")
+
 Options = LocalConf | SubprocessConf | SlurmConf
 
 
@@ -112,6 +118,10 @@ def checked(kind: type[Options], given: Mapping[str, Any]) -> Any:
                     raise ConfigError(where, value, "no option of a tier; allowed: " + ", ".join(
                         each for each in known if each not in ("tiers", "_target_", "dry_run")))
                 _check(where, value, known[name].metadata)
+                try:  # Hydra has not: to it a tier may hold anything
+                    OmegaConf.merge(OmegaConf.structured(SlurmConf), {name: value})
+                except OmegaConfBaseException as error:
+                    raise ConfigError(where, value, str(error).splitlines()[0]) from error
     return options
 
 
@@ -130,6 +140,8 @@ def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     if isinstance(value, bool) or value is None:
         return
     if isinstance(value, int | float):
+        if not math.isfinite(value):
+            raise ConfigError(name, value, "must be a finite number")
         low, above = metadata.get("low"), metadata.get("above")
         if low is not None and value < low:
             raise ConfigError(name, value, f"must be at least {low}")
@@ -143,8 +155,9 @@ def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
         for option in value:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(option)):
                 raise ConfigError(name, option, "must be the name of an option of sbatch, without dashes in front")
-            if str(option).replace("_", "-") in ("job-name", "array", "output", "error", "open-mode"):
-                raise ConfigError(name, option, "is set by ovpnet, which finds its jobs and what they print by it")
+            # sbatch takes the beginning of a name for the name.
+            if any(own.startswith(str(option).replace("_", "-")) for own in _OWN):
+                raise ConfigError(name, option, "is set by ovpnet, as are " + ", ".join(_OWN))
 
 
 def _texts(value: Any) -> list[str]:

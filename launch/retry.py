@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from launch.code import snapshot
 from launch.options import Options, SlurmConf, SubprocessConf, checked
@@ -54,7 +55,10 @@ def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
 
 def _changed(kind: type[Options], options: dict[str, Any], overrides: Sequence[str]) -> Options:
     schema: Any = OmegaConf.structured(kind)
-    known = [item.name for item in fields(kind) if item.name != "_target_"]
+    known = [item.name for item in fields(kind) if item.name not in ("_target_", "dry_run")]
+    for each in overrides:
+        if "=" not in each:
+            raise OvpnetError(f"{each}: options are given as KEY=VALUE")
     try:
         given = OmegaConf.from_dotlist([each.removeprefix("hydra.launcher.") for each in overrides])
         for name in given:
@@ -62,7 +66,7 @@ def _changed(kind: type[Options], options: dict[str, Any], overrides: Sequence[s
                 raise ConfigError(str(name), given[name], f"no option of the launcher; allowed: {', '.join(known)}")
         merged = OmegaConf.to_container(OmegaConf.merge(schema, {name: options[name] for name in known
                                                                  if name in options}, given))
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, YAMLError) as error:
         raise OvpnetError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
     assert isinstance(merged, dict)
     made: Options = checked(kind, {str(name): value for name, value in merged.items() if name != "_target_"})

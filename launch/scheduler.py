@@ -176,7 +176,7 @@ def _process(sweep: Sweep, group: Group, task: int) -> JobState:
     """A job that is a process here, or on another machine that shares the store."""
     about = read_json(sweep.job_file(group.number, task)) or {}
     progress = read_json(sweep.job_file(group.number, task, "progress")) or {}
-    if not about:
+    if "process" not in about:
         return JobState(group.number, task, "PENDING" if _age(group.submitted_at) < _SILENCE else "UNKNOWN")
     if about["host"] == socket.gethostname():
         running = process(about["pid"]) == about["process"]

@@ -113,11 +113,18 @@ class Sweep:
     def groups(self) -> list[Group]:
         """All that was submitted, in order."""
         found = [read_json(file) for file in self.path.glob("group-*.json")]
-        return sorted((Group(**each) for each in found if each), key=lambda group: group.number)
+        names = [item.name for item in fields(Group)]
+        return sorted((Group(**{name: each[name] for name in names}) for each in found
+                       if each and each.keys() >= set(names)), key=lambda group: group.number)
 
     def packs(self, group: int) -> list[Listed]:
-        """The packs of a group, without their configs."""
-        table = pq.read_table(self.path / f"packs-{group}.parquet", columns=["pack", "runs", "seconds", "memory"])
+        """The packs of a group, without their configs. Raises OvpnetError, OSError."""
+        file = self.path / f"packs-{group}.parquet"
+        try:
+            table = pq.read_table(file, columns=["pack", "runs", "seconds", "memory"])
+        except pa.ArrowException as error:
+            raise OvpnetError(f"{file}: not a whole Parquet file; submit the sweep again, by its own command "
+                              "(what is stored is skipped), and remove the folder of this one") from error
         return [Listed(row["pack"], row["runs"], row["seconds"], row["memory"]) for row in table.to_pylist()]
 
     def configs(self, group: int, packs: Sequence[int]) -> Iterator[tuple[int, list[Config]]]:
@@ -138,7 +145,7 @@ class Sweep:
 def sweeps(store: Path) -> list[Sweep]:
     """All sweeps of a store that this user can read, the oldest first."""
     found = [(each["created_at"], Sweep(file.parent)) for file in (store.resolve() / "sweeps").glob("*/sweep.json")
-             if (each := read_json(file))]
+             if "created_at" in (each := read_json(file) or {})]
     return [sweep for _, sweep in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -199,7 +206,8 @@ def _differing(nodes: Sequence[Any], prefix: str = "") -> dict[str, list[Any]]:
         if is_dataclass(values[0]):
             if any(value is not values[0] for value in values):  # configs of one sweep share most of their nodes
                 found |= _differing(values, f"{prefix}{item.name}.")
-        elif any(value != values[0] for value in values):
+        elif any(value != values[0] for value in values) or (
+                values[0] == 0 and any(str(value) != str(values[0]) for value in values)):  # -0.0, which is another run
             found[prefix + item.name] = values
     return found
 
