@@ -24,7 +24,8 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
     """
     shared = one_of_each(configs)
     store = Store(shared.store)
-    store.prepare()
+    if not options.dry_run:
+        store.prepare()
     what = planned(configs, options)
     print(report.announcement(what, shared.store))
     if options.dry_run:
