@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.engine import RESULTS
-from benchmarks.queue_model import HOUR, Cluster, Work, simulate, work
+from benchmarks.queue_model import CHECKPOINT_MINUTES as CHECKPOINTS
+from benchmarks.queue_model import HOUR, Cluster, Sharing, Work, simulate, work
 from benchmarks.tables import DOCS
 from launch import submit
 from launch.compose import compose
@@ -54,6 +55,11 @@ SHARES = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 CHECKPOINT_MINUTES = (0.5, 1, 2, 5, 10, 20, 60)
 PREEMPTIONS = (0.1, 0.5, 2.0)
 SPREADS = (0.0, 0.1, 0.25, 0.5)
+TIMEOUT_MINUTES = (120, 240, 480, 1440)
+# With colours, beside a job a run's.
+SHARINGS: dict[Sharing, str] = {"assigned": "packs assigned", "claims": "claims",
+                                "returned": "claims, returned if noticed", "queue": "one queue of packs"}
+HUES = ("#999999", "#0072B2", "#56B4E9", "#009E73", "#E69F00")
 
 SWEEPS = ("quickstart, 160 seeds", "figure1a", "figure1a, 10 x epochs")
 
@@ -167,26 +173,43 @@ def checkpoint_minutes(seeds: int) -> Iterator[Row]:
                 jobs, cluster, seeds, checkpoint_minutes=minutes)
 
 
-def assignment(seeds: int) -> Iterator[Row]:
-    """What do packs assigned at submission cost, against one queue of packs that all jobs take from?"""
+def sharing(seeds: int) -> Iterator[Row]:
+    """What do claims save of what packs cost that are assigned at submission, and what would be left to save?"""
     for sweep in SWEEPS[1:]:
         jobs = jobs_of(packs_of(sweep))
-        for spread in SPREADS:
-            for name, cluster in CLUSTERS.items():
-                for how in ("static", "shared"):
-                    yield {"sweep": sweep, "cluster": name, "value": spread, "how": how} | row(
-                        jobs, replace(cluster, prediction_spread=spread), seeds, shared=how == "shared")
+        for name, cluster in CLUSTERS.items():
+            for how in SHARINGS:
+                yield {"sweep": sweep, "cluster": name, "value": 0, "how": how} | row(jobs, cluster, seeds, sharing=how)
 
 
 def run_a_job(seeds: int) -> Iterator[Row]:
-    """Packs in jobs beside every run a job of its own, which trains alone."""
+    """The same where every run is a job of its own, and trains alone."""
     alone = [[Work(seconds([config], MACHINE))] for config in sweeps()[SWEEPS[1]]]
     for name, cluster in CLUSTERS.items():
-        for how, jobs in (("packs", jobs_of(packs_of(SWEEPS[1]))), ("run a job", alone)):
-            yield {"sweep": SWEEPS[1], "cluster": name, "value": 0, "how": how} | row(jobs, cluster, seeds)
+        yield {"sweep": SWEEPS[1], "cluster": name, "value": 0, "how": "run a job"} | row(
+            alone, cluster, seeds, sharing="assigned")
 
 
-QUESTIONS = (job_minutes, quick_start, max_jobs, share_of_timeout, checkpoint_minutes, assignment, run_a_job)
+def errors(seeds: int) -> Iterator[Row]:
+    """What do wrong predictions cost?"""
+    jobs = jobs_of(packs_of(SWEEPS[2]))
+    for spread in SPREADS:
+        for name, cluster in CLUSTERS.items():
+            yield {"sweep": SWEEPS[2], "cluster": name, "value": spread} | row(
+                jobs, replace(cluster, prediction_spread=spread), seeds)
+
+
+def timeout_minutes(seeds: int) -> Iterator[Row]:
+    """How much time should a job ask for?"""
+    jobs = jobs_of(packs_of(SWEEPS[2]))
+    for minutes in TIMEOUT_MINUTES:
+        for name, cluster in CLUSTERS.items():
+            yield {"sweep": SWEEPS[2], "cluster": name, "value": minutes} | row(
+                jobs, cluster, seeds, replace(DEFAULTS, timeout_min=minutes))
+
+
+QUESTIONS = (job_minutes, quick_start, max_jobs, share_of_timeout, checkpoint_minutes, sharing, run_a_job, errors,
+             timeout_minutes)
 
 
 # --- figures ---
@@ -241,36 +264,33 @@ def plot_packs(most: pd.DataFrame, share: pd.DataFrame, checkpoints: pd.DataFram
     for (name, rows), color, marker in zip(checkpoints.groupby("cluster", sort=False),
                                            ("#0072B2", "#D55E00", "#009E73"), "o^s", strict=True):
         line(kept, rows, "wasted_percent", color=color, marker=marker, label=f"preempted {name}")
-    kept.axvline(10, color="grey", linestyle=":", linewidth=1)
+    kept.axvline(CHECKPOINTS, color="grey", linestyle=":", linewidth=1)
     logarithmic(kept, xlabel="checkpoint_minutes (dotted: the default)", ylabel="wasted (% of the training)",
                 title="Preempted without notice")
     kept.legend(fontsize=8)
     return figure
 
 
-def plot_assignment(rows: pd.DataFrame, alone: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    *each, bars = figure.subplots(1, 3)
-    for (sweep, of_sweep), axes in zip(rows.groupby("sweep", sort=False), each, strict=True):
-        for name, of_cluster in of_sweep.groupby("cluster", sort=False):
-            makespans = of_cluster.pivot(index="value", columns="how", values="makespan")
-            axes.plot(makespans.index, makespans["static"] / makespans["shared"], markersize=4, label=name,
-                      **LOOKS[name])
-        axes.axvline(Cluster.prediction_spread, color="grey", linestyle=":", linewidth=1)
-        axes.set(xlabel="error of predictions (sd of the log)", title=sweep)
-        axes.grid(alpha=0.3)
-    each[0].set_ylabel("makespan: assigned / one queue of packs")
-    each[0].legend(fontsize=8)
-    for shift, (how, of_how) in zip((-0.2, 0.2), alone.groupby("how", sort=False), strict=True):
-        place = np.arange(len(of_how)) + shift
-        ends = np.abs(of_how[["makespan_low", "makespan_high"]].to_numpy().T - of_how["makespan"].to_numpy())
-        bars.bar(place, of_how["makespan"], width=0.38, yerr=ends, capsize=2, label=how,
-                 color={"packs": "#0072B2", "run a job": "#E69F00"}[how])
-    names = list(dict.fromkeys(alone["cluster"]))
-    bars.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
-    bars.set(ylabel="makespan (hours)", title="figure1a: packs, or a job a run")
-    bars.grid(alpha=0.3, axis="y")
-    bars.legend(fontsize=8)
+def plot_sharing(rows: pd.DataFrame, alone: pd.DataFrame, timeouts: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    *each, last = figure.subplots(1, 3)
+    looks = dict(zip([*SHARINGS, "run a job"], HUES, strict=True))
+    for (sweep, of_sweep), axes in zip(pd.concat([rows, alone]).groupby("sweep", sort=False), each, strict=True):
+        ways = dict(iter(of_sweep.groupby("how", sort=False)))
+        for number, (how, of_how) in enumerate(ways.items()):
+            middle, width = of_how["makespan"].to_numpy(), 0.85 / len(ways)
+            ends = np.abs(of_how[["makespan_low", "makespan_high"]].to_numpy().T - middle)
+            axes.bar(np.arange(len(of_how)) + (number - (len(ways) - 1) / 2) * width, middle, width=width, yerr=ends,
+                     error_kw={"linewidth": 0.8}, capsize=1.5, color=looks[how],
+                     label=SHARINGS.get(how, "no packs: a job a run"))
+        axes.set_xticks(range(len(CLUSTERS)), [name.replace(", ", ",\n") for name in CLUSTERS], fontsize=8)
+        axes.set(ylabel="makespan (hours)", title=sweep)
+        axes.grid(alpha=0.3, axis="y")
+        axes.legend(fontsize=8, loc="upper left")
+    against(last, timeouts, "makespan", DEFAULTS.timeout_min, xlabel="timeout_min (dotted: the default)",
+            ylabel="makespan (hours)", title=f"{SWEEPS[2]}, claims")
+    last.set_xticks(TIMEOUT_MINUTES)
+    last.legend(fontsize=8)
     return figure
 
 
@@ -297,7 +317,7 @@ def main() -> None:
         figures = {"job_minutes": plot_job_minutes(tables["job_minutes"]),
                    "packs": plot_packs(*(tables[name] for name in ("max_jobs", "share_of_timeout",
                                                                "checkpoint_minutes"))),
-                   "assignment": plot_assignment(tables["assignment"], tables["run_a_job"])}
+                   "sharing": plot_sharing(tables["sharing"], tables["run_a_job"], tables["timeout_minutes"])}
         for name, figure in figures.items():
             figure.savefig(DOCS / "images" / f"queue_{name}.png", dpi=130)
 

@@ -2,7 +2,7 @@
 
 The cluster is a number of slots (what one job gets: a GPU, or some cores) with one queue, first come first served.
 Other users' jobs arrive as a Poisson process; the jobs of the sweep are submitted at once and queue among them. A job
-does what `launch.job` and `launch.worker` do: it starts, trains its packs one after the other, keeps checkpoints, and
+does what `launch.job` and `launch.worker` do: it starts, claims packs one by one, trains them, keeps checkpoints, and
 is requeued when its time is over, when it is preempted and when its node fails; where its worker crashes, the job
 starts another one in the same slot. Times are in seconds where nothing else is said.
 """
@@ -10,16 +10,19 @@ starts another one in the same slot. Times are in seconds where nothing else is 
 import math
 from collections import deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from random import Random
+from typing import Literal
 
 import simpy
 
 from launch.options import SlurmConf
 from launch.plan import Pack
+from ovpnet.config import Config
 from ovpnet.cost import Sizes
 
 HOUR = 3600.0
+CHECKPOINT_MINUTES: float = next(item.default for item in fields(Config) if item.name == "checkpoint_minutes")
 # What others run before the sweep is submitted, so that the queue is as it usually is.
 _WARM_UP = 12 * HOUR
 # Seconds of a checkpoint whatever its size, and bytes a second of the file system it goes to.
@@ -35,6 +38,7 @@ class Cluster:
     others_median: float = 0.5 * HOUR  # of the durations of others' jobs, which are lognormal
     others_spread: float = 1.5  # standard deviation of their logarithm
     start: float = 30.0  # until a worker trains: Python, torch, the sweep's record
+    looking: float = 0.4  # part of the start after which a worker claims a pack, or ends where none is left
     requeue: float = 120.0  # until a requeued job may start again
     preemptions: float = 0.0  # an hour that a job runs
     noticed: float = 0.5  # part of the preemptions before which there is time for a checkpoint
@@ -49,14 +53,15 @@ class Cluster:
 class Work:
     """A pack to be trained."""
 
-    seconds: float  # on the usual node
+    seconds: float  # predicted
     saving: float = 0.0  # seconds of a checkpoint
-    kept: float = 0.0  # of `seconds`: trained, and in a checkpoint
+    error: float = 1.0  # seconds on the usual node / predicted
+    kept: float = 0.0  # of the seconds on the usual node: trained, and in a checkpoint
     finished: int = 0  # how often; once, if all is well
 
 
 def work(pack: Pack) -> Work:
-    """What a pack comes to, if its prediction is right."""
+    """What a pack is predicted to come to."""
     sizes = Sizes(pack.configs[0], max(config.samples for config in pack.configs))
     # Trained weights and their velocity.
     return Work(pack.seconds, _SAVE_SECONDS + 2 * sizes.itemsize * sizes.trained * len(pack.configs) / _SAVE_RATE)
@@ -81,22 +86,65 @@ class Outcome:
         return self.starting + self.lost + self.saving
 
 
+Sharing = Literal["assigned", "claims", "returned", "queue"]
+
+
+class Shares:
+    """Which job trains which pack.
+
+    `assigned`: those it was given. `claims`, as `launch.worker` does: first those it was given, then the longest of the
+    job that has most left; what is in training stays with a job that is interrupted. `returned`: as `claims`, but a
+    pack that is interrupted with notice, so that it has a checkpoint, is the next that anybody claims. `queue`: every
+    job takes the longest that is left, and before those the interrupted ones.
+    """
+
+    def __init__(self, jobs: Sequence[Sequence[Work]], sharing: Sharing):
+        self.sharing = sharing
+        self.unclaimed = [deque(packs) for packs in jobs]
+        if sharing == "queue":
+            longest_first = sorted((pack for packs in jobs for pack in packs), key=lambda pack: -pack.seconds)
+            self.unclaimed = [deque(longest_first)] * len(jobs)
+        self.seconds = [sum(pack.seconds for pack in packs) for packs in jobs]  # unclaimed
+        self.begun: dict[int, Work] = {}
+        self.returned: deque[Work] = deque()
+
+    def take(self, job: int) -> Work | None:
+        """The pack that the job trains next."""
+        if job in self.begun:
+            return self.begun.pop(job)
+        if self.returned:
+            return self.returned.popleft()
+        if self.sharing in ("claims", "returned") and not self.unclaimed[job]:
+            most = max(self.seconds)
+            return self._from(self.seconds.index(most)) if most else None
+        return self._from(job) if self.unclaimed[job] else None
+
+    def _from(self, job: int) -> Work:
+        pack = self.unclaimed[job].popleft()
+        self.seconds[job] = self.seconds[job] - pack.seconds if self.unclaimed[job] else 0.0
+        return pack
+
+    def keep(self, job: int, pack: Work, noticed: bool) -> None:
+        """The job was interrupted in the middle of the pack."""
+        if self.sharing == "queue" or (self.sharing == "returned" and noticed):
+            self.returned.append(pack)
+        else:
+            self.begun[job] = pack
+
+
 @dataclass
 class Simulation:
-    """One sweep, to its end.
-
-    `jobs` are the packs of each job. With `shared` there is one queue of packs, from which every job takes the next
-    when it is done with one: what no assignment at submission can do better.
-    """
+    """One sweep, to its end; `jobs` are the packs of each job, as submitted."""
 
     jobs: Sequence[Sequence[Work]]
     cluster: Cluster
     seed: int
     options: SlurmConf = field(default_factory=SlurmConf)
-    checkpoint_minutes: float = 10.0
-    shared: bool = False
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
+    sharing: Sharing = "claims"
 
     def __post_init__(self) -> None:
+        self.shares = Shares(self.jobs, self.sharing)
         self.env = simpy.Environment()
         self.slots = simpy.Resource(self.env, self.cluster.slots)
         # Streams of their own: the others do the same whatever the sweep is cut into.
@@ -108,11 +156,7 @@ class Simulation:
         self.env.process(self._other_users())
         self.env.run(until=_WARM_UP if self.cluster.load else None)
         self.submitted = self.env.now
-        queues = [deque(packs) for packs in self.jobs]
-        if self.shared:
-            longest_first = sorted((pack for packs in self.jobs for pack in packs), key=lambda pack: -pack.seconds)
-            queues = [deque(longest_first)] * len(self.jobs)
-        self.env.run(until=self.env.all_of([self.env.process(self._job(queue)) for queue in queues]))
+        self.env.run(until=self.env.all_of([self.env.process(self._job(job)) for job in range(len(self.jobs))]))
         return self.outcome
 
     # --- other users ---
@@ -144,22 +188,23 @@ class Simulation:
 
     # --- the sweep ---
 
-    def _job(self, queue: deque[Work]) -> Generator[simpy.Event, None, None]:
-        """A job of the array, through all its requeues."""
-        while queue:
+    def _job(self, job: int) -> Generator[simpy.Event, None, None]:
+        """A job of the array, through all its requeues, until it has found no pack that is left."""
+        done = False
+        while not done:
             slot = self.slots.request()
             yield slot
             if not self.outcome.starts:
                 self.outcome.waited = self.env.now - self.submitted
             began = self.env.now
-            taken_for = yield from self._in_slot(queue)
+            done, taken_for = yield from self._in_slot(job)
             self.outcome.occupied += self.env.now - began
             self.env.process(self._taken(slot, taken_for))
-            if queue:
+            if not done:
                 yield self.env.timeout(self.cluster.requeue)
 
-    def _in_slot(self, queue: deque[Work]) -> Generator[simpy.Event, None, float]:
-        """From the start of a job until it ends or is requeued; how long the slot is then taken by another."""
+    def _in_slot(self, job: int) -> Generator[simpy.Event, None, tuple[bool, float]]:
+        """From the start of a job until it is requeued or done; which, and how long the slot is then another's."""
         cluster, options, now = self.cluster, self.options, self.env.now
         slowness = self.ours.lognormvariate(0.0, cluster.node_spread)
         over = now + 60 * options.timeout_min - options.signal_delay_s
@@ -167,29 +212,39 @@ class Simulation:
         end, noticed = min(over, preempted, failed), over < min(preempted, failed)
         if end == preempted:
             noticed = self.ours.random() < cluster.noticed
-        while queue and self.env.now < end:
+        done = False
+        while not done and self.env.now < end:
             crash = self.env.now + self._after(cluster.crashes)
-            yield from self._worker(queue, slowness, min(end, crash), noticed and end < crash)
-        if self.env.now < end or end == over:
-            return 0.0
-        return self.ours.expovariate(1 / cluster.repair) if end == failed else self.ours.lognormvariate(
+            done = yield from self._worker(job, slowness, min(end, crash), noticed and end < crash)
+        if done or end == over:
+            return done, 0.0
+        return done, self.ours.expovariate(1 / cluster.repair) if end == failed else self.ours.lognormvariate(
             math.log(cluster.others_median), cluster.others_spread)
 
     def _after(self, an_hour: float) -> float:
         return self.ours.expovariate(an_hour / HOUR) if an_hour else math.inf
 
-    def _worker(self, queue: deque[Work], slowness: float, end: float,
-                noticed: bool) -> Generator[simpy.Event, None, None]:
-        """Train the packs until there are none, or the time at which the worker ends, noticed or not."""
-        outcome, env = self.outcome, self.env
+    def _starting(self, seconds: float, end: float) -> Generator[simpy.Event, None, None]:
+        seconds = min(seconds, end - self.env.now)
+        self.outcome.starting += seconds
+        yield self.env.timeout(seconds)
+
+    def _worker(self, job: int, slowness: float, end: float, noticed: bool) -> Generator[simpy.Event, None, bool]:
+        """Train packs until none is left, or until the time at which the worker ends, noticed or not; which of them."""
+        outcome, env, cluster = self.outcome, self.env, self.cluster
         outcome.starts += 1
-        starting = min(self.cluster.start, end - env.now)
-        outcome.starting += starting
-        yield env.timeout(starting)
+        yield from self._starting(cluster.looking * cluster.start, end)
+        if env.now >= end:
+            return False
+        pack = self.shares.take(job)
+        if pack is not None:
+            yield from self._starting((1 - cluster.looking) * cluster.start, end)
         every = 60 * self.checkpoint_minutes
-        while queue and env.now < end:
-            pack = queue.popleft()
-            left = (pack.seconds - pack.kept) * slowness
+        while pack is not None:
+            if env.now >= end:
+                self.shares.keep(job, pack, noticed)
+                return False
+            left = (pack.seconds * pack.error - pack.kept) * slowness
             saves = max(0, math.ceil(left / every) - 1)
             if env.now + left + saves * pack.saving <= end:
                 yield env.timeout(left + saves * pack.saving)
@@ -197,6 +252,7 @@ class Simulation:
                 outcome.saving += saves * pack.saving
                 pack.finished += 1
                 outcome.makespan = env.now - self.submitted
+                pack = self.shares.take(job)
                 continue
             ran = end - env.now
             saves = int(ran / (every + pack.saving))
@@ -206,23 +262,23 @@ class Simulation:
             outcome.lost += 0.0 if noticed else since
             outcome.saving += ran - saves * every - since
             pack.kept += kept / slowness
-            queue.appendleft(pack)
             yield env.timeout(ran)
             if noticed:
                 outcome.saving += pack.saving
                 yield env.timeout(pack.saving)
+            self.shares.keep(job, pack, noticed)
+            return False
+        return True
 
 
 def simulate(jobs: Sequence[Sequence[Work]], cluster: Cluster, seed: int, options: SlurmConf | None = None,
-             checkpoint_minutes: float = 10.0, shared: bool = False) -> Outcome:
+             checkpoint_minutes: float = CHECKPOINT_MINUTES, sharing: Sharing = "claims") -> Outcome:
     """A sweep whose packs take what this seed says, by the spread of predictions. The packs given are not changed.
 
     A pack's time is drawn in the order of predicted times, so that it does not depend on how packs are shared out.
     """
     errors = Random(f"{seed} predictions")
-    order = sorted(((pack.seconds, job, place) for job, packs in enumerate(jobs) for place, pack in enumerate(packs)),
-                   key=lambda each: -each[0])
     drawn = [[Work(pack.seconds, pack.saving) for pack in packs] for packs in jobs]
-    for seconds, job, place in order:
-        drawn[job][place].seconds = seconds * errors.lognormvariate(0.0, cluster.prediction_spread)
-    return Simulation(drawn, cluster, seed, options or SlurmConf(), checkpoint_minutes, shared).run()
+    for pack in sorted((pack for packs in drawn for pack in packs), key=lambda pack: -pack.seconds):
+        pack.error = errors.lognormvariate(0.0, cluster.prediction_spread)
+    return Simulation(drawn, cluster, seed, options or SlurmConf(), checkpoint_minutes, sharing).run()

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from benchmarks.queue import jobs_of
-from benchmarks.queue_model import HOUR, Cluster, Simulation, Work, simulate
+from benchmarks.queue_model import HOUR, Cluster, Shares, Sharing, Simulation, Work, simulate
 from launch.options import SlurmConf
 from launch.plan import plan
 from launch.submit import planned
@@ -20,12 +21,12 @@ def packs(*seconds):
     return [Work(each, saving=2.0) for each in seconds]
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("sharing", get_args(Sharing))
 @pytest.mark.parametrize("seed", range(3))
-def test_every_pack_is_finished_once_whatever_fails(seed, shared):
+def test_every_pack_is_finished_once_whatever_fails(seed, sharing):
     cluster = replace(HOSTILE, node_spread=0.0)
     jobs = [packs(*range(500, 8000, 1500)), packs(10_000, 3000), packs(60, 50, 40)]
-    outcome = Simulation(jobs, cluster, seed, SlurmConf(timeout_min=60), shared=shared).run()
+    outcome = Simulation(jobs, cluster, seed, SlurmConf(timeout_min=60), sharing=sharing).run()
     everything = [pack for job in jobs for pack in job]
     assert [pack.finished for pack in everything] == [1] * len(everything)
     assert outcome.starts > len(jobs)
@@ -35,22 +36,44 @@ def test_every_pack_is_finished_once_whatever_fails(seed, shared):
 
 
 def test_one_slot_without_failures_takes_the_work_and_the_starts():
-    outcome = simulate([packs(100, 50), packs(70)], ALONE, seed=0)
+    outcome = simulate([packs(100, 50), packs(70)], ALONE, seed=0, sharing="assigned")
     assert outcome.makespan == pytest.approx(100 + 50 + 70 + 2 * ALONE.start)
     assert (outcome.starts, outcome.lost, outcome.saving) == (2, 0, 0)
+    # The first job leaves the second one nothing, which that job is soon to find.
+    outcome = simulate([packs(100, 50), packs(70)], ALONE, seed=0)
+    assert outcome.makespan == pytest.approx(100 + 50 + 70 + ALONE.start)
+    assert outcome.starting == pytest.approx((1 + ALONE.looking) * ALONE.start)
 
 
 def test_as_many_slots_as_jobs_take_as_long_as_the_longest_job():
     jobs = [packs(100, 50), packs(170), packs(20)]
-    assert simulate(jobs, replace(ALONE, slots=3), seed=0).makespan == pytest.approx(170 + ALONE.start)
-    # With one queue of packs, whoever is free takes the next: 170, and 100 + 50, and 20.
-    assert simulate(jobs, replace(ALONE, slots=2), seed=0, shared=True).makespan == pytest.approx(170 + ALONE.start)
+    assert simulate(jobs, replace(ALONE, slots=3), seed=0, sharing="assigned").makespan == pytest.approx(170 + 30)
+    # Who is free takes the next: 170, and 100 + 50, and 20; the jobs' packs first, or the longest.
+    for sharing in ("claims", "queue"):
+        assert simulate(jobs, replace(ALONE, slots=2), seed=0, sharing=sharing).makespan == pytest.approx(170 + 30)
+
+
+def test_a_job_claims_its_own_packs_then_those_of_the_job_that_has_most_left():
+    jobs = [packs(10), packs(50, 40), packs(60)]
+    shares = Shares(jobs, "claims")
+    assert [shares.take(0) for _ in range(3)] == [jobs[0][0], jobs[1][0], jobs[2][0]]
+    # What is in training stays with a job that is interrupted, and is what it goes on with.
+    shares.keep(0, jobs[2][0], noticed=True)
+    assert [shares.take(1), shares.take(1), shares.take(0), shares.take(0)] == [jobs[1][1], None, jobs[2][0], None]
+
+
+def test_a_pack_is_anybody_s_again_where_it_is_returned():
+    jobs = [packs(60, 50), packs(10)]
+    for sharing, noticed, returned in (("returned", True, True), ("returned", False, False), ("queue", False, True)):
+        shares = Shares(jobs, sharing)
+        shares.keep(0, shares.take(0), noticed)
+        assert (shares.take(1) is jobs[0][0]) == returned
 
 
 def test_a_timeout_costs_a_checkpoint_a_requeue_and_a_start():
     options = SlurmConf(timeout_min=60, signal_delay_s=100)
     # 3470 of 5000 seconds until the signal, with five checkpoints of 2 s, one every ten minutes; two more afterwards.
-    outcome = simulate([packs(5000)], ALONE, 0, options)
+    outcome = simulate([packs(5000)], ALONE, 0, options, checkpoint_minutes=10)
     assert outcome.starts == 2
     assert outcome.saving == pytest.approx((5 + 1 + 2) * 2)
     assert outcome.makespan == pytest.approx(5000 + outcome.saving + 2 * ALONE.start + ALONE.requeue)
