@@ -109,10 +109,10 @@ class State:
     def __init__(self, sweep: Sweep, group: int, task: int, retries: int):
         self.sweep, self.retries = sweep, retries
         self.file, self.progress = sweep.job_file(group, task), sweep.job_file(group, task, "progress")
-        self.packs = {pack.number: pack.runs for pack in sweep.packs(group)}
+        self.group, self.packs = group, sweep.packs(group)
         self.blamed = time.time()
         kept = read_json(self.file) or {}
-        self.content: dict[str, Any] = {"parts": {}, "deaths": {}, "condemned": {}} | kept | {
+        self.content: dict[str, Any] = {"deaths": {}, "condemned": {}} | kept | {
             "job_id": _job_id(), "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()),
             "gpus": [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu],
             "starts": kept.get("starts", 0) + 1, "started": time.time(), "ended": None, "how": None}
@@ -155,11 +155,9 @@ class State:
             except (CheckpointError, OSError) as error:
                 log.warning("%s; the halves are trained from their beginning", error)
         middle = len(left) // 2
-        for number, runs in self.packs.items():
-            if left[0] in runs:
-                parts = self.content["parts"].get(str(number), [runs])
-                kept = [[run for run in part if run not in left] for part in parts]
-                self.content["parts"][str(number)] = [part for part in kept if part] + [left[:middle], left[middle:]]
+        [pack] = [pack for pack in self.packs if left[0] in pack.runs]
+        kept = [[run for run in part if run not in left] for part in self.sweep.parts(self.group, pack)]
+        self.sweep.cut(self.group, pack, [part for part in kept if part] + [left[:middle], left[middle:]])
 
     def _write(self) -> None:
         write_json(self.file, self.content)

@@ -5,6 +5,7 @@
     group-G.json           a submission, one job array: the packs of each of its jobs
     jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job`)
     jobs/G-T.progress.json what its worker is at (`launch.worker`)
+    parts/G-P.json         pieces that pack P is trained in, where it ended its worker (`launch.job`)
     claims/G-P             which job has taken pack P of group G (`launch.claims`)
     logs/                  submitit's own: what jobs print, pickles of a few hundred bytes
 
@@ -126,6 +127,18 @@ class Sweep:
             raise OvpnetError(f"{file}: not a whole Parquet file; submit the sweep again, by its own command "
                               "(what is stored is skipped), and remove the folder of this one") from error
         return [Listed(row["pack"], row["runs"], row["seconds"], row["memory"]) for row in table.to_pylist()]
+
+    def parts(self, group: int, pack: Listed) -> list[list[str]]:
+        """The runs of a pack, in the parts that it was cut into since it was submitted."""
+        return (read_json(self._parts(group, pack)) or {}).get("parts", [pack.runs])
+
+    def cut(self, group: int, pack: Listed, parts: Sequence[Sequence[str]]) -> None:
+        """Train a pack in these parts from now on; for the job that has claimed it. Raises OSError."""
+        self._parts(group, pack).parent.mkdir(mode=0o700, exist_ok=True)
+        write_json(self._parts(group, pack), {"parts": parts})
+
+    def _parts(self, group: int, pack: Listed) -> Path:
+        return self.path / "parts" / f"{group}-{pack.number}.json"
 
     def configs(self, group: int, packs: Sequence[int]) -> Iterator[tuple[int, list[Config]]]:
         """(pack, configs) of some packs of a group, in that order; the store is the one that the sweep is found in."""

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,44 +57,49 @@ class Work:
         self.store = Store(self.sweep.store)
         self.listed = {pack.number: pack for pack in self.sweep.packs(self.group.number)}
         self.claims = Claims(self.sweep, self.group)
+        self.pack: int | None = None  # that is in training
 
     def left(self) -> Iterator[Pack]:
         """What there is to train, pack by pack: runs that are neither finished nor failed in this group, in the parts
         that the supervisor has cut packs into (`launch.job`)."""
-        parts: dict[str, list[list[str]]] = self._state().get("parts", {})
         failed = self.failed()
         for number in self._claimed():
+            self.pack = number
             gone = self.store.finished() | failed
             listed = self.listed[number]
             if gone.issuperset(listed.runs):
                 continue
             [(_, configs)] = self.sweep.configs(self.group.number, [number])
             by_id = {run_id(config): config for config in configs}
-            for part in parts.get(str(number), [listed.runs]):
+            for part in self.sweep.parts(self.group.number, listed):
                 rest = [self._reported(by_id[run]) for run in part if run not in gone]
                 if rest:
                     yield Pack(rest, listed.seconds * len(rest) / len(configs))
+        self.pack = None
+
+    def give_back(self) -> None:
+        """Return the pack that the worker was in when it was asked to stop."""
+        if self.pack is not None and len(self.group.jobs) > 1:
+            self.claims.give_back(self.pack)
 
     def _claimed(self) -> Iterator[int]:
-        """The packs of this job, then those that are left of others, each claimed only when it is asked for: of the job
-        that has most to do, the longest. Jobs start at different times, or wait to start again."""
-        jobs = self.group.jobs
-        if len(jobs) == 1:
-            yield from jobs[0]
+        """Packs, each claimed only when it is asked for, until none is left. Jobs start at different times, or wait to
+        start again, and so they share packs out as they go."""
+        if len(self.group.jobs) == 1:
+            yield from self.group.jobs[0]
             return
-        mine: list[int] = []
         if self.sweep.job_file(self.group.number, self.task, "progress").exists():  # not the first worker of this job
-            mine = self.claims.of(self.task, self.claims.taken())
-        yield from mine
-        yield from (pack for pack in jobs[self.task] if pack not in mine and self.claims.claim(pack, self.task))
-        while True:
-            taken = self.claims.taken()
-            others = [[pack for pack in packs if pack not in taken] for packs in jobs]
-            most = max(others, key=lambda packs: sum(self.listed[pack].seconds for pack in packs))
-            if not most:
-                return
-            if self.claims.claim(most[0], self.task):
-                yield most[0]
+            yield from self.claims.of(self.task, self.claims.taken())
+        while (pack := self._next()) is not None:
+            yield pack
+
+    def _next(self) -> int | None:
+        """A pack, claimed: one that was returned, else of this job, else the longest of the job that has most left."""
+        taken = self.claims.taken()
+        left = [[pack for pack in packs if pack not in taken] for packs in self.group.jobs]
+        others = sorted(left, key=lambda packs: -sum(self.listed[pack].seconds for pack in packs))
+        wanted = chain(self.claims.returned(), left[self.task], *others)
+        return next((pack for pack in wanted if self.claims.claim(pack, self.task)), None)
 
     def _reported(self, config: Config) -> Config:
         """Nodes of a cluster seldom have a network; `python -m launch sync` reports their runs."""
@@ -201,6 +207,7 @@ def main(arguments: Sequence[str]) -> int:
             # A worker whose supervisor was killed would train what another one is asked to.
             train(work, lambda: asked() or os.getppid() != supervisor)
         except InterruptionError:
+            work.give_back()
             return INTERRUPTED
         except DeviceLostError:
             log.exception("another process goes on")

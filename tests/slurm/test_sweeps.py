@@ -202,6 +202,18 @@ def test_a_job_takes_the_packs_of_one_that_waits(cluster: Cluster, ovpnet: Sweep
     assert (len(rows), rows["run_id"].nunique(), set(rows["status"])) == (12, 12, {"done"})
 
 
+def test_the_pack_of_a_job_that_was_stopped_is_gone_on_with_by_another(cluster: Cluster, ovpnet: Sweeper,
+                                                                     undisturbed: pd.DataFrame):
+    sweep = ovpnet.train(*SLOW, "hydra.launcher.runs_per_pack=1", "hydra.launcher.array_parallelism=1")
+    wait_for(training(ovpnet), "checkpoint")
+    stopped = next(job for job in jobs(sweep, sweep.groups()) if job.state == "RUNNING")
+    cluster.run("scancel", stopped.id)
+    ovpnet.wait()
+    assert read_json(sweep.job_file(0, 1 - stopped.task, "progress"))["runs_done"] == 2
+    assert "go on from step" in told(sweep)
+    assert_once_and_as(undisturbed, ovpnet.store, packed_alike=False)
+
+
 @pytest.mark.parametrize("moment", ["recorded", "submitted"])
 def test_the_submitter_may_be_killed(cluster: Cluster, ovpnet: Sweeper, moment: str):
     shell = ovpnet.start("ovpnet.train", "-m", *JOBS, *SMALL, "width=8,16", "seed=1,2")
