@@ -16,7 +16,7 @@ from launch.sweep import Sweep, check_private, find, sweeps
 from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
 
-# Between two looks at a sweep that is watched.
+# Seconds between two looks at a sweep that is watched; more where a look takes long.
 _SECONDS = 3.0
 
 
@@ -95,13 +95,15 @@ def _status(options: argparse.Namespace) -> int:
 
 def _watch(sweep: Sweep) -> Status:
     """Show it until it has ended."""
-    found, console = status(sweep), report.console()
+    found, took, console = status(sweep), 0.0, report.console()
     # Of a file, and other things that are no terminal, only the end is of use.
     shown = Live(report.status(found), console=console, auto_refresh=False) if console.is_terminal else nullcontext()
     with shown as live:
         while not found.ended:
-            time.sleep(_SECONDS)
+            time.sleep(max(_SECONDS, 5 * took))
+            began = time.monotonic()
             found = status(sweep)
+            took = time.monotonic() - began
             if live is not None:
                 live.update(report.status(found), refresh=True)
     if live is None:

@@ -46,13 +46,14 @@ class Job:
         """Train the job's packs. Raises OvpnetError where that cannot be done here."""
         check_private(Path(self.sweep))
         sweep = Sweep(Path(self.sweep))
-        [options] = [group.options for group in sweep.groups() if group.number == self.group]
+        group = sweep.group(self.group)
+        options = group.options
         self._patience = options.get("signal_delay_s", 30) * 2 / 3
         state = State(sweep, self.group, self.task, options.get("retries", 0))
         failures = 0
-        while (status := self._work(options)) != 0:
+        while (status := self._work(options, state)) != 0:
             asked = status in (INTERRUPTED, -signal.SIGTERM)
-            if asked and not os.environ.get("SLURM_JOB_ID"):
+            if asked and group.launcher != "slurm":
                 state.end("interrupted")
                 return
             if asked:
@@ -78,7 +79,7 @@ class Job:
                 time.sleep(_LOOK)
         return DelayedSubmission(Job(self.sweep, self.group, self.task))
 
-    def _work(self, options: dict[str, Any]) -> int:
+    def _work(self, options: dict[str, Any], state: "State") -> int:
         """Start a worker and wait for it; its exit status, negative for a signal."""
         environment = dict(os.environ)
         if cores := options.get("cpus_per_task"):
@@ -86,6 +87,7 @@ class Job:
         process = subprocess.Popen([sys.executable, "-u", "-m", "launch.worker", self.sweep, str(self.group),
                                     str(self.task)], env=environment, preexec_fn=_leave_signals_to_the_supervisor)
         self._worker = process.pid
+        state.began(process.pid)
         while not self._ended():
             time.sleep(_LOOK)
         self._worker = None
@@ -116,6 +118,11 @@ class State:
             "job_id": _job_id(), "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()),
             "gpus": [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu],
             "starts": kept.get("starts", 0) + 1, "started": time.time(), "ended": None, "how": None}
+        self._write()
+
+    def began(self, worker: int) -> None:
+        """The job has a worker, of that pid."""
+        self.content["worker"] = worker
         self._write()
 
     def end(self, how: str) -> None:

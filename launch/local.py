@@ -36,7 +36,7 @@ def watch(sweep: Sweep, group: Group) -> None:
     listed = sweep.packs(group.number)
     with interruptions() as interrupted, Progress(sum(len(pack.runs) for pack in listed),
                                                   sum(pack.seconds for pack in listed)) as bar:
-        while any(job.live or job.state == "UNKNOWN" for job in jobs(sweep, [group])):
+        while any(job.live for job in jobs(sweep, [group])):
             told = [read_json(sweep.job_file(group.number, task, "progress")) or {} for task in range(len(group.jobs))]
             bar.show(sum(each.get("runs_done", 0) for each in told),
                      sum(each.get("seconds_done", 0.0) for each in told))

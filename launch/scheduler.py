@@ -98,10 +98,15 @@ def cancel(sweep: Sweep, groups: Sequence[Group]) -> int:
     for job in live:
         if by_number[job.group].launcher != "slurm":
             about = read_json(sweep.job_file(job.group, job.task)) or {}
+            if not about:
+                raise OvpnetError(f"job {job.group}-{job.task} is about to start; cancel it in a moment")
             if about.get("host") != socket.gethostname():
                 raise OvpnetError(f"job {job.group}-{job.task} runs on {about.get('host')}; cancel it there")
-            progress = read_json(sweep.job_file(job.group, job.task, "progress")) or {}
-            os.kill(progress.get("pid", about["pid"]), signal.SIGTERM)
+            try:
+                # Its supervisor passes by signals that submitit does not use.
+                os.kill(about.get("worker", about["pid"]), signal.SIGTERM)
+            except ProcessLookupError:  # it has just ended
+                pass
     return len(live)
 
 

@@ -50,7 +50,8 @@ def status(sweep: Sweep) -> Status:
     """Look. Raises OvpnetError where SLURM does not answer."""
     about, groups, store = sweep.about(), sweep.groups(), Store(sweep.store)
     states = jobs(sweep, groups)
-    rows = store.runs().reindex(columns=["run_id", "status", "failure", "error", "traceback"])
+    columns = ["run_id", "status", "finished_at", "failure", "error", "traceback"]
+    rows = store.runs(columns).reindex(columns=columns)
     packs = [(group, pack) for group in groups for pack in sweep.packs(group.number)]
     ids = {run for _, pack in packs for run in pack.runs}
     rows = rows[rows["run_id"].isin(ids)]

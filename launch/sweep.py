@@ -19,6 +19,7 @@ import json
 import os
 import re
 import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -117,6 +118,14 @@ class Sweep:
         names = [item.name for item in fields(Group)]
         return sorted((Group(**{name: each[name] for name in names}) for each in found
                        if each and each.keys() >= set(names)), key=lambda group: group.number)
+
+    def group(self, number: int) -> Group:
+        """One of them, for a job: a shared file system may take a while to show it a new file. Raises OvpnetError."""
+        for _ in range(60):
+            if found := read_json(self.path / f"group-{number}.json"):
+                return Group(**found)
+            time.sleep(1)
+        raise OvpnetError(f"{self.path}: no group-{number}.json, so nothing says what this job is to train")
 
     def packs(self, group: int) -> list[Listed]:
         """The packs of a group, without their configs. Raises OvpnetError, OSError."""

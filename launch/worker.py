@@ -202,7 +202,7 @@ def main(arguments: Sequence[str]) -> int:
     supervisor = os.getppid()
     with interruptions() as asked:
         try:
-            work = Work(sweep, next(each for each in sweep.groups() if each.number == group), task)
+            work = Work(sweep, sweep.group(group), task)
             work.bury()
             # A worker whose supervisor was killed would train what another one is asked to.
             train(work, lambda: asked() or os.getppid() != supervisor)
