@@ -17,7 +17,7 @@ from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
 
 # Seconds between two looks at a sweep that is watched; more where a look takes long.
-_SECONDS = 3.0
+_SECONDS, _SLURM_SECONDS = 2.0, 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,9 +100,12 @@ def _watch(sweep: Sweep) -> Status:
     shown = Live(report.status(found), console=console, auto_refresh=False) if console.is_terminal else nullcontext()
     with shown as live:
         while not found.ended:
-            time.sleep(max(_SECONDS, 5 * took))
+            time.sleep(max(_SECONDS if found.about.get("launcher") != "slurm" else _SLURM_SECONDS, 5 * took))
             began = time.monotonic()
-            found = status(sweep)
+            try:
+                found = status(sweep)
+            except OvpnetError as error:  # a scheduler that is busy: no reason to end a wait of days
+                print(f"{error}; asking again", file=sys.stderr)
             took = time.monotonic() - began
             if live is not None:
                 live.update(report.status(found), refresh=True)
@@ -138,7 +141,7 @@ def _logs(options: argparse.Namespace) -> int:
     wanted = [job for job in scheduler.jobs(sweep, sweep.groups())
               if options.job in (None, f"{job.group}-{job.task}")]
     if not wanted:
-        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}")
+        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}" if options.job else f"{sweep.id} has no jobs")
     for job in wanted:
         print(f"== job {job.group}-{job.task}: {job.state} {job.node} {job.id or ''}".rstrip())
         for file in scheduler.logs(sweep, job):

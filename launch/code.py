@@ -1,6 +1,6 @@
 """What a sweep's jobs run: a copy of the code as it was when the sweep was submitted, and a record of its environment.
 
-The copy is in STORE/sweeps/.code/DIGEST, one for all sweeps of the same code: jobs that start hours later, or again
+The copy is in STORE/sweeps/UID/.code/DIGEST, one for all sweeps of the same code: jobs that start hours later, or again
 after a preemption, do not see what was changed in the checkout meanwhile.
 """
 
@@ -15,7 +15,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import ovpnet
-from launch.sweep import check_private
+from launch.sweep import check_private, own_folder
 from ovpnet.config import conf_dir
 
 ROOT = Path(ovpnet.__file__).parents[1]
@@ -33,9 +33,9 @@ def snapshot(store: Path) -> Path:
     content = {file: file.read_bytes() for file in files}
     digest = hashlib.sha256(repr((revision, [(str(_place(file)), hashlib.sha256(content[file]).digest())
                                              for file in files])).encode()).hexdigest()[:16]
-    folder = store.resolve() / "sweeps" / ".code" / digest
+    folder = own_folder(store) / ".code" / digest
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = folder.with_name(f".tmp-{digest}-{uuid.uuid4().hex}")
         temporary.mkdir(mode=0o700)
         try:
@@ -43,7 +43,8 @@ def snapshot(store: Path) -> Path:
                 target = temporary / _place(file)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content[file])
-            (temporary / "REVISION").write_text(revision)
+            # Of two dirty trees each has a name of its own.
+            (temporary / "REVISION").write_text(f"{revision}.{digest}" if revision.endswith("-dirty") else revision)
             (temporary / "changes.diff").write_text(_git("diff", "HEAD"))
             os.rename(temporary, folder)
         except OSError:
@@ -81,7 +82,8 @@ def _git(*arguments: str) -> str:
     if not (ROOT / ".git").exists():
         return ""
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, errors="replace",
+                              timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip("\n")

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 # Seconds: between two looks at the worker; until another one is tried after one that could not start; and how long a
 # job whose worker was asked to stop waits for SLURM to end it.
 _LOOK, _PAUSE, _NOTICE = 0.1, 5.0, 600.0
+# Deaths in a row after which it is not the runs: more than it takes to find one that kills among 512, and to be sure.
+_FRUITLESS = 16
 
 
 class Job:
@@ -45,6 +47,9 @@ class Job:
     def __call__(self) -> None:
         """Train the job's packs. Raises OvpnetError where that cannot be done here."""
         check_private(Path(self.sweep))
+        if submitit.JobEnvironment().global_rank:
+            log.warning("a job is one process; this is another one, which has nothing to do")
+            return
         sweep = Sweep(Path(self.sweep))
         group = sweep.group(self.group)
         options = group.options
@@ -82,8 +87,8 @@ class Job:
     def _work(self, options: dict[str, Any], state: "State") -> int:
         """Start a worker and wait for it; its exit status, negative for a signal."""
         environment = dict(os.environ)
-        if cores := options.get("cpus_per_task"):
-            environment.setdefault("OMP_NUM_THREADS", str(cores))
+        cores = options.get("cpus_per_task") or (os.cpu_count() or 1) // (options.get("workers") or 1)
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
         process = subprocess.Popen([sys.executable, "-u", "-m", "launch.worker", self.sweep, str(self.group),
                                     str(self.task)], env=environment, preexec_fn=_leave_signals_to_the_supervisor)
         self._worker = process.pid
@@ -112,7 +117,7 @@ class State:
         self.sweep, self.retries = sweep, retries
         self.file, self.progress = sweep.job_file(group, task), sweep.job_file(group, task, "progress")
         self.group, self.packs = group, sweep.packs(group)
-        self.blamed = time.time()
+        self.blamed, self.fruitless, self.finished = time.time(), 0, -1
         kept = read_json(self.file) or {}
         self.content: dict[str, Any] = {"deaths": {}, "condemned": {}} | kept | {
             "job_id": _job_id(), "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()),
@@ -141,6 +146,12 @@ class State:
         finished = Store(self.sweep.store).finished()
         left = [run for run in training if run not in finished]
         if not left:
+            return False
+        self.fruitless = self.fruitless + 1 if len(finished) == self.finished else 0
+        self.finished = len(finished)
+        if self.fruitless > _FRUITLESS:
+            log.error("%d workers died one after the other and nothing was trained: something is wrong with this node",
+                      self.fruitless)
             return False
         how = ("it lost the GPU" if status == DEVICE_LOST else f"exit status {status}" if status > 0 else
                f"signal {-status} ({signal.Signals(-status).name})"

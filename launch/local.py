@@ -3,7 +3,7 @@
 import time
 
 from launch.job import State
-from launch.scheduler import jobs
+from launch.scheduler import cancel, jobs
 from launch.sweep import Group, Sweep, read_json
 from launch.worker import Work, train
 from ovpnet.errors import InterruptionError
@@ -33,13 +33,15 @@ def watch(sweep: Sweep, group: Group) -> None:
 
     Raises InterruptionError.
     """
-    listed = sweep.packs(group.number)
+    listed, asked = sweep.packs(group.number), False
     with interruptions() as interrupted, Progress(sum(len(pack.runs) for pack in listed),
                                                   sum(pack.seconds for pack in listed)) as bar:
         while any(job.live for job in jobs(sweep, [group])):
             told = [read_json(sweep.job_file(group.number, task, "progress")) or {} for task in range(len(group.jobs))]
             bar.show(sum(each.get("runs_done", 0) for each in told),
                      sum(each.get("seconds_done", 0.0) for each in told))
-            time.sleep(0.5)  # Ctrl-C reaches the workers too, as processes of one terminal
+            if interrupted() and not asked:
+                asked = bool(cancel(sweep, [group]))
+            time.sleep(0.5)
     if interrupted():
         raise InterruptionError

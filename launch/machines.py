@@ -1,13 +1,18 @@
 """What packs are planned for: this machine, as measured; or nodes of a cluster, as their jobs have told of them."""
 
+import logging
+import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from launch.sweep import read_json, write_json
 from ovpnet.config import digest
 from ovpnet.cost import EXAMPLE, Machine, Rates
+from ovpnet.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 # Of a job's or a GPU's memory, the part that a pack may take; and bytes that Python and torch take before it.
 _SHARE, _BASE = 0.7, 1 << 29
@@ -20,6 +25,12 @@ def here(device: str) -> Machine:
     return calibrate.machine(pack.device(device))
 
 
+def shared_by(processes: int, device: str) -> Machine:
+    """What each of several processes has of this machine, if they share a device."""
+    machine, each = here(device), -(-processes // max(1, len(gpus(0))))
+    return replace(machine, memory=machine.memory // each, threads=max(1, machine.threads // each))
+
+
 def workers(device: str) -> int:
     """How many processes share the packs here: one a GPU, else one."""
     return max(1, len(gpus(0))) if device in ("auto", "cuda") else 1
@@ -30,9 +41,12 @@ def gpus(processes: int) -> list[int | None]:
     import torch
 
     count = torch.cuda.device_count()
+    # torch counts those that are visible; the processes are told by their own numbers.
+    given = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
+    own = [int(each) for each in given[:count] if each.isdecimal()] if given else list(range(count))
     if not processes:
-        return list(range(count))
-    return [number % count if count else None for number in range(processes)]
+        return list(own)
+    return [own[number % len(own)] if own else None for number in range(processes)]
 
 
 def planned_for(store: Path, options: Mapping[str, Any]) -> Machine:
@@ -45,7 +59,10 @@ def planned_for(store: Path, options: Mapping[str, Any]) -> Machine:
             return Machine(Rates(**rates), told["memory"], told["threads"])
     except (KeyError, TypeError):
         pass  # of another version
-    memory = options["gpu_memory_gb"] * 2**30 if on_gpu(options) else options["mem_gb"] * 2**30 - _BASE
+    if on_gpu(options):
+        memory = options["gpu_memory_gb"] * 2**30
+    else:
+        memory = EXAMPLE.memory if options["mem_gb"] is None else options["mem_gb"] * 2**30 - _BASE
     return Machine(EXAMPLE.rates, max(1 << 28, int(_SHARE * memory)), options["cpus_per_task"])
 
 
@@ -55,13 +72,26 @@ def tell(store: Path, options: Mapping[str, Any], device: str) -> None:
     file = _file(store, options)
     if file.exists() or not on_gpu(options) or not device.startswith(("auto", "cuda")):
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, asdict(here(device)))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, asdict(here(device)))
+    except (OSError, RuntimeError) as error:  # the next plan is less exact, and that is all
+        log.warning("the machine was not measured (%s)", error)
+
+
+def check(options: Mapping[str, Any], device: str) -> None:
+    """Raise ConfigError where a job has a GPU that it cannot use: it would train on CPUs what was sized for a GPU."""
+    from ovpnet import pack
+
+    if on_gpu(options) and device == "auto" and pack.device(device).type == "cpu":
+        raise ConfigError("device", device, "SLURM gave this job a GPU, but torch finds none on this node: exclude it "
+                          "(hydra.launcher.exclude), install torch for CUDA, or give device=cpu")
 
 
 def on_gpu(options: Mapping[str, Any]) -> bool:
     """Whether jobs with these options have a GPU."""
-    return any(options.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres"))
+    more = options.get("additional_parameters") or {}
+    return any(options.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")) or "gpus" in more
 
 
 def _file(store: Path, options: Mapping[str, Any]) -> Path:

@@ -66,7 +66,8 @@ class SlurmConf(LauncherConf):
     gpu_memory_gb: float = key(16.0, "memory of a GPU, for which packs are sized until a job has told of its own",
                                 above=0)
     cpus_per_task: int = key(2, "CPU cores of a job", low=1)
-    mem_gb: float = key(8.0, "memory of a job; on CPUs packs are sized for it", above=0)
+    mem_gb: float | None = key(8.0, "memory of a job; on CPUs packs are sized for it. null = what the cluster gives",
+                               above=0)
     mem_per_cpu: str | None = key(None, "as in sbatch; in place of mem_gb")
     mem_per_gpu: str | None = key(None, "as in sbatch; in place of mem_gb")
     partition: str | None = key(None, "as in sbatch")
@@ -84,9 +85,9 @@ class SlurmConf(LauncherConf):
         "help": "any other option of sbatch: {reservation: course, licenses: matlab}"})
     setup: list[str] = key([], "shell commands of the job before it starts: module load cuda")
     srun_args: list[str] = key([], "arguments of srun")
-    use_srun: bool = key(True, "false: python is started without srun")
-    python: str | None = key(None, "how the job starts python, as in a shell: singularity exec --nv image.sif python; "
-                             "null = the interpreter of this command")
+    python: str | None = key(None, "how the job starts python, as in a shell: singularity exec --nv image.sif python "
+                             "(with scontrol in it, or jobs cannot be requeued); null = the interpreter of this "
+                             "command")
     tiers: list[dict[str, Any]] = field(default_factory=list, metadata={
         "help": "for sweeps of very different sizes: a list of other values of the options above, from small to large. "
                 "A pack goes to the first tier whose memory and timeout fit it; each tier is an array of its own"})
@@ -95,7 +96,7 @@ class SlurmConf(LauncherConf):
 # What sbatch knows under the same name, or submitit does.
 _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "exclusive", "dependency", "comment",
            "mail_type", "mail_user", "gres", "gpus_per_task", "mem_per_cpu", "mem_per_gpu", "additional_parameters",
-           "srun_args", "use_srun", "array_parallelism", "signal_delay_s")
+           "srun_args", "array_parallelism", "signal_delay_s")
 
 # Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process
 # of each.
@@ -112,7 +113,7 @@ def checked(kind: type[Options], given: Mapping[str, Any]) -> Any:
     options = kind(_target_="", **given)
     if isinstance(options, SlurmConf):
         for number, tier in enumerate(options.tiers):
-            known = {item.name: item for item in fields(SlurmConf)} | {}
+            known = {item.name: item for item in fields(SlurmConf)}
             for name, value in tier.items():
                 where = f"hydra.launcher.tiers.{number}.{name}"
                 if name not in known or name in ("tiers", "_target_", "dry_run"):
@@ -132,9 +133,10 @@ def sbatch(options: SlurmConf, name: str, setup: list[str]) -> dict[str, Any]:
     shared = {"name": name, "timeout_min": options.timeout_min, "cpus_per_task": options.cpus_per_task,
               "gpus_per_node": options.gpus_per_node, "mem_gb": memory}
     own = {each: getattr(options, each) for each in _SBATCH} | {"setup": [*options.setup, *setup]}
-    # The job's name is how its state is asked for, so a name of the user's own would hide it.
+    # Not every site requeues by default, and a job that may not be requeued fails at its first timeout.
+    own["additional_parameters"] = {"requeue": True} | options.additional_parameters
     return {each: value for each, value in [*shared.items(), *((f"slurm_{name}", value) for name, value in own.items())]
-            if (value is not None and value is not False) or each == "slurm_use_srun"}
+            if value is not None and value is not False}
 
 
 def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:

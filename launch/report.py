@@ -51,10 +51,8 @@ def submitted(sweep: Sweep, what: Planned) -> str:
     """After a submission: its id, and what to type next."""
     predicted, of = duration(sum(tier.seconds for tier in what.tiers)), store_option(sweep.store)
     return (f"submitted {sweep.id}: {count(what.jobs, 'job')}, {predicted} of training predicted in all\n"
-            f"  python -m launch status{of} --watch   how it fares\n"
-            f"  python -m launch wait{of}             until it has ended\n"
-            f"  python -m launch logs | retry | cancel{of}\n"
-            f"  python -m analysis verdict{of}        any time: of the runs that are stored")
+            f"  python -m launch status {sweep.id}{of} --watch    how it fares; also: wait, logs, retry, cancel\n"
+            f"  python -m analysis verdict{of}    any time: of the runs that are stored")
 
 
 def store_option(store: Path) -> str:

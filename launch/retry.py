@@ -1,6 +1,7 @@
 """Submitting what is left of a sweep once more."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -13,7 +14,7 @@ from launch.options import Options, SlurmConf, SubprocessConf, checked
 from launch.report import count, duration
 from launch.scheduler import jobs
 from launch.submit import add, planned, submit
-from launch.sweep import Sweep, check_private
+from launch.sweep import Sweep, check_private, write_json
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.errors import ConfigError, OvpnetError
@@ -32,22 +33,22 @@ def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
         raise OvpnetError(f"{sweep.id} was trained by hydra/launcher={about['launcher']}: the same command continues "
                           f"it: {about['command']}")
     kind = _KINDS[about["launcher"]]
-    last = sweep.groups()[-1] if sweep.groups() else None
-    options = _changed(kind, about["options"] if last is None else last.options, overrides)
+    options = _changed(kind, about["options"], overrides)
+    write_json(sweep.path / "sweep.json", about | {"options": asdict(options)})
     configs: dict[str, Config] = {}
     for group in sweep.groups():
         for _, members in sweep.configs(group.number, range(len(sweep.packs(group.number)))):
             configs |= {run_id(config): config for config in members}
     if not configs:
         raise OvpnetError(f"{sweep.id} has no runs on record: give its command again: {about['command']}")
-    options = _smaller_packs(sweep, options)
+    options = _smaller_packs(sweep, options, configs.keys())
     what = planned(list(configs.values()), options)
     if not what.packs:
         elsewhere = "".join(f"; {runs} runs are {other}'s, which trains them" for other, runs in what.elsewhere.items())
         return f"{sweep.id}: nothing to submit{elsewhere}"
     code = snapshot(sweep.store)
     for tier in what.tiers:
-        submit(sweep, add(sweep, tier), tier.options, code)
+        submit(sweep, add(sweep, tier, code), tier.options)
     runs = sum(len(pack.configs) for pack in what.packs)
     return (f"{sweep.id}: {count(runs, 'run')} submitted again in {count(what.jobs, 'job')}, "
             f"{duration(sum(tier.seconds for tier in what.tiers))} predicted in all")
@@ -73,16 +74,16 @@ def _changed(kind: type[Options], options: dict[str, Any], overrides: Sequence[s
     return made
 
 
-def _smaller_packs(sweep: Sweep, options: Options) -> Options:
+def _smaller_packs(sweep: Sweep, options: Options, runs: AbstractSet[str]) -> Options:
     """Where SLURM ended a job for want of memory, nothing could be learned in it: halve the packs."""
-    last = sweep.groups()[-1:]
-    if not any(job.state == "OUT_OF_MEMORY" for job in jobs(sweep, last)):
+    groups = {group.number: group for group in sweep.groups()}
+    ended = {job.group for job in jobs(sweep, list(groups.values())) if job.state == "OUT_OF_MEMORY"}
+    if not ended:
         return options
-    largest = max(len(pack.runs) for group in last for pack in sweep.packs(group.number))
-    most = max(1, largest // 2)
+    most = max(1, max(len(pack.runs) for number in ended for pack in sweep.packs(number)) // 2)
     checkpoints = Checkpoints(sweep.store)
     for run_ids in checkpoints.packs():
-        if len(run_ids) > most:
+        if len(run_ids) > most and runs >= set(run_ids):
             checkpoints.halve(run_ids)
     return checked(type(options), {name: value for name, value in asdict(options).items() if name != "_target_"}
                    | {"runs_per_pack": min(most, options.runs_per_pack or most)})

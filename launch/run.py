@@ -32,18 +32,18 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
         report.plan(what)
         return None
     if what.packs:
-        begun, groups = record(what, shared, options, ["python", "-m", "ovpnet.train", *sys.argv[1:]])
-        [group] = groups if isinstance(options, LocalConf) else [groups[0]]
-        if isinstance(options, LocalConf) and len(group.jobs) == 1:
-            local.train_here(begun, group)
+        here = isinstance(options, LocalConf) and what.jobs == 1
+        code = None if here else snapshot(store.path)
+        begun, groups = record(what, shared, options, ["python", "-m", "ovpnet.train", *sys.argv[1:]], code)
+        if here:
+            local.train_here(begun, groups[0])
         else:
-            code = snapshot(store.path)
-            for each, tier in zip(groups, what.tiers, strict=True):
-                submit(begun, each, tier.options, code)
+            for group, tier in zip(groups, what.tiers, strict=True):
+                submit(begun, group, tier.options)
             if not isinstance(options, LocalConf):
                 print(report.submitted(begun, what))
                 return None
-            local.watch(begun, group)
+            local.watch(begun, groups[0])
     checkpoints = Checkpoints(store.path)
     checkpoints.clean(store.finished())
     return _outcome(store, configs, bool(what.elsewhere))
@@ -58,7 +58,7 @@ def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[f
     counts = Counter(rows["status"])
     summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), reverse=True))
     missing = len(set(ids)) - len(rows)
-    summary += f", {missing} not trained" * bool(missing)
+    summary = ", ".join(filter(None, [summary, f"{missing} not trained" * bool(missing)]))
     print(f"{len(set(ids))} runs: {summary}. Next: python -m analysis verdict")
     failed = rows[rows["status"].eq("failed")]
     if len(failed):

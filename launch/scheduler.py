@@ -6,12 +6,13 @@ import io
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ class JobState:
     seconds: float = 0.0  # of running, all starts together
     gpu_seconds: float = 0.0
     reason: str = ""  # why it waits
-    restarts: int = field(default=0)
 
     @property
     def live(self) -> bool:
@@ -68,15 +68,18 @@ def jobs(sweep: Sweep, groups: Sequence[Group]) -> list[JobState]:
 
 
 def live_groups(sweeps: Iterable[Sweep]) -> list[tuple[Sweep, Group]]:
-    """The groups of which a job runs or waits to, asked for all of them at once. Where SLURM does not answer (a store
-    that was copied to a laptop, say) a warning is logged, and what was submitted to it counts as ended."""
+    """The groups of which a job runs or waits to, asked for all of them at once.
+
+    Where SLURM is not installed (a store that was copied to a laptop, say), what was submitted to it counts as ended,
+    with a warning. Raises OvpnetError where it is and does not answer: nothing must be submitted twice for that.
+    """
     known = [(sweep, group) for sweep in sweeps for group in sweep.groups() if not _all_done(sweep, group)]
     on_slurm = [job_name(sweep, group.number) for sweep, group in known if group.launcher == "slurm"]
     names: set[str] = set()
-    try:
-        names = {name for _, name, *_ in _squeue()} if on_slurm else set()
-    except OvpnetError as error:
-        log.warning("%s; so these count as ended: %s", error, ", ".join(on_slurm))
+    if on_slurm and shutil.which("squeue") is None:
+        log.warning("SLURM is not on this machine, so these count as ended: %s", ", ".join(on_slurm))
+    elif on_slurm:
+        names = {name for _, name, *_ in _squeue()}
     return [(sweep, group) for sweep, group in known
             if (job_name(sweep, group.number) in names if group.launcher == "slurm" else any(
                 _process(sweep, group, task).live for task in range(len(group.jobs))))]
@@ -132,20 +135,29 @@ def _slurm(sweep: Sweep, groups: Sequence[Group]) -> dict[tuple[int, int], JobSt
     queued = {(numbers[name], task): (id, state, reason) for id, name, state, reason in _squeue() if name in numbers
               for task in _tasks(id)}
     # The queue is what is so now. Accounting lags by seconds: a job may still be RUNNING there that has ended, or for a
-    # moment have failed with its node that is about to start again.
-    for key in queued.keys() | {key for key, job in found.items() if job.live}:
-        job = found.setdefault(key, JobState(*key, "UNKNOWN"))
-        if key in queued:
-            job.id, job.state, job.reason = queued[key]
-        else:
-            job.state = _how(read_json(sweep.job_file(*key)) or {}) or "ENDED"
+    # moment have failed with its node that is about to start again. And not every cluster has it.
+    for group in groups:
+        for task in range(len(group.jobs)):
+            key = group.number, task
+            about = read_json(sweep.job_file(*key)) or {}
+            if key not in found and (key in queued or about):
+                took = (about.get("ended") or time.time()) - about["started"] if about else 0.0
+                found[key] = JobState(*key, "UNKNOWN", about.get("job_id"), about.get("host", ""), took,
+                                      took * len(about.get("gpus", [])))
+            if key in queued:
+                found[key].id, found[key].state, found[key].reason = queued[key]
+            elif key in found and (found[key].live or about.get("how") == "done"):
+                found[key].state = _how(about) or "ENDED"
     return found
 
 
 def _tasks(id: str) -> list[int]:
     """Array indices that a job id stands for: 12_3, 12_[3-5,8%4], or 12, which is no array."""
-    return [index for _, *bounds in read_job_id(id)
-            for index in (range(int(bounds[0]), int(bounds[-1]) + 1) if bounds else [0])]
+    try:
+        return [index for _, *bounds in read_job_id(id)
+                for index in (range(int(bounds[0]), int(bounds[-1]) + 1) if bounds else [0])]
+    except ValueError:  # a list that was cut short
+        return []
 
 
 def _squeue() -> list[tuple[str, ...]]:
@@ -194,7 +206,9 @@ def _process(sweep: Sweep, group: Group, task: int) -> JobState:
 
 
 def _run(*command: str, utc: bool = False) -> str:
-    environment = os.environ | ({"TZ": "UTC"} if utc else {})
+    # A user's own defaults would hide jobs, and long lists of tasks would be cut short.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SACCT_"))}
+    environment |= {"SLURM_BITSTR_LEN": "0"} | ({"TZ": "UTC"} if utc else {})
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     except FileNotFoundError as error:

@@ -40,11 +40,6 @@ class Status:
         """Whether every run is done or diverged."""
         return not any(self.runs[state] for state in ("failed", "running", "pending", "left"))
 
-    @property
-    def unhealthy(self) -> Counter[str]:
-        """Jobs by the way they ended, where it was not the right one."""
-        return Counter(job.state for job in self.jobs if not job.live and job.state not in ("COMPLETED", "UNKNOWN"))
-
 
 def status(sweep: Sweep) -> Status:
     """Look. Raises OvpnetError where SLURM does not answer."""
@@ -58,42 +53,36 @@ def status(sweep: Sweep) -> Status:
     known = dict(zip(rows["run_id"], rows["status"], strict=True))
     progress = {(job.group, job.task): read_json(sweep.job_file(job.group, job.task, "progress")) or {}
                 for job in states}
-    waiting, training, packed = _who_trains(sweep, groups, states, progress, packs, known)
-    now = {run: known.get(run) or ("running" if run in training else "pending" if run in waiting else "left")
-           for run in ids}
-    # A run that failed and waits to be tried again is pending.
-    now |= {run: "running" if run in training else "pending" for run in waiting if now[run] == "failed"}
+    training = {run for job in states if job.state in RUNNING
+                for run in progress[job.group, job.task].get("training", [])}
+    # What failed is tried again by a later group only.
+    retried = waiting(sweep, groups[-1:], states) if len(groups) > 1 else set()
+    to_do = {run for run in waiting(sweep, groups, states) | training
+             if known.get(run) not in FINISHED and (known.get(run) != "failed" or run in retried or run in training)}
+    now = {run: known.get(run, "left") for run in ids} | {
+        run: "running" if run in training else "pending" for run in to_do & ids}
+    predicted = sum(pack.seconds * len(to_do.intersection(pack.runs)) / len(pack.runs) for _, pack in packs)
     counts = Counter(now.values())
     counts["done"] += about.get("finished", 0)
     return Status(sweep, about, counts, _packs(groups, packs, now), rows[rows["status"].eq("failed")], states, progress,
-                  _seconds_left(states, progress, packed), store.skipped)
+                  _seconds_left(states, progress, predicted), store.skipped)
 
 
-def _who_trains(sweep: Sweep, groups: list[Group], states: list[JobState],
-                progress: dict[tuple[int, int], dict[str, Any]], packs: list[tuple[Group, Listed]],
-                known: dict[str, str]) -> tuple[set[str], set[str], float]:
-    """Runs that live jobs have yet to train, those they train now, and the predicted seconds of both.
-
-    Any job of a group may take a pack that no other has claimed (`launch.worker`).
-    """
+def waiting(sweep: Sweep, groups: list[Group], states: list[JobState]) -> set[str]:
+    """Runs that live jobs have yet to train, or train: of packs that one of them has claimed, or that none has, which
+    any may take (`launch.worker`). What is stored already may be among them."""
     live = {(job.group, job.task) for job in states if job.live}
-    claimed = {group.number: Claims(sweep, group) for group in groups if any(each == group.number for each, _ in live)}
-    taken = {number: claims.taken() for number, claims in claimed.items()}
-    given = {group.number: {pack for packs in group.jobs for pack in packs} for group in groups}
-    waiting: set[str] = set()
-    seconds = 0.0
-    for group, pack in packs:
-        left = [run for run in pack.runs if known.get(run) not in FINISHED]
-        if not left or group.number not in claimed or pack.number not in given[group.number]:
+    found: set[str] = set()
+    for group in groups:
+        if not any(number == group.number for number, _ in live):
             continue
-        if pack.number in taken[group.number] and (
-                group.number, claimed[group.number].owner(pack.number)) not in live:
-            continue
-        waiting.update(left)
-        seconds += pack.seconds * len(left) / len(pack.runs)
-    training = {run for job in states if job.state in RUNNING
-                for run in progress[job.group, job.task].get("training", [])}
-    return waiting, training & waiting, seconds
+        claims = Claims(sweep, group)
+        taken, given = claims.taken(), {pack for packs in group.jobs for pack in packs}
+        for pack in sweep.packs(group.number):
+            if pack.number in given and (
+                    pack.number not in taken or (group.number, claims.owner(pack.number)) in live):
+                found.update(pack.runs)
+    return found
 
 
 def _packs(groups: list[Group], packs: list[tuple[Group, Listed]], now: dict[str, str]) -> Counter[str]:

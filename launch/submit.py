@@ -2,14 +2,11 @@
 
 import getpass
 import heapq
-import math
-import os
 import shlex
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +17,9 @@ from launch.code import environment
 from launch.job import Job
 from launch.options import LocalConf, Options, SlurmConf, SubprocessConf, sbatch
 from launch.plan import Pack, Plan, plan
-from launch.scheduler import job_name, live_groups
+from launch.scheduler import job_name, jobs, live_groups
+from launch.start import start
+from launch.status import waiting
 from launch.sweep import Group, Sweep, sweeps
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
@@ -98,13 +97,11 @@ def planned(configs: Sequence[Config], options: Options) -> Planned:
 
 
 def _elsewhere(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
-    """Of the wanted runs those that live sweeps of the store have among theirs."""
+    """Of the wanted runs those that live jobs of the store's sweeps have yet to train."""
     found: dict[str, set[str]] = {}
     taken: set[str] = set()
     for sweep, group in live_groups(sweeps(store)) if wanted else []:
-        given = {pack for job in group.jobs for pack in job}
-        runs = {run for pack in sweep.packs(group.number) if pack.number in given for run in pack.runs}
-        if mine := (runs & wanted) - taken:
+        if mine := (waiting(sweep, [group], jobs(sweep, [group])) & wanted) - taken:
             found[sweep.id] = found.get(sweep.id, set()) | mine
             taken |= mine
     return found
@@ -126,14 +123,13 @@ def _by_tier(shared: Config, configs: Sequence[Config], options: Options) -> lis
 
 def _tier(shared: Config, options: Options, configs: Sequence[Config]) -> Tier:
     where = Path(shared.store)
-    machine = machines.planned_for(where, asdict(options)) if isinstance(options, SlurmConf) else (
-        machines.here(shared.device))
-    limit = 60 * options.timeout_min * _SHARE_OF_TIMEOUT if isinstance(options, SlurmConf) else None
-    made = plan(configs, set(), options.runs_per_pack, Checkpoints(where).packs(), lambda: machine, pack_seconds=limit)
     if isinstance(options, SlurmConf):
         most, least = options.max_jobs, 60 * options.job_minutes
+        machine, limit = machines.planned_for(where, asdict(options)), 60 * options.timeout_min * _SHARE_OF_TIMEOUT
     else:
-        most, least = options.workers or machines.workers(shared.device), 0.0
+        most, least, limit = options.workers or machines.workers(shared.device), 0.0, None
+        machine = machines.shared_by(most, shared.device)
+    made = plan(configs, set(), options.runs_per_pack, Checkpoints(where).packs(), lambda: machine, pack_seconds=limit)
     return Tier(options, machine, made, shared_out(made.packs, most, least))
 
 
@@ -144,7 +140,7 @@ def shared_out(packs: Sequence[Pack], most: int, least: float) -> list[list[int]
     later than with the best distribution).
     """
     total = sum(pack.seconds for pack in packs)
-    number = max(1, min(most, len(packs), math.ceil(total / least) if least else most))
+    number = max(1, min(most, len(packs), int(total // least) if least else most))
     load = [(0.0, job) for job in range(number)]
     jobs: list[list[int]] = [[] for _ in range(number)]
     for index in sorted(range(len(packs)), key=lambda index: -packs[index].seconds):
@@ -157,69 +153,52 @@ def shared_out(packs: Sequence[Pack], most: int, least: float) -> list[list[int]
 # --- on record, and away ---
 
 
-def record(what: Planned, shared: Config, options: Options, command: Sequence[str]) -> tuple[Sweep, list[Group]]:
+def record(what: Planned, shared: Config, options: Options, command: Sequence[str],
+           code: Path | None) -> tuple[Sweep, list[Group]]:
     """Put the sweep on record, its runs that are left to other sweeps included. Raises StoreError, OSError."""
     about = {"command": shlex.join(command), "directory": str(Path.cwd()), "user": getpass.getuser(),
              "host": socket.gethostname(), "launcher": launcher(options), "options": asdict(options),
              "asked": what.asked, "distinct": what.distinct, "finished": what.finished}
     sweep = Sweep.create(Path(shared.store), shared.study, about)
     write_whole(sweep.path / "environment.txt", lambda sink: sink.write(environment().encode()))
-    groups = [add(sweep, tier) for tier in what.tiers]
+    groups = [add(sweep, tier, code) for tier in what.tiers]
     if what.left_to_others:
-        waiting = plan(what.left_to_others, set())
-        sweep.add(waiting.packs, [], launcher(options), asdict(options))
+        others = plan(what.left_to_others, set())
+        sweep.add(others.packs, [], launcher(options), asdict(options), None)
     return sweep, groups
 
 
-def add(sweep: Sweep, tier: Tier) -> Group:
+def add(sweep: Sweep, tier: Tier, code: Path | None) -> Group:
     """Put the packs and jobs of a tier on record."""
-    return sweep.add(tier.plan.packs, tier.jobs, launcher(tier.options), asdict(tier.options))
+    return sweep.add(tier.plan.packs, tier.jobs, launcher(tier.options), asdict(tier.options),
+                     None if code is None else str(code))
 
 
-def submit(sweep: Sweep, group: Group, options: SubprocessConf | SlurmConf | LocalConf, code: Path) -> None:
-    """Start the jobs of a group, which run the code in that folder. Raises OvpnetError if they cannot be started."""
-    jobs = [Job(str(sweep.path), group.number, task) for task in range(len(group.jobs))]
-    logs = sweep.path / "logs"
+def submit(sweep: Sweep, group: Group, options: Options) -> None:
+    """Start the jobs of a group. Raises OvpnetError if they cannot be started."""
+    assert group.code is not None
     try:
         if isinstance(options, SlurmConf):
-            executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_python=options.python,
-                                             slurm_max_num_timeout=options.max_num_timeout)
-            quoted = shlex.quote(str(code))
-            setup = [f"cd {quoted}", f"export PYTHONPATH={quoted}${{PYTHONPATH:+:$PYTHONPATH}}"]
-            executor.update_parameters(**sbatch(options, job_name(sweep, group.number), setup))
-            with executor.batch():
-                for job in jobs:
-                    executor.submit(job)
+            _to_slurm(sweep, group, options, shlex.quote(group.code))
         else:
-            for job, gpu in zip(jobs, machines.gpus(len(jobs)), strict=True):
-                # AutoExecutor has no name for visible_gpus.
-                here = submitit.LocalExecutor(logs)
-                here.update_parameters(timeout_min=_FOREVER, gpus_per_node=int(gpu is not None),
-                                       visible_gpus=[] if gpu is None else [gpu])
-                with _running_from(code):
-                    here.submit(job)
-    except (submitit.core.utils.FailedJobError, RuntimeError, OSError) as error:
+            start(sweep, group, Path(group.code), machines.gpus(len(group.jobs)))
+    except (submitit.core.utils.FailedJobError, OvpnetError, RuntimeError, OSError) as error:
+        sweep.withdraw(group)
         raise OvpnetError(f"{sweep.id} is on record but its jobs could not be submitted ({error}); when that is "
                           f"mended: python -m launch retry {sweep.id}") from error
 
 
-_FOREVER = 60 * 24 * 365
-
-
-@contextmanager
-def _running_from(code: Path) -> Iterator[None]:
-    """Processes started inside find the code in that folder."""
-    directory, path = Path.cwd(), os.environ.get("PYTHONPATH")
-    os.chdir(code)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *([path] if path else [])])
-    try:
-        yield
-    finally:
-        os.chdir(directory)
-        if path is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = path
+def _to_slurm(sweep: Sweep, group: Group, options: SlurmConf, code: str) -> None:
+    logs = sweep.path / "logs"
+    executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_python=options.python,
+                                     slurm_max_num_timeout=options.max_num_timeout)
+    # Python unpickles what it finds in the logs: it must not start where somebody else has put another folder.
+    setup = [f"[ -O {shlex.quote(str(logs))} ] && [ -O {code} ] && cd {code} || exit 1",
+             f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}"]
+    executor.update_parameters(**sbatch(options, job_name(sweep, group.number), setup))
+    with executor.batch():
+        for task in range(len(group.jobs)):
+            executor.submit(Job(str(sweep.path), group.number, task))
 
 
 def launcher(options: Options) -> str:

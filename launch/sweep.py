@@ -1,8 +1,8 @@
-"""The record of a sweep, STORE/sweeps/ID: what was asked for, its packs, and which job trains which.
+"""The record of a sweep, STORE/sweeps/UID/ID: what was asked for, its packs, and which job trains which.
 
-    sweep.json             the command, who gave it, the launcher's options, the code
+    sweep.json             the command, who gave it, the launcher's options
     packs-G.parquet        a row a pack of group G: its runs and their configs, what it is predicted to take
-    group-G.json           a submission, one job array: the packs of each of its jobs
+    group-G.json           a submission, one job array: the packs of each of its jobs, and the code that they run
     jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job`)
     jobs/G-T.progress.json what its worker is at (`launch.worker`)
     parts/G-P.json         pieces that pack P is trained in, where it ended its worker (`launch.job`)
@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from launch.plan import Pack
 from ovpnet.config import SCHEMAS, Config, DiagnosticsConfig, OptConfig, TestConfig, run_id
 from ovpnet.errors import OvpnetError
-from ovpnet.store import write_whole
+from ovpnet.store import remove, write_whole
 
 _NODES = {node.__name__: node for node in (Config, TestConfig, OptConfig, DiagnosticsConfig,
                                            *(node for group in SCHEMAS.values() for node in group.values()))}
@@ -56,6 +56,7 @@ class Group:
     number: int
     submitted_at: str
     launcher: str  # local, subprocess or slurm
+    code: str | None  # folder of the copy of the code that its jobs run; None where that is the checkout
     jobs: list[list[int]]  # packs of each job, by number
     options: dict[str, Any]  # the launcher's
 
@@ -74,15 +75,14 @@ class Sweep:
     @property
     def store(self) -> Path:
         """The store that it is a sweep of."""
-        return self.path.parents[1]
+        return self.path.parents[2]
 
     @classmethod
     def create(cls, store: Path, study: str, about: Mapping[str, Any]) -> "Sweep":
         """Make the folder, which only this user can enter. Raises OSError."""
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", study).strip(".-")[:60] or "sweep"
         now = datetime.now(UTC)
-        sweep = cls(store.resolve() / "sweeps" / f"{name}-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}")
-        sweep.path.parent.mkdir(parents=True, exist_ok=True)
+        sweep = cls(own_folder(store) / f"{name}-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}")
         sweep.path.mkdir(mode=0o700)
         for folder in ("jobs", "logs"):
             (sweep.path / folder).mkdir(mode=0o700)
@@ -95,10 +95,9 @@ class Sweep:
 
     # --- groups ---
 
-    def add(self, packs: Sequence[Pack], jobs: Sequence[Sequence[int]], launcher: str,
-            options: Mapping[str, Any]) -> Group:
+    def add(self, packs: Sequence[Pack], jobs: Sequence[Sequence[int]], launcher: str, options: Mapping[str, Any],
+            code: str | None) -> Group:
         """Record a group before it is submitted; `jobs` has indices into `packs`. Packs of no job wait for a retry."""
-        number = 1 + max((group.number for group in self.groups()), default=-1)
         table = pa.table({
             "pack": pa.array(range(len(packs)), pa.int32()),
             "runs": pa.array([[run_id(config) for config in pack.configs] for pack in packs], pa.list_(pa.string())),
@@ -106,11 +105,28 @@ class Sweep:
             "seconds": pa.array([pack.seconds for pack in packs], pa.float64()),
             "memory": pa.array([pack.memory for pack in packs], pa.int64()),
         })
-        write_whole(self.path / f"packs-{number}.parquet",
-                    lambda sink: pq.write_table(table, sink, compression="zstd", row_group_size=16))
-        group = Group(number, datetime.now(UTC).isoformat(), launcher, [list(job) for job in jobs], dict(options))
+        made = self.path / f".tmp-packs-{uuid.uuid4().hex}"
+        pq.write_table(table, made, compression="zstd", row_group_size=16)
+        number = self._numbered(made)
+        group = Group(number, datetime.now(UTC).isoformat(), launcher, code, [list(job) for job in jobs], dict(options))
         write_json(self.path / f"group-{number}.json", vars(group))
         return group
+
+    def _numbered(self, made: Path) -> int:
+        """Give the file the name of the next group: a link, so that two commands at once get two numbers."""
+        number = 0
+        while True:
+            try:
+                os.link(made, self.path / f"packs-{number}.parquet")
+            except FileExistsError:
+                number += 1
+                continue
+            remove(made)
+            return number
+
+    def withdraw(self, group: Group) -> None:
+        """Of a group that could not be submitted: its packs wait for a retry. Raises OSError."""
+        write_json(self.path / f"group-{group.number}.json", vars(group) | {"jobs": []})
 
     def groups(self) -> list[Group]:
         """All that was submitted, in order."""
@@ -166,7 +182,8 @@ class Sweep:
 
 def sweeps(store: Path) -> list[Sweep]:
     """All sweeps of a store that this user can read, the oldest first."""
-    found = [(each["created_at"], Sweep(file.parent)) for file in (store.resolve() / "sweeps").glob("*/sweep.json")
+    found = [(each["created_at"], Sweep(file.parent)) for file in (store.resolve() / "sweeps" / str(os.getuid())).glob(
+        "*/sweep.json")
              if "created_at" in (each := read_json(file) or {})]
     return [sweep for _, sweep in sorted(found, key=lambda pair: pair[0])]
 
@@ -183,6 +200,14 @@ def find(store: Path, name: str | None) -> Sweep:
         raise OvpnetError(f"{name}: {several} of {store}; allowed: "
                           + ", ".join(sweep.id for sweep in (matching or known)[-20:]))
     return matching[-1]
+
+
+def own_folder(store: Path) -> Path:
+    """STORE/sweeps/UID, this user's own, in a store that several may share. Raises OSError."""
+    folder = store.resolve() / "sweeps" / str(os.getuid())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_private(folder)
+    return folder
 
 
 def check_private(path: Path) -> None:

@@ -79,17 +79,16 @@ class Work:
 
     def give_back(self) -> None:
         """Return the pack that the worker was in when it was asked to stop."""
-        if self.pack is not None and len(self.group.jobs) > 1:
-            self.claims.give_back(self.pack)
+        try:
+            if self.pack is not None:
+                self.claims.give_back(self.pack)
+        except OSError as error:  # then this job goes on with it
+            log.warning("pack %d was not returned (%s)", self.pack, error)
 
     def _claimed(self) -> Iterator[int]:
         """Packs, each claimed only when it is asked for, until none is left. Jobs start at different times, or wait to
         start again, and so they share packs out as they go."""
-        if len(self.group.jobs) == 1:
-            yield from self.group.jobs[0]
-            return
-        if self.sweep.job_file(self.group.number, self.task, "progress").exists():  # not the first worker of this job
-            yield from self.claims.of(self.task, self.claims.taken())
+        yield from self.claims.of(self.task, self.claims.taken())  # of workers of this job before
         while (pack := self._next()) is not None:
             yield pack
 
@@ -185,6 +184,7 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
         from ovpnet.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
 
         if not progress.done and work.group.launcher == "slurm":
+            machines.check(work.group.options, pack.configs[0].device)
             machines.tell(work.store.path, work.group.options, pack.configs[0].device)
         configs, one = pack.configs, pack.configs[0]
         log.info("training %d runs: %s, %s (%s), m=%d", len(configs), one.concept.name, one.learner.name,

@@ -27,7 +27,7 @@ JOBS = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.cpus_
         "hydra.launcher.job_minutes=0", "hydra.launcher.timeout_min=10"]
 # Of the results, what may differ between two trainings of one run.
 ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "tracker.mode",
-         "slurm_job_id"]
+         "device", "slurm_job_id"]
 
 
 class Sweeper:
@@ -121,7 +121,8 @@ def test_from_an_array_to_a_verdict(cluster: Cluster, ovpnet: Sweeper):
 
 def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
     sweep = ovpnet.train(*SLOW, "hydra.launcher.partition=low", "hydra.launcher.nodelist=gpu1",
-                         "hydra.launcher.gres=gpu:h100:4", "+hydra.launcher.additional_parameters.nodes=1")
+                         "hydra.launcher.gres=gpu:h100:4", "+hydra.launcher.additional_parameters.nodes=1",
+                         "device=cpu")
     wait_for(training(ovpnet), "checkpoint")
     cluster.run("srun", "--partition=high", "--nodes=1", "--nodelist=gpu1", "--gpus=4", "true")
     ovpnet.wait()
@@ -218,7 +219,7 @@ def test_the_pack_of_a_job_that_was_stopped_is_gone_on_with_by_another(cluster: 
 def test_the_submitter_may_be_killed(cluster: Cluster, ovpnet: Sweeper, moment: str):
     shell = ovpnet.start("ovpnet.train", "-m", *JOBS, *SMALL, "width=8,16", "seed=1,2")
     if moment == "recorded":
-        wait_for(lambda: bool(list(ovpnet.store.glob("sweeps/*/group-0.json"))), "record")
+        wait_for(lambda: bool(list(ovpnet.store.glob("sweeps/*/*/group-0.json"))), "record")
     else:
         wait_for(lambda: bool(cluster.run("squeue", "--noheader")), "jobs")
     shell.send_signal(signal.SIGKILL)
