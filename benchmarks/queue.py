@@ -42,12 +42,16 @@ QUIET, BUSY = Cluster(load=0.5), Cluster(load=0.95)
 PREEMPTED = {"preemptions": 0.5}
 CLUSTERS = {"quiet": QUIET, "quiet, preempted": replace(QUIET, **PREEMPTED),
             "busy": BUSY, "busy, preempted": replace(BUSY, **PREEMPTED)}
+# As SLURM preempts: there is notice always.
+NOTICED_CLUSTERS = {name.replace("preempted", "preempted with notice"): replace(cluster, noticed=1.0)
+                    for name, cluster in CLUSTERS.items()}
 # Okabe and Ito's colours, which the colour-blind tell apart; preempted is dashed besides.
 LOOKS: dict[str, dict[str, Any]] = {
     "quiet": {"color": "#0072B2", "marker": "o"},
     "quiet, preempted": {"color": "#56B4E9", "marker": "s", "linestyle": "--"},
     "busy": {"color": "#D55E00", "marker": "^"},
     "busy, preempted": {"color": "#E69F00", "marker": "v", "linestyle": "--"}}
+LOOKS |= {noticed: LOOKS[name] for name, noticed in zip(CLUSTERS, NOTICED_CLUSTERS, strict=True)}
 
 JOB_MINUTES = (0.1, 0.3, 1, 2, 5, 10, 20, 60, 240)
 MAX_JOBS = (25, 50, 100, 200, 400)
@@ -56,10 +60,10 @@ CHECKPOINT_MINUTES = (0.5, 1, 2, 5, 10, 20, 60)
 PREEMPTIONS = (0.1, 0.5, 2.0)
 SPREADS = (0.0, 0.1, 0.25, 0.5)
 TIMEOUT_MINUTES = (120, 240, 480, 1440)
+NOTICED = (0.0, 0.5, 0.9, 1.0)
 # With colours, beside a job a run's.
-SHARINGS: dict[Sharing, str] = {"assigned": "packs assigned", "claims": "claims",
-                                "returned": "claims, returned if noticed", "queue": "one queue of packs"}
-HUES = ("#999999", "#0072B2", "#56B4E9", "#009E73", "#E69F00")
+SHARINGS: dict[Sharing, str] = {"assigned": "packs assigned", "claims": "claims", "queue": "one ideal queue of packs"}
+HUES = ("#999999", "#0072B2", "#009E73", "#E69F00")
 
 SWEEPS = ("quickstart, 160 seeds", "figure1a", "figure1a, 10 x epochs")
 
@@ -151,7 +155,7 @@ def max_jobs(seeds: int) -> Iterator[Row]:
     """How many jobs should a sweep have at most?"""
     for most in MAX_JOBS:
         jobs = jobs_of(packs_of(SWEEPS[2]), replace(DEFAULTS, max_jobs=most))
-        for name, cluster in CLUSTERS.items():
+        for name, cluster in NOTICED_CLUSTERS.items():
             yield {"sweep": SWEEPS[2], "cluster": name, "value": most} | row(jobs, cluster, seeds)
 
 
@@ -159,7 +163,7 @@ def share_of_timeout(seeds: int) -> Iterator[Row]:
     """How long may a pack be, as a part of the job's time?"""
     for share in SHARES:
         jobs = jobs_of(packs_of(SWEEPS[2], share))
-        for name, cluster in CLUSTERS.items():
+        for name, cluster in NOTICED_CLUSTERS.items():
             yield {"sweep": SWEEPS[2], "cluster": name, "value": share} | row(jobs, cluster, seeds)
 
 
@@ -180,6 +184,18 @@ def sharing(seeds: int) -> Iterator[Row]:
         for name, cluster in CLUSTERS.items():
             for how in SHARINGS:
                 yield {"sweep": sweep, "cluster": name, "value": 0, "how": how} | row(jobs, cluster, seeds, sharing=how)
+
+
+def notice(seeds: int) -> Iterator[Row]:
+    """What does it matter how many of the preemptions come with notice?"""
+    for sweep in SWEEPS[1:]:
+        jobs = jobs_of(packs_of(sweep))
+        for name, cluster in CLUSTERS.items():
+            if cluster.preemptions:
+                for how in SHARINGS:
+                    for part in NOTICED:
+                        yield {"sweep": sweep, "cluster": name, "value": part, "how": how} | row(
+                            jobs, replace(cluster, noticed=part), seeds, sharing=how)
 
 
 def run_a_job(seeds: int) -> Iterator[Row]:
@@ -203,13 +219,13 @@ def timeout_minutes(seeds: int) -> Iterator[Row]:
     """How much time should a job ask for?"""
     jobs = jobs_of(packs_of(SWEEPS[2]))
     for minutes in TIMEOUT_MINUTES:
-        for name, cluster in CLUSTERS.items():
+        for name, cluster in NOTICED_CLUSTERS.items():
             yield {"sweep": SWEEPS[2], "cluster": name, "value": minutes} | row(
                 jobs, cluster, seeds, replace(DEFAULTS, timeout_min=minutes))
 
 
-QUESTIONS = (job_minutes, quick_start, max_jobs, share_of_timeout, checkpoint_minutes, sharing, run_a_job, errors,
-             timeout_minutes)
+QUESTIONS = (job_minutes, quick_start, max_jobs, share_of_timeout, checkpoint_minutes, sharing, notice, run_a_job,
+             errors, timeout_minutes)
 
 
 # --- figures ---
@@ -260,7 +276,7 @@ def plot_packs(most: pd.DataFrame, share: pd.DataFrame, checkpoints: pd.DataFram
     of_jobs.set_xticks(MAX_JOBS)
     against(of_share, share, "makespan", submit._SHARE_OF_TIMEOUT, title=SWEEPS[2],
             xlabel="a pack's part of the job's time (dotted: the default)")
-    of_share.legend(fontsize=8)
+    of_share.legend(fontsize=8, loc="upper left")
     for (name, rows), color, marker in zip(checkpoints.groupby("cluster", sort=False),
                                            ("#0072B2", "#D55E00", "#009E73"), "o^s", strict=True):
         line(kept, rows, "wasted_percent", color=color, marker=marker, label=f"preempted {name}")
@@ -271,11 +287,11 @@ def plot_packs(most: pd.DataFrame, share: pd.DataFrame, checkpoints: pd.DataFram
     return figure
 
 
-def plot_sharing(rows: pd.DataFrame, alone: pd.DataFrame, timeouts: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
-    *each, last = figure.subplots(1, 3)
+def plot_sharing(rows: pd.DataFrame, alone: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
     looks = dict(zip([*SHARINGS, "run a job"], HUES, strict=True))
-    for (sweep, of_sweep), axes in zip(pd.concat([rows, alone]).groupby("sweep", sort=False), each, strict=True):
+    for (sweep, of_sweep), axes in zip(pd.concat([rows, alone]).groupby("sweep", sort=False), figure.subplots(1, 2),
+                                       strict=True):
         ways = dict(iter(of_sweep.groupby("how", sort=False)))
         for number, (how, of_how) in enumerate(ways.items()):
             middle, width = of_how["makespan"].to_numpy(), 0.85 / len(ways)
@@ -284,9 +300,24 @@ def plot_sharing(rows: pd.DataFrame, alone: pd.DataFrame, timeouts: pd.DataFrame
                      error_kw={"linewidth": 0.8}, capsize=1.5, color=looks[how],
                      label=SHARINGS.get(how, "no packs: a job a run"))
         axes.set_xticks(range(len(CLUSTERS)), [name.replace(", ", ",\n") for name in CLUSTERS], fontsize=8)
-        axes.set(ylabel="makespan (hours)", title=sweep)
+        axes.set(ylabel="makespan (hours)", title=f"{sweep} (preempted: half with notice)")
         axes.grid(alpha=0.3, axis="y")
         axes.legend(fontsize=8, loc="upper left")
+    return figure
+
+
+def plot_interrupted(parts: pd.DataFrame, timeouts: pd.DataFrame) -> Figure:
+    """Makespans by the part of the preemptions with notice, and by the time that jobs ask for."""
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    *each, last = figure.subplots(1, 3)
+    for (name, of_cluster), axes in zip(parts[parts["sweep"].eq(SWEEPS[2])].groupby("cluster", sort=False), each,
+                                        strict=True):
+        for (how, rows), color, marker in zip(of_cluster.groupby("how", sort=False), HUES, "so^", strict=False):
+            line(axes, rows, "makespan", color=color, marker=marker, label=SHARINGS[how])
+        axes.set(xlabel="part of the preemptions with notice", ylabel="makespan (hours)", title=f"{SWEEPS[2]}, {name}",
+                 ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower left")
     against(last, timeouts, "makespan", DEFAULTS.timeout_min, xlabel="timeout_min (dotted: the default)",
             ylabel="makespan (hours)", title=f"{SWEEPS[2]}, claims")
     last.set_xticks(TIMEOUT_MINUTES)
@@ -317,7 +348,8 @@ def main() -> None:
         figures = {"job_minutes": plot_job_minutes(tables["job_minutes"]),
                    "packs": plot_packs(*(tables[name] for name in ("max_jobs", "share_of_timeout",
                                                                "checkpoint_minutes"))),
-                   "sharing": plot_sharing(tables["sharing"], tables["run_a_job"], tables["timeout_minutes"])}
+                   "sharing": plot_sharing(tables["sharing"], tables["run_a_job"]),
+                   "interrupted": plot_interrupted(tables["notice"], tables["timeout_minutes"])}
         for name, figure in figures.items():
             figure.savefig(DOCS / "images" / f"queue_{name}.png", dpi=130)
 

@@ -3,11 +3,13 @@
 The cluster is a number of slots (what one job gets: a GPU, or some cores) with one queue, first come first served.
 Other users' jobs arrive as a Poisson process; the jobs of the sweep are submitted at once and queue among them. A job
 does what `launch.job` and `launch.worker` do: it starts, claims packs one by one, trains them, keeps checkpoints, and
-is requeued when its time is over, when it is preempted and when its node fails; where its worker crashes, the job
-starts another one in the same slot. Times are in seconds where nothing else is said.
+is requeued when its time is over, when it is preempted and when its node fails, after it has returned the pack it was
+in if it was asked to stop; where its worker crashes, the job starts another one in the same slot. Times are in seconds
+where nothing else is said.
 """
 
 import math
+from bisect import insort
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, fields
@@ -41,7 +43,7 @@ class Cluster:
     looking: float = 0.4  # part of the start after which a worker claims a pack, or ends where none is left
     requeue: float = 120.0  # until a requeued job may start again
     preemptions: float = 0.0  # an hour that a job runs
-    noticed: float = 0.5  # part of the preemptions before which there is time for a checkpoint
+    noticed: float = 0.5  # part of the preemptions before which there is time to keep a checkpoint and return the pack
     node_failures: float = 1e-3  # an hour that a job runs
     repair: float = 1 * HOUR  # mean, of a node
     crashes: float = 2e-3  # an hour that a worker runs
@@ -86,16 +88,16 @@ class Outcome:
         return self.starting + self.lost + self.saving
 
 
-Sharing = Literal["assigned", "claims", "returned", "queue"]
+Sharing = Literal["assigned", "claims", "queue"]
 
 
 class Shares:
     """Which job trains which pack.
 
-    `assigned`: those it was given. `claims`, as `launch.worker` does: first those it was given, then the longest of the
-    job that has most left; what is in training stays with a job that is interrupted. `returned`: as `claims`, but a
-    pack that is interrupted with notice, so that it has a checkpoint, is the next that anybody claims. `queue`: every
-    job takes the longest that is left, and before those the interrupted ones.
+    `assigned`: those it was given. `claims`, as `launch.worker` does: first the longest that was returned, then those
+    it was given, then the longest of the job that has most left; a job that is interrupted with notice returns the pack
+    it was in, and without keeps it and goes on with it when it starts again. `queue`: every job takes the longest that
+    is left, and before those the interrupted ones, of which there is notice or not.
     """
 
     def __init__(self, jobs: Sequence[Sequence[Work]], sharing: Sharing):
@@ -106,15 +108,15 @@ class Shares:
             self.unclaimed = [deque(longest_first)] * len(jobs)
         self.seconds = [sum(pack.seconds for pack in packs) for packs in jobs]  # unclaimed
         self.begun: dict[int, Work] = {}
-        self.returned: deque[Work] = deque()
+        self.returned: list[Work] = []  # the longest comes last
 
     def take(self, job: int) -> Work | None:
         """The pack that the job trains next."""
         if job in self.begun:
             return self.begun.pop(job)
         if self.returned:
-            return self.returned.popleft()
-        if self.sharing in ("claims", "returned") and not self.unclaimed[job]:
+            return self.returned.pop()
+        if self.sharing == "claims" and not self.unclaimed[job]:
             most = max(self.seconds)
             return self._from(self.seconds.index(most)) if most else None
         return self._from(job) if self.unclaimed[job] else None
@@ -124,10 +126,10 @@ class Shares:
         self.seconds[job] = self.seconds[job] - pack.seconds if self.unclaimed[job] else 0.0
         return pack
 
-    def keep(self, job: int, pack: Work, noticed: bool) -> None:
+    def interrupt(self, job: int, pack: Work, noticed: bool) -> None:
         """The job was interrupted in the middle of the pack."""
-        if self.sharing == "queue" or (self.sharing == "returned" and noticed):
-            self.returned.append(pack)
+        if self.sharing == "queue" or (self.sharing == "claims" and noticed):
+            insort(self.returned, pack, key=lambda each: each.seconds)
         else:
             self.begun[job] = pack
 
@@ -242,7 +244,7 @@ class Simulation:
         every = 60 * self.checkpoint_minutes
         while pack is not None:
             if env.now >= end:
-                self.shares.keep(job, pack, noticed)
+                self.shares.interrupt(job, pack, noticed)
                 return False
             left = (pack.seconds * pack.error - pack.kept) * slowness
             saves = max(0, math.ceil(left / every) - 1)
@@ -266,7 +268,7 @@ class Simulation:
             if noticed:
                 outcome.saving += pack.saving
                 yield env.timeout(pack.saving)
-            self.shares.keep(job, pack, noticed)
+            self.shares.interrupt(job, pack, noticed)
             return False
         return True
 

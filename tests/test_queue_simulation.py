@@ -57,17 +57,37 @@ def test_a_job_claims_its_own_packs_then_those_of_the_job_that_has_most_left():
     jobs = [packs(10), packs(50, 40), packs(60)]
     shares = Shares(jobs, "claims")
     assert [shares.take(0) for _ in range(3)] == [jobs[0][0], jobs[1][0], jobs[2][0]]
-    # What is in training stays with a job that is interrupted, and is what it goes on with.
-    shares.keep(0, jobs[2][0], noticed=True)
+    # Without notice, what is in training stays with the job that is interrupted, and is what it goes on with.
+    shares.interrupt(0, jobs[2][0], noticed=False)
     assert [shares.take(1), shares.take(1), shares.take(0), shares.take(0)] == [jobs[1][1], None, jobs[2][0], None]
 
 
-def test_a_pack_is_anybody_s_again_where_it_is_returned():
+def test_a_returned_pack_is_what_anybody_takes_first_and_the_longest_of_them():
+    jobs = [packs(60, 50), packs(70), packs(40)]
+    shares = Shares(jobs, "claims")
+    for job, pack in [(job, shares.take(job)) for job in (1, 0)]:
+        shares.interrupt(job, pack, noticed=True)
+    assert [shares.take(2) for _ in range(4)] == [jobs[1][0], jobs[0][0], jobs[2][0], jobs[0][1]]
+    # A job goes on with what it kept before it takes what was returned.
+    shares.interrupt(2, jobs[2][0], noticed=False)
+    shares.interrupt(0, jobs[0][1], noticed=True)
+    assert [shares.take(2), shares.take(2)] == [jobs[2][0], jobs[0][1]]
+
+
+@pytest.mark.parametrize("sharing", get_args(Sharing))
+@pytest.mark.parametrize("noticed", [True, False])
+def test_who_goes_on_with_an_interrupted_pack(sharing, noticed):
     jobs = [packs(60, 50), packs(10)]
-    for sharing, noticed, returned in (("returned", True, True), ("returned", False, False), ("queue", False, True)):
-        shares = Shares(jobs, sharing)
-        shares.keep(0, shares.take(0), noticed)
-        assert (shares.take(1) is jobs[0][0]) == returned
+    shares = Shares(jobs, sharing)
+    shares.interrupt(0, shares.take(0), noticed)
+    assert (shares.take(1) is jobs[0][0]) == (sharing == "queue" or (sharing == "claims" and noticed))
+
+
+def test_claims_are_one_queue_where_all_packs_are_alike_and_every_interruption_has_notice():
+    cluster = replace(HOSTILE, noticed=1.0, node_failures=0.0, crashes=0.0, prediction_spread=0.0)
+    jobs = [packs(*[2000] * 4) for _ in range(4)]
+    claims, queue = (simulate(jobs, cluster, 0, sharing=sharing) for sharing in ("claims", "queue"))
+    assert claims == queue
 
 
 def test_a_timeout_costs_a_checkpoint_a_requeue_and_a_start():
