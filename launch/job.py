@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import submitit
@@ -41,18 +42,22 @@ class Job:
         self.sweep, self.group, self.task = sweep, group, task
         self._worker: int | None = None  # its pid, until it has been waited for
         self._patience = 0.0  # seconds that it may take to keep a checkpoint
+        self._cancelled = False
 
     def __call__(self) -> None:
         """Train the job's packs. Raises OvpnetError where that cannot be done here."""
         check_private(Path(self.sweep))
         sweep = Sweep(Path(self.sweep))
-        [options] = [group.options for group in sweep.groups() if group.number == self.group]
+        [group] = [group for group in sweep.groups() if group.number == self.group]
+        options, on_slurm = group.options, group.launcher == "slurm"
+        if not on_slurm:
+            signal.signal(signal.SIGTERM, self._cancel)
         self._patience = options.get("signal_delay_s", 30) * 2 / 3
         state = State(sweep, self.group, self.task, options.get("retries", 0))
         failures = 0
-        while (status := self._work(options)) != 0:
-            asked = status in (INTERRUPTED, -signal.SIGTERM)
-            if asked and not os.environ.get("SLURM_JOB_ID"):
+        while (status := -signal.SIGTERM if self._cancelled else self._work(options)) != 0:
+            asked = self._cancelled or status in (INTERRUPTED, -signal.SIGTERM)
+            if asked and not on_slurm:
                 state.end("interrupted")
                 return
             if asked:
@@ -78,6 +83,13 @@ class Job:
                 time.sleep(_LOOK)
         return DelayedSubmission(Job(self.sweep, self.group, self.task))
 
+    def _cancel(self, number: int, frame: FrameType | None) -> None:
+        """On SIGTERM (`python -m launch cancel`) the worker is asked to stop, and no other one is started. (SLURM asks
+        all processes of a job itself.)"""
+        self._cancelled = True
+        if self._worker is not None:
+            os.kill(self._worker, signal.SIGTERM)
+
     def _work(self, options: dict[str, Any]) -> int:
         """Start a worker and wait for it; its exit status, negative for a signal."""
         environment = dict(os.environ)
@@ -86,6 +98,8 @@ class Job:
         process = subprocess.Popen([sys.executable, "-u", "-m", "launch.worker", self.sweep, str(self.group),
                                     str(self.task)], env=environment, preexec_fn=_leave_signals_to_the_supervisor)
         self._worker = process.pid
+        if self._cancelled:  # while it was started
+            process.terminate()
         while not self._ended():
             time.sleep(_LOOK)
         self._worker = None

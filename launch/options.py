@@ -96,8 +96,8 @@ _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "
            "mail_type", "mail_user", "gres", "gpus_per_task", "mem_per_cpu", "mem_per_gpu", "additional_parameters",
            "srun_args", "use_srun", "array_parallelism", "signal_delay_s")
 
-# Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process of
-# each.
+# Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process
+# in each.
 _OWN = ("job-name", "array", "output", "error", "open-mode", "signal", "ntasks", "ntasks-per-node")
 
 Options = LocalConf | SubprocessConf | SlurmConf

@@ -5,6 +5,7 @@ import heapq
 import math
 import os
 import shlex
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -159,7 +160,7 @@ def shared_out(packs: Sequence[Pack], most: int, least: float) -> list[list[int]
 
 def record(what: Planned, shared: Config, options: Options, command: Sequence[str]) -> tuple[Sweep, list[Group]]:
     """Put the sweep on record, its runs that are left to other sweeps included. Raises StoreError, OSError."""
-    about = {"command": shlex.join(command), "directory": str(Path.cwd()), "user": getpass.getuser(),
+    about = {"command": shlex.join(command), "directory": str(Path.cwd()), "user": _user(),
              "host": socket.gethostname(), "launcher": launcher(options), "options": asdict(options),
              "asked": what.asked, "distinct": what.distinct, "finished": what.finished}
     sweep = Sweep.create(Path(shared.store), shared.study, about)
@@ -169,6 +170,14 @@ def record(what: Planned, shared: Config, options: Options, command: Sequence[st
         waiting = plan(what.left_to_others, set())
         sweep.add(waiting.packs, [], launcher(options), asdict(options))
     return sweep, groups
+
+
+def _user() -> str:
+    """Their name, or where the system has none for them, as in containers, their number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def add(sweep: Sweep, tier: Tier) -> Group:
@@ -208,13 +217,26 @@ _FOREVER = 60 * 24 * 365
 
 @contextmanager
 def _running_from(code: Path) -> Iterator[None]:
-    """Processes started inside find the code in that folder."""
+    """Processes started inside find the code in that folder. They hear no Ctrl-C of this terminal, nor its end, and do
+    not hold open what this command's output goes to, whose reader would wait for them."""
     directory, path = Path.cwd(), os.environ.get("PYTHONPATH")
     os.chdir(code)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(code), *([path] if path else [])])
+    heard = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    streams = {number: os.dup(number) for number in (1, 2)}
+    with open(os.devnull, "w") as nowhere:
+        for number in streams:
+            os.dup2(nowhere.fileno(), number)
     try:
         yield
     finally:
+        for number, stream in streams.items():
+            os.dup2(stream, number)
+            os.close(stream)
+        for number, handler in heard.items():
+            signal.signal(number, handler)
         os.chdir(directory)
         if path is None:
             del os.environ["PYTHONPATH"]

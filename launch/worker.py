@@ -6,6 +6,7 @@ ends the process (a signal, the kernel's out-of-memory killer, a crash, a GPU th
 
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -60,8 +61,10 @@ class Work:
     def left(self, finished: AbstractSet[str]) -> Iterator[Pack]:
         """What is left to train, pack by pack: runs that are not `finished` nor failed in this group, in the parts that
         the supervisor has cut packs into (`launch.job`)."""
-        parts: dict[str, list[list[str]]] = self._state().get("parts", {})
-        gone = finished | self.failed()
+        state = self._state()
+        parts: dict[str, list[list[str]]] = state.get("parts", {})
+        # (Clocks of machines differ, so what was given up here may seem to have failed before this submission.)
+        gone = finished | self.failed() | state.get("condemned", {}).keys()
         for number, configs in self.sweep.configs(self.group.number, self.packs):
             tracker = configs[0].tracker
             if self.group.launcher == "slurm" and tracker.mode == "auto":
@@ -179,6 +182,7 @@ def main(arguments: Sequence[str]) -> int:
     sweep, group, task = Sweep(Path(arguments[0])), int(arguments[1]), int(arguments[2])
     supervisor = os.getppid()
     with interruptions() as asked:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command that waits, which asks by SIGTERM
         try:
             work = Work(sweep, next(each for each in sweep.groups() if each.number == group), task)
             work.bury()
