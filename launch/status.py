@@ -49,15 +49,16 @@ def status(sweep: Sweep) -> Status:
     """Look. Raises OvpnetError where SLURM does not answer."""
     about, groups, store = sweep.about(), sweep.groups(), Store(sweep.store)
     states = jobs(sweep, groups)
-    rows = store.runs().reindex(columns=["run_id", "status", "failure", "error", "traceback"])
+    rows = store.runs().reindex(columns=["run_id", "status", "finished_at", "failure", "error", "traceback"])
     packs = [(group, pack) for group in groups for pack in sweep.packs(group.number)]
     ids = {run for _, pack in packs for run in pack.runs}
     rows = rows[rows["run_id"].isin(ids)]
     known = dict(zip(rows["run_id"], rows["status"], strict=True))
+    failed = rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
     progress = {(job.group, job.task): read_json(sweep.job_file(job.group, job.task, "progress")) or {}
                 for job in states}
     waiting, training, packed = _who_trains(groups, states, progress, {(group.number, pack.number): pack
-                                                                       for group, pack in packs}, known)
+                                                                       for group, pack in packs}, known, failed)
     now = {run: known.get(run) or ("running" if run in training else "pending" if run in waiting else "left")
            for run in ids}
     # A run that failed and waits to be tried again is pending.
@@ -69,8 +70,10 @@ def status(sweep: Sweep) -> Status:
 
 
 def _who_trains(groups: list[Group], states: list[JobState], progress: dict[tuple[int, int], dict[str, Any]],
-                packs: dict[tuple[int, int], Listed], known: dict[str, str]) -> tuple[set[str], set[str], float]:
-    """Runs that a live job has yet to train, those it trains now, and the predicted seconds of both."""
+                packs: dict[tuple[int, int], Listed], known: dict[str, str],
+                failed: dict[str, str]) -> tuple[set[str], set[str], float]:
+    """Runs that a live job has yet to train, those it trains now, and the predicted seconds of both. (One that `failed`
+    since the job was submitted is not tried again by it.)"""
     given = {group.number: group for group in groups}
     waiting: set[str] = set()
     training: set[str] = set()
@@ -81,7 +84,8 @@ def _who_trains(groups: list[Group], states: list[JobState], progress: dict[tupl
         group = given[job.group]
         for number in group.jobs[job.task]:
             pack = packs[group.number, number]
-            left = [run for run in pack.runs if known.get(run) not in FINISHED]
+            left = [run for run in pack.runs
+                    if known.get(run) not in FINISHED and failed.get(run, "") < group.submitted_at]
             waiting.update(left)
             seconds += pack.seconds * len(left) / len(pack.runs)
         if job.state in RUNNING:
