@@ -172,7 +172,7 @@ def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(con
         training(sweep, bad, since=time.time())
         assert state.died(-9)
         assert not state.died(-9), "this death is known"
-    assert seen == [[5], [2, 3], [1, 2], [1, 1], [1], [1]]
+    assert seen == [[5], [2, 3], [1, 2], [1, 1], [1, 1], [1]]
     assert list(state.content["condemned"]) == [ids[3]]
     Work(sweep, group, 0).bury()
     assert runs_of(sweep) == {"done": 4, "failed": 1}
