@@ -12,7 +12,7 @@ help:
 	@echo "make lint        ruff, mypy, import-linter"
 	@echo "make test        lint, then every test that is not slow, with coverage"
 	@echo "make test-slow   the slow tests"
-	@echo "make benchmark   the engines beside a naive loop, torch.compile and JAX (about half an hour)"
+	@echo "make benchmark   the engines beside a naive loop, torch.compile and JAX, and sweeps on SLURM (most of an hour)"
 	@echo "make clean       remove $(VENV) and the tools' caches; never a store or a report"
 
 setup: $(STAMP)
@@ -47,6 +47,8 @@ benchmark: setup
 	$(BIN)/python -m benchmarks.dual_engine
 	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.planner --write-docs
+	$(BIN)/python -m benchmarks.queue --write-docs
+	$(BIN)/python -m benchmarks.launch --peer-runs 100 --write-docs
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

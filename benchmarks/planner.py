@@ -9,6 +9,7 @@ on a task of the same config that does nothing. Each is a process of its own, an
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -20,7 +21,6 @@ import pandas as pd
 from benchmarks import machine, tables
 from benchmarks.engine import RESULTS
 
-COMMAND = "python -m benchmarks.planner --write-docs"
 SEEDS = (120, 12_000)  # of the 84 runs of experiment=quickstart: 10,080 and 1,008,000 runs
 EMPTY = 200  # runs that Hydra does nothing in
 HYDRAS_OWN = ["hydra/sweeper=basic", "hydra/launcher=basic", "hydra/job_logging=default", "hydra/hydra_logging=default",
@@ -40,34 +40,36 @@ def main() -> None:
     if options.write_docs:
         RESULTS.mkdir(exist_ok=True)
         table.to_csv(RESULTS / "planner.csv", index=False, float_format="%.5g")
-        tables.put(COMMAND, markdown(table))
+        tables.put("benchmarks.planner", markdown(table))
 
 
 def measured(planner: str, overrides: list[str]) -> dict[str, object]:
     """Seconds from the command on, and what the process said of itself, for a sweep in an empty folder."""
+    load = os.getloadavg()[0]
     with TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "benchmarks.planner_task", planner, "-m", *overrides], check=True,
                        cwd=folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
                        stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - started
+        seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
         about = json.loads(Path(folder, "about.json").read_text())
         files = sum(path.is_file() for path in Path(folder).rglob("*")) - 1
-    return {"planner": planner, "runs": about["runs"], "packs": about["packs"], "seconds": seconds, "files": files,
-            "peak_mb": about["peak"] / 1e6, "cpu": machine.cpu(), "cores": os.cpu_count()}
+    return {"planner": planner, "runs": about["runs"], "packs": about["packs"], "seconds": seconds,
+            "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "files": files,
+            "peak_mb": about["peak"] / 1e6, "cpu": machine.cpu(), "cores": os.cpu_count(), "load_before": load}
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A row a sweep; the last column compares the times of a run with Hydra's."""
+    """A row a sweep; the last column compares the processor's time a run with Hydra's."""
     first = table.iloc[0]
-    hydras = first["seconds"] / first["runs"]
-    lines = [f"{first['cpu']}, {first['cores']} cores.", "",
-             "| | runs | packs | seconds | ms a run | files | MB | times as fast a run |", "|---" * 8 + "|"]
+    lines = [f"{first['cpu']}, {first['cores']} cores; load when it began: {first['load_before']:.1f}.", "",
+             "| | runs | packs | seconds | of the processor | ms a run | files | MB | times as fast a run |",
+             "|---" * 9 + "|"]
     for row in table.itertuples():
-        each = row.seconds / row.runs
         packs = "" if row.planner == "Hydra" else f"{row.packs:,}"
-        lines.append(f"| {row.planner} | {row.runs:,} | {packs} | {row.seconds:.1f} | {1e3 * each:.3g} | "
-                     f"{row.files:,} | {row.peak_mb:,.0f} | {hydras / each:,.0f} |")
+        times = first["cpu_seconds"] / first["runs"] / (row.cpu_seconds / row.runs)
+        lines.append(f"| {row.planner} | {row.runs:,} | {packs} | {row.seconds:.1f} | {row.cpu_seconds:.1f} | "
+                     f"{1e3 * row.seconds / row.runs:.3g} | {row.files:,} | {row.peak_mb:,.0f} | {times:,.0f} |")
     return "\n".join(lines)
 
 

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parents[1] / "docs"
-COMMAND, END = "python -m benchmarks.engine --write-docs", "<!-- end of measured -->"
 OURS = "fused"
 
 
@@ -45,17 +44,19 @@ def _cell(times: pd.Series, peer: str) -> str:
     return f"{times[peer]:,.{digits}f}{ratio}"
 
 
-def put(command: str, content: str) -> None:
-    """Replace what docs/benchmarks.md has as measured by the command."""
-    file, begin = DOCS / "benchmarks.md", f"<!-- measured: {command} -->"
-    before, _, rest = file.read_text().partition(begin)
-    after = rest.partition(END)[2]
-    file.write_text(f"{before}{begin}\n\n{content}\n\n{END}{after}")
+def put(module: str, text: str) -> None:
+    """Put what a benchmark measured between its markers in docs/benchmarks.md."""
+    begin, end = f"<!-- measured: python -m {module} --write-docs -->", "<!-- end of measured -->"
+    file = DOCS / "benchmarks.md"
+    before, found, rest = file.read_text().partition(begin)
+    assert found, f"{file} has no line {begin}"
+    after = rest.partition(end)[2]
+    file.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def write_docs(table: pd.DataFrame) -> None:
     """Put the tables between the markers of docs/benchmarks.md, and draw the figures beside it."""
-    put(COMMAND, markdown(table))
+    put("benchmarks.engine", markdown(table))
     for layers, rows in table.groupby("layers"):
         figure = _figure(rows, layers)
         figure.savefig(DOCS / "images" / f"benchmark_{layers}_layers.png", dpi=130)

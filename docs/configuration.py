@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from launch import options
 from ovpnet import config
 
 HEADER = """# Configuration
 
-Made from `ovpnet/config.py` by `python docs/configuration.py`; do not edit by hand.
+Made from `ovpnet/config.py` and `launch/options.py` by `python docs/configuration.py`; do not edit by hand.
 
 Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `KEY=range(3)` or any
 other form of [Hydra's override grammar](https://hydra.cc/docs/advanced/override_grammar/basic/). Files in `conf/`
 choose among the nodes below: `concept=figure1` takes `conf/concept/figure1.yaml`.
 """
+
+LAUNCHERS = {"local": options.LocalConf, "subprocess": options.SubprocessConf, "slurm": options.SlurmConf}
 
 
 def page() -> str:
@@ -25,6 +28,7 @@ def page() -> str:
         parts += [_section(f"{group}: {name}" if len(schemas) > 1 else group, f"{group}.", schema)
                   for name, schema in schemas.items()]
     parts += [_section("test", "test.", config.TestConfig), _section("opt", "opt.", config.OptConfig)]
+    parts += [_section(f"hydra/launcher={name}", "hydra.launcher.", node) for name, node in LAUNCHERS.items()]
     parts.append("## Not part of a run's identity\n\nRuns that differ only in these are the same run, trained once: "
                  + ", ".join(f"`{name}`" for name in config.NOT_IDENTITY)
                  + " (epochs count as the steps they amount to).\n")
@@ -45,10 +49,10 @@ def _row(prefix: str, item: "dataclasses.Field[object]") -> str:
 
 
 def _allowed(metadata: Mapping[str, Any]) -> str:
-    if metadata["choices"]:
+    if metadata.get("choices"):
         return ", ".join(f"`{choice}`" for choice in metadata["choices"])
     bounds = [f"{sign} {metadata[bound]}" for bound, sign in (("low", "at least"), ("above", "greater than"),
-                                                              ("high", "at most")) if metadata[bound] is not None]
+                                                              ("high", "at most")) if metadata.get(bound) is not None]
     return ", ".join(bounds)
 
 

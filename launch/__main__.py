@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.live import Live
@@ -14,6 +15,9 @@ from launch.status import Status, status
 from launch.sweep import Sweep, check_private, find, sweeps
 from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
+
+# Seconds between two looks at a sweep that is watched; more where a look takes long.
+_SECONDS = 3.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,12 +95,19 @@ def _status(options: argparse.Namespace) -> int:
 
 def _watch(sweep: Sweep) -> Status:
     """Show it until it has ended."""
-    found = status(sweep)
-    with Live(report.status(found), console=report.console(), auto_refresh=False) as live:
+    found, took, console = status(sweep), 0.0, report.console()
+    # Of a file, and other things that are no terminal, only the end is of use.
+    shown = Live(report.status(found), console=console, auto_refresh=False) if console.is_terminal else nullcontext()
+    with shown as live:
         while not found.ended:
-            time.sleep(5)
+            time.sleep(max(_SECONDS, 5 * took))
+            began = time.monotonic()
             found = status(sweep)
-            live.update(report.status(found), refresh=True)
+            took = time.monotonic() - began
+            if live is not None:
+                live.update(report.status(found), refresh=True)
+    if live is None:
+        console.print(report.status(found))
     return found
 
 
@@ -116,8 +127,9 @@ def _cancel(options: argparse.Namespace) -> int:
     sweep = find(options.store, options.sweep)
     check_private(sweep.path)
     asked = scheduler.cancel(sweep, sweep.groups())
-    print(f"{sweep.id}: {report.count(asked, 'job')} asked to end; to go on from their checkpoints: "
-          f"python -m launch retry {sweep.id}{report.store_option(sweep.store)}" if asked else f"{sweep.id}: no job runs or waits")
+    again = f"python -m launch retry {sweep.id}{report.store_option(sweep.store)}"
+    print(f"{sweep.id}: {report.count(asked, 'job')} asked to end; to go on from their checkpoints: {again}"
+          if asked else f"{sweep.id}: no job runs or waits")
     return 0
 
 

@@ -48,14 +48,14 @@ class Job:
         """Train the job's packs. Raises OvpnetError where that cannot be done here."""
         check_private(Path(self.sweep))
         sweep = Sweep(Path(self.sweep))
-        [group] = [group for group in sweep.groups() if group.number == self.group]
+        group = sweep.group(self.group)
         options, on_slurm = group.options, group.launcher == "slurm"
         if not on_slurm:
             signal.signal(signal.SIGTERM, self._cancel)
         self._patience = options.get("signal_delay_s", 30) * 2 / 3
         state = State(sweep, self.group, self.task, options.get("retries", 0))
         failures = 0
-        while (status := -signal.SIGTERM if self._cancelled else self._work(options)) != 0:
+        while (status := -signal.SIGTERM if self._cancelled else self._work(options, state)) != 0:
             asked = self._cancelled or status in (INTERRUPTED, -signal.SIGTERM)
             if asked and not on_slurm:
                 state.end("interrupted")
@@ -90,7 +90,7 @@ class Job:
         if self._worker is not None:
             os.kill(self._worker, signal.SIGTERM)
 
-    def _work(self, options: dict[str, Any]) -> int:
+    def _work(self, options: dict[str, Any], state: "State") -> int:
         """Start a worker and wait for it; its exit status, negative for a signal."""
         environment = dict(os.environ)
         if cores := options.get("cpus_per_task"):
@@ -100,6 +100,7 @@ class Job:
         self._worker = process.pid
         if self._cancelled:  # while it was started
             process.terminate()
+        state.began(process.pid)
         while not self._ended():
             time.sleep(_LOOK)
         self._worker = None
@@ -123,13 +124,18 @@ class State:
     def __init__(self, sweep: Sweep, group: int, task: int, retries: int):
         self.sweep, self.retries = sweep, retries
         self.file, self.progress = sweep.job_file(group, task), sweep.job_file(group, task, "progress")
-        self.packs = {pack.number: pack.runs for pack in sweep.packs(group)}
+        self.group, self.packs = group, sweep.packs(group)
         self.blamed = time.time()
         kept = read_json(self.file) or {}
-        self.content: dict[str, Any] = {"parts": {}, "deaths": {}, "condemned": {}} | kept | {
+        self.content: dict[str, Any] = {"deaths": {}, "condemned": {}} | kept | {
             "job_id": _job_id(), "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()),
             "gpus": [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu],
             "starts": kept.get("starts", 0) + 1, "started": time.time(), "ended": None, "how": None}
+        self._write()
+
+    def began(self, worker: int) -> None:
+        """The job has a worker, of that pid."""
+        self.content["worker"] = worker
         self._write()
 
     def end(self, how: str) -> None:
@@ -169,11 +175,9 @@ class State:
             except (CheckpointError, OSError) as error:
                 log.warning("%s; the halves are trained from their beginning", error)
         middle = len(left) // 2
-        for number, runs in self.packs.items():
-            if left[0] in runs:
-                parts = self.content["parts"].get(str(number), [runs])
-                kept = [[run for run in part if run not in left] for part in parts]
-                self.content["parts"][str(number)] = [part for part in kept if part] + [left[:middle], left[middle:]]
+        [pack] = [pack for pack in self.packs if left[0] in pack.runs]
+        kept = [[run for run in part if run not in left] for part in self.sweep.parts(self.group, pack)]
+        self.sweep.cut(self.group, pack, [part for part in kept if part] + [left[:middle], left[middle:]])
 
     def _write(self) -> None:
         write_json(self.file, self.content)

@@ -51,7 +51,7 @@ class SlurmConf(LauncherConf):
 
     _target_: str = "hydra_plugins.ovpnet.plugins.SlurmLauncher"
     max_jobs: int = key(100, "jobs of the array, at most", low=1)
-    job_minutes: float = key(10.0, "predicted minutes of work that a job gets at least, so that starting it is worth "
+    job_minutes: float = key(5.0, "predicted minutes of work that a job gets at least, so that starting it is worth "
                              "it; with little to do there are fewer jobs than max_jobs", low=0)
     array_parallelism: int = key(256, "jobs of the array that run at once, at most", low=1)
     timeout_min: int = key(240, "minutes that SLURM gives a job; when they end it keeps a checkpoint and is requeued",
@@ -59,8 +59,9 @@ class SlurmConf(LauncherConf):
     max_num_timeout: int = key(50, "how often a job may be requeued after a timeout", low=0)
     signal_delay_s: int = key(90, "seconds before the timeout at which a checkpoint is kept", low=10)
     retries: int = key(2, "how often a run may end its process (a crash, no memory) before it is marked failed", low=0)
-    gpus_per_node: int | None = key(None, "GPUs of a job; a worker uses one", low=0)
-    gpus_per_task: int | None = key(None, "as gpus_per_node, in sbatch's other form", low=0)
+    gpus_per_node: int | None = key(None, "1: a job has a GPU; it trains on one, so for more GPUs there are more jobs",
+                                    low=0, high=1)
+    gpus_per_task: int | None = key(None, "as gpus_per_node, in sbatch's other form", low=0, high=1)
     gres: str | None = key(None, "as gpus_per_node, by name: gpu:h100:1")
     gpu_memory_gb: float = key(16.0, "memory of a GPU, for which packs are sized until a job has told of its own",
                                 above=0)
@@ -97,7 +98,7 @@ _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "
            "srun_args", "use_srun", "array_parallelism", "signal_delay_s")
 
 # Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process
-# in each.
+# of each.
 _OWN = ("job-name", "array", "output", "error", "open-mode", "signal", "ntasks", "ntasks-per-node")
 
 Options = LocalConf | SubprocessConf | SlurmConf
@@ -142,11 +143,13 @@ def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     if isinstance(value, int | float):
         if not math.isfinite(value):
             raise ConfigError(name, value, "must be a finite number")
-        low, above = metadata.get("low"), metadata.get("above")
+        low, above, high = (metadata.get(bound) for bound in ("low", "above", "high"))
         if low is not None and value < low:
             raise ConfigError(name, value, f"must be at least {low}")
         if above is not None and value <= above:
             raise ConfigError(name, value, f"must be greater than {above}")
+        if high is not None and value > high:
+            raise ConfigError(name, value, f"must be at most {high}")
     for text in _texts(value):
         # submitit quotes values for the shell, but a line break would begin a line of its own in the script.
         if re.search(r"[\x00-\x1f\x7f]", text):

@@ -24,7 +24,8 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
     """
     shared = one_of_each(configs)
     store = Store(shared.store)
-    store.prepare()
+    if not options.dry_run:
+        store.prepare()
     what = planned(configs, options)
     print(report.announcement(what, shared.store))
     if options.dry_run:
@@ -45,13 +46,14 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
             local.watch(begun, group)
     checkpoints = Checkpoints(store.path)
     checkpoints.clean(store.finished())
-    return _outcome(store, configs)
+    return _outcome(store, configs, bool(what.elsewhere))
 
 
-def _outcome(store: Store, configs: Sequence[Config]) -> list[float | None]:
-    """Tell what came out. Raises OvpnetError where a run failed."""
+def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[float | None]:
+    """Tell what came out; `elsewhere`: other sweeps train some of it. Raises OvpnetError where a run failed."""
     ids = [run_id(config) for config in configs]
-    rows = store.runs().reindex(columns=["run_id", "status", "test_risk", "failure", "error"])
+    columns = ["run_id", "status", "finished_at", "test_risk", "failure", "error"]
+    rows = store.runs(columns).reindex(columns=columns)
     rows = rows[rows["run_id"].isin(set(ids))].set_index("run_id")
     counts = Counter(rows["status"])
     summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), reverse=True))
@@ -65,5 +67,8 @@ def _outcome(store: Store, configs: Sequence[Config]) -> list[float | None]:
         raise OvpnetError(f"{len(failed)} runs failed, {told}. Their tracebacks: "
                           f"python -m launch status --failed{report.store_option(store.path.resolve())}; the same "
                           "command tries them again")
+    if missing and not elsewhere:
+        raise OvpnetError(f"{missing} runs were not trained: python -m launch logs"
+                          f"{report.store_option(store.path.resolve())} has what their processes said")
     risks = {run: None if pd.isna(risk) else float(risk) for run, risk in rows["test_risk"].items()}
     return [risks.get(run) for run in ids]

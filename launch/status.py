@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from launch.claims import Claims
 from launch.scheduler import RUNNING, JobState, jobs
 from launch.sweep import Group, Listed, Sweep, read_json
 from ovpnet.store import FINISHED, Store
@@ -49,7 +50,8 @@ def status(sweep: Sweep) -> Status:
     """Look. Raises OvpnetError where SLURM does not answer."""
     about, groups, store = sweep.about(), sweep.groups(), Store(sweep.store)
     states = jobs(sweep, groups)
-    rows = store.runs().reindex(columns=["run_id", "status", "finished_at", "failure", "error", "traceback"])
+    columns = ["run_id", "status", "finished_at", "failure", "error", "traceback"]
+    rows = store.runs(columns).reindex(columns=columns)
     packs = [(group, pack) for group in groups for pack in sweep.packs(group.number)]
     ids = {run for _, pack in packs for run in pack.runs}
     rows = rows[rows["run_id"].isin(ids)]
@@ -57,8 +59,7 @@ def status(sweep: Sweep) -> Status:
     failed = rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
     progress = {(job.group, job.task): read_json(sweep.job_file(job.group, job.task, "progress")) or {}
                 for job in states}
-    waiting, training, packed = _who_trains(groups, states, progress, {(group.number, pack.number): pack
-                                                                       for group, pack in packs}, known, failed)
+    waiting, training, packed = _who_trains(sweep, groups, states, progress, packs, known, failed)
     now = {run: known.get(run) or ("running" if run in training else "pending" if run in waiting else "left")
            for run in ids}
     # A run that failed and waits to be tried again is pending.
@@ -69,27 +70,32 @@ def status(sweep: Sweep) -> Status:
                   _seconds_left(states, progress, packed), store.skipped)
 
 
-def _who_trains(groups: list[Group], states: list[JobState], progress: dict[tuple[int, int], dict[str, Any]],
-                packs: dict[tuple[int, int], Listed], known: dict[str, str],
-                failed: dict[str, str]) -> tuple[set[str], set[str], float]:
-    """Runs that a live job has yet to train, those it trains now, and the predicted seconds of both. (One that `failed`
-    since the job was submitted is not tried again by it.)"""
-    given = {group.number: group for group in groups}
+def _who_trains(sweep: Sweep, groups: list[Group], states: list[JobState],
+                progress: dict[tuple[int, int], dict[str, Any]], packs: list[tuple[Group, Listed]],
+                known: dict[str, str], failed: dict[str, str]) -> tuple[set[str], set[str], float]:
+    """Runs that live jobs have yet to train, those they train now, and the predicted seconds of both.
+
+    Any job of a group may take a pack that no other has claimed (`launch.worker`). A run that `failed` since the group
+    was submitted is not tried again by it.
+    """
+    live = {(job.group, job.task) for job in states if job.live}
+    claimed = {group.number: Claims(sweep, group) for group in groups if any(each == group.number for each, _ in live)}
+    taken = {number: claims.taken() for number, claims in claimed.items()}
+    given = {group.number: {pack for packs in group.jobs for pack in packs} for group in groups}
     waiting: set[str] = set()
-    training: set[str] = set()
     seconds = 0.0
-    for job in states:
-        if not job.live:
+    for group, pack in packs:
+        left = [run for run in pack.runs
+                if known.get(run) not in FINISHED and failed.get(run, "") < group.submitted_at]
+        if not left or group.number not in claimed or pack.number not in given[group.number]:
             continue
-        group = given[job.group]
-        for number in group.jobs[job.task]:
-            pack = packs[group.number, number]
-            left = [run for run in pack.runs
-                    if known.get(run) not in FINISHED and failed.get(run, "") < group.submitted_at]
-            waiting.update(left)
-            seconds += pack.seconds * len(left) / len(pack.runs)
-        if job.state in RUNNING:
-            training.update(progress[job.group, job.task].get("training", []))
+        if pack.number in taken[group.number] and (
+                group.number, claimed[group.number].owner(pack.number)) not in live:
+            continue
+        waiting.update(left)
+        seconds += pack.seconds * len(left) / len(pack.runs)
+    training = {run for job in states if job.state in RUNNING
+                for run in progress[job.group, job.task].get("training", [])}
     return waiting, training & waiting, seconds
 
 

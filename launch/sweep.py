@@ -5,6 +5,8 @@
     group-G.json           a submission, one job array: the packs of each of its jobs
     jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job`)
     jobs/G-T.progress.json what its worker is at (`launch.worker`)
+    parts/G-P.json         pieces that pack P is trained in, where it ended its worker (`launch.job`)
+    claims/G-P             which job has taken pack P of group G (`launch.claims`)
     logs/                  submitit's own: what jobs print, pickles of a few hundred bytes
 
 A first submission is group 0; what is submitted again later (`python -m launch retry`) are further groups. All of it is
@@ -17,6 +19,7 @@ import json
 import os
 import re
 import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -116,6 +119,14 @@ class Sweep:
         return sorted((Group(**{name: each[name] for name in names}) for each in found
                        if each and each.keys() >= set(names)), key=lambda group: group.number)
 
+    def group(self, number: int) -> Group:
+        """One of them, for a job: a shared file system may take a while to show it a new file. Raises OvpnetError."""
+        for _ in range(60):
+            if found := read_json(self.path / f"group-{number}.json"):
+                return Group(**found)
+            time.sleep(1)
+        raise OvpnetError(f"{self.path}: no group-{number}.json, so nothing says what this job is to train")
+
     def packs(self, group: int) -> list[Listed]:
         """The packs of a group, without their configs. Raises OvpnetError, OSError."""
         file = self.path / f"packs-{group}.parquet"
@@ -125,6 +136,18 @@ class Sweep:
             raise OvpnetError(f"{file}: not a whole Parquet file; submit the sweep again, by its own command "
                               "(what is stored is skipped), and remove the folder of this one") from error
         return [Listed(row["pack"], row["runs"], row["seconds"], row["memory"]) for row in table.to_pylist()]
+
+    def parts(self, group: int, pack: Listed) -> list[list[str]]:
+        """The runs of a pack, in the parts that it was cut into since it was submitted."""
+        return (read_json(self._parts(group, pack)) or {}).get("parts", [pack.runs])
+
+    def cut(self, group: int, pack: Listed, parts: Sequence[Sequence[str]]) -> None:
+        """Train a pack in these parts from now on; for the job that has claimed it. Raises OSError."""
+        self._parts(group, pack).parent.mkdir(mode=0o700, exist_ok=True)
+        write_json(self._parts(group, pack), {"parts": parts})
+
+    def _parts(self, group: int, pack: Listed) -> Path:
+        return self.path / "parts" / f"{group}-{pack.number}.json"
 
     def configs(self, group: int, packs: Sequence[int]) -> Iterator[tuple[int, list[Config]]]:
         """(pack, configs) of some packs of a group, in that order; the store is the one that the sweep is found in."""

@@ -11,15 +11,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from launch import machines
+from launch.claims import Claims
 from launch.plan import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
-from ovpnet.config import run_id
+from ovpnet.config import Config, run_id
 from ovpnet.errors import DeviceLostError, InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
 from ovpnet.store import Store
@@ -56,39 +57,69 @@ class Work:
     def __post_init__(self) -> None:
         self.store = Store(self.sweep.store)
         self.listed = {pack.number: pack for pack in self.sweep.packs(self.group.number)}
-        self.packs = self.group.jobs[self.task]
+        self.claims = Claims(self.sweep, self.group)
+        self.pack: int | None = None  # that is in training
 
-    def left(self, finished: AbstractSet[str]) -> Iterator[Pack]:
-        """What is left to train, pack by pack: runs that are not `finished` nor failed in this group, in the parts that
-        the supervisor has cut packs into (`launch.job`)."""
-        state = self._state()
-        parts: dict[str, list[list[str]]] = state.get("parts", {})
+    def left(self) -> Iterator[Pack]:
+        """What there is to train, pack by pack: runs that are neither finished nor failed in this group, in the parts
+        that the supervisor has cut packs into (`launch.job`)."""
         # (Clocks of machines differ, so what was given up here may seem to have failed before this submission.)
-        gone = finished | self.failed() | state.get("condemned", {}).keys()
-        for number, configs in self.sweep.configs(self.group.number, self.packs):
-            tracker = configs[0].tracker
-            if self.group.launcher == "slurm" and tracker.mode == "auto":
-                # Nodes of a cluster seldom have a network; `python -m launch sync` reports their runs.
-                tracker = replace(tracker, mode="offline")
-            configs = [replace(config, tracker=tracker) for config in configs]
+        failed = self.failed() | self._state().get("condemned", {}).keys()
+        for number in self._claimed():
+            self.pack = number
+            gone = self.store.finished() | failed
             listed = self.listed[number]
+            if gone.issuperset(listed.runs):
+                continue
+            [(_, configs)] = self.sweep.configs(self.group.number, [number])
             by_id = {run_id(config): config for config in configs}
-            for part in parts.get(str(number), [listed.runs]):
-                rest = [by_id[run] for run in part if run not in gone]
+            for part in self.sweep.parts(self.group.number, listed):
+                rest = [self._reported(by_id[run]) for run in part if run not in gone]
                 if rest:
                     yield Pack(rest, listed.seconds * len(rest) / len(configs))
+        self.pack = None
+
+    def give_back(self) -> None:
+        """Return the pack that the worker was in when it was asked to stop."""
+        if self.pack is not None and len(self.group.jobs) > 1:
+            self.claims.give_back(self.pack)
+
+    def _claimed(self) -> Iterator[int]:
+        """Packs, each claimed only when it is asked for, until none is left. Jobs start at different times, or wait to
+        start again, and so they share packs out as they go."""
+        if len(self.group.jobs) == 1:
+            yield from self.group.jobs[0]
+            return
+        if self.sweep.job_file(self.group.number, self.task, "progress").exists():  # not the first worker of this job
+            yield from self.claims.of(self.task, self.claims.taken())
+        while (pack := self._next()) is not None:
+            yield pack
+
+    def _next(self) -> int | None:
+        """A pack, claimed: one that was returned, else of this job, else the longest of the job that has most left."""
+        taken = self.claims.taken()
+        left = [[pack for pack in packs if pack not in taken] for packs in self.group.jobs]
+        others = sorted(left, key=lambda packs: -sum(self.listed[pack].seconds for pack in packs))
+        wanted = chain(self.claims.returned(), left[self.task], *others)
+        return next((pack for pack in wanted if self.claims.claim(pack, self.task)), None)
+
+    def _reported(self, config: Config) -> Config:
+        """Nodes of a cluster seldom have a network; `python -m launch sync` reports their runs."""
+        if self.group.launcher != "slurm" or config.tracker.mode != "auto":
+            return config
+        return replace(config, tracker=replace(config.tracker, mode="offline"))
 
     def bury(self) -> None:
         """Store as failed the runs that the supervisor has given up."""
-        from ovpnet.pack import failed_row
-
         condemned: dict[str, str] = self._state().get("condemned", {})
-        known = self.failed() if condemned else set()
-        rows = [failed_row(config, "killed", condemned[run_id(config)])
-                for _, configs in self.sweep.configs(self.group.number, self.packs if condemned else [])
-                for config in configs if run_id(config) in condemned.keys() - known]
-        if rows:
-            self.store.write_pack(rows, [])
+        wanted = condemned.keys() - (self.failed() if condemned else set())
+        packs = [pack.number for pack in self.listed.values() if wanted.intersection(pack.runs)]
+        if packs:
+            from ovpnet.pack import failed_row
+
+            self.store.write_pack([failed_row(config, "killed", condemned[run_id(config)])
+                                   for _, configs in self.sweep.configs(self.group.number, packs)
+                                   for config in configs if run_id(config) in wanted], [])
 
     def _state(self) -> dict[str, Any]:
         return read_json(self.sweep.job_file(self.group.number, self.task)) or {}
@@ -107,7 +138,7 @@ class Progress:
     def __init__(self, work: Work, watcher: Watcher | None):
         self.file = work.sweep.job_file(work.group.number, work.task, "progress")
         self.watcher = watcher
-        self.cost, self.done, self.before, self.total, self.written = 0.0, 0.0, 0.0, 0.0, 0.0
+        self.cost, self.done, self.before, self.written = 0.0, 0.0, 0.0, 0.0
         self.about: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(),
                                       "runs_done": 0}
 
@@ -140,7 +171,7 @@ class Progress:
 
     def _write(self) -> None:
         self.written = time.time()
-        content = self.about | {"now": self.written, "seconds_done": self.done, "seconds_total": self.total,
+        content = self.about | {"now": self.written, "seconds_done": self.done,
                                 "seconds_in_pack": self.done - self.before}
         try:
             write_json(self.file, content)
@@ -152,22 +183,12 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
     """Train what is left of a job, into the store. Raises InterruptionError, StoreError, ConfigError, DeviceLostError.
     """
     progress = Progress(work, watcher)
-    packs = list(work.left(work.store.finished()))
-    progress.total = sum(pack.seconds for pack in packs)
-    for pack in packs:
-        if interrupted():
-            raise InterruptionError
-        # Another sweep may have trained some of the runs meanwhile.
-        finished = work.store.finished()
-        configs = [config for config in pack.configs if run_id(config) not in finished]
-        if not configs:
-            progress.finish(len(pack.configs))
-            continue
+    for pack in work.left():
         from ovpnet.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
 
         if not progress.done and work.group.launcher == "slurm":
-            machines.tell(work.store.path, work.group.options, configs[0].device)
-        pack, one = replace(pack, configs=configs), configs[0]
+            machines.tell(work.store.path, work.group.options, pack.configs[0].device)
+        configs, one = pack.configs, pack.configs[0]
         log.info("training %d runs: %s, %s (%s), m=%d", len(configs), one.concept.name, one.learner.name,
                  one.learner.trained, one.width)
         progress.begin(pack)
@@ -184,11 +205,12 @@ def main(arguments: Sequence[str]) -> int:
     with interruptions() as asked:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command that waits, which asks by SIGTERM
         try:
-            work = Work(sweep, next(each for each in sweep.groups() if each.number == group), task)
+            work = Work(sweep, sweep.group(group), task)
             work.bury()
             # A worker whose supervisor was killed would train what another one is asked to.
             train(work, lambda: asked() or os.getppid() != supervisor)
         except InterruptionError:
+            work.give_back()
             return INTERRUPTED
         except DeviceLostError:
             log.exception("another process goes on")

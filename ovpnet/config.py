@@ -395,7 +395,7 @@ class Config:
                       choices=("auto", "reference", "fused", "dual"))
     device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`")
     store: str = key("store", "directory of the run store")
-    checkpoint_minutes: float = key(10.0, "minutes of training between two checkpoints of a pack, in "
+    checkpoint_minutes: float = key(5.0, "minutes of training between two checkpoints of a pack, in "
                                     "STORE/checkpoints; an interrupted one goes on from the last", low=0)
     study: str = key("default", "label of the study this run was asked for in; the W&B group")
     tracker: TrackerConfig = MISSING

@@ -34,6 +34,8 @@ _FUSED_PARTS = {1: {"last": 1.1, "ntk": 1.5, "quadratic": 1.5}, 2: {"quadratic":
 MOST_MEMBERS = 512
 # A smaller pack that takes this many times as long a run is preferred: its results are stored the sooner.
 _SLACK = 1.05
+# Seconds that a pack takes at least, where there are runs enough: each one adds files to the store.
+_WORTH_A_FILE = 2.0
 
 # (size, seconds a unit) at increasing sizes: between them by the logarithm of the size, outside as at the nearest.
 Table = tuple[tuple[float, float], ...]
@@ -222,7 +224,8 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
 def members(configs: Sequence[Config], machine: Machine, most: int | None = None,
             pack_seconds: float = math.inf) -> int:
     """How many of these runs of one signature to train side by side: of the numbers that fit the machine's memory and
-    that take at most `pack_seconds` the fewest that take little longer a run than the best does, or `most` if given.
+    that take at most `pack_seconds` the fewest that take little longer a run than the best does, and some seconds in
+    all; or `most` if given.
 
     At least 1, even where a run alone does not fit or takes longer.
     """
@@ -236,7 +239,8 @@ def members(configs: Sequence[Config], machine: Machine, most: int | None = None
         return fitting
     tried = sorted({*(1 << power for power in range(fitting.bit_length())), fitting})
     times = [seconds(largest[:E], machine) / E for E in tried]
-    return next(E for E, time in zip(tried, times, strict=True) if time <= _SLACK * min(times))
+    fast = [(E, E * time) for E, time in zip(tried, times, strict=True) if time <= _SLACK * min(times)]
+    return next((E for E, time in fast if time >= _WORTH_A_FILE), fast[-1][0])
 
 
 def _step(sizes: Sizes) -> int:

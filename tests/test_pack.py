@@ -110,7 +110,7 @@ def test_a_store_that_cannot_be_written_is_not_the_runs_fault(pack, tmp_path, mo
 
     monkeypatch.setattr(Store, "write_opt", full)
     with pytest.raises(StoreError, match="no space"):
-        run_pack(pack("full", range(3), "seed=1"))
+        run_pack(pack("full", range(3), "opt.samples=8192"))
     assert Store(tmp_path / "full").runs().empty
 
 

@@ -148,7 +148,7 @@ def test_a_run_given_up_is_not_trained_again_by_a_node_whose_clock_is_behind(con
     [group] = sweep.groups()
     work = Work(sweep, group, 0)
     finished(sweep, configs[0], "failed", hours=-1)
-    assert [run_id(config) for pack in work.left(set()) for config in pack.configs] == [other]
+    assert [run_id(config) for pack in work.left() for config in pack.configs] == [other]
 
 
 def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(configs, recorded):
@@ -160,7 +160,7 @@ def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(con
     seen = []
     while True:
         work = Work(sweep, group, 0)
-        parts = [[run_id(config) for config in pack.configs] for pack in work.left(work.store.finished())]
+        parts = [[run_id(config) for config in pack.configs] for pack in work.left()]
         seen.append([len(part) for part in parts])
         [bad] = [part for part in parts if ids[3] in part] or [[]]
         for part in parts[:parts.index(bad)] if bad else parts:

@@ -26,7 +26,8 @@ SMALL = ["steps=100", "evaluations=2", "test.samples=512", "test.curve_samples=2
 JOBS = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.cpus_per_task=1",
         "hydra.launcher.job_minutes=0", "hydra.launcher.timeout_min=10"]
 # Of the results, what may differ between two trainings of one run.
-ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "slurm_job_id"]
+ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "tracker.mode",
+         "slurm_job_id"]
 
 
 class Sweeper:
@@ -187,6 +188,29 @@ def test_two_sweeps_at_once_that_share_runs(cluster: Cluster, ovpnet: Sweeper, u
     assert sum(len(pack.runs) for pack in second.packs(0)) == 1, "the other one is the first sweep's"
     for sweep in (first, second):
         ovpnet("launch", "wait", sweep.id)
+    assert_once_and_as(undisturbed, ovpnet.store, packed_alike=False)
+
+
+def test_a_job_takes_the_packs_of_one_that_waits(cluster: Cluster, ovpnet: Sweeper):
+    sweep = ovpnet.train(*SMALL, "width=8,16,32", "seed=range(4)", "hydra.launcher.runs_per_pack=2",
+                         "hydra.launcher.max_jobs=2", "hydra.launcher.array_parallelism=1")
+    assert [len(packs) for packs in sweep.groups()[0].jobs] == [3, 3]
+    ovpnet.wait()
+    assert read_json(sweep.job_file(0, 0, "progress"))["runs_done"] == 12
+    assert read_json(sweep.job_file(0, 1, "progress"))["runs_done"] == 0
+    rows = pd.concat([pq.read_table(file).to_pandas() for file in ovpnet.store.glob("runs-*.parquet")])
+    assert (len(rows), rows["run_id"].nunique(), set(rows["status"])) == (12, 12, {"done"})
+
+
+def test_the_pack_of_a_job_that_was_stopped_is_gone_on_with_by_another(cluster: Cluster, ovpnet: Sweeper,
+                                                                     undisturbed: pd.DataFrame):
+    sweep = ovpnet.train(*SLOW, "hydra.launcher.runs_per_pack=1", "hydra.launcher.array_parallelism=1")
+    wait_for(training(ovpnet), "checkpoint")
+    stopped = next(job for job in jobs(sweep, sweep.groups()) if job.state == "RUNNING")
+    cluster.run("scancel", stopped.id)
+    ovpnet.wait()
+    assert read_json(sweep.job_file(0, 1 - stopped.task, "progress"))["runs_done"] == 2
+    assert "go on from step" in told(sweep)
     assert_once_and_as(undisturbed, ovpnet.store, packed_alike=False)
 
 
