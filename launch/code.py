@@ -29,7 +29,7 @@ def snapshot(store: Path) -> Path:
     loops.
     """
     files = sorted(set(_files()))
-    revision = _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    revision = _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").strip()
     content = {file: file.read_bytes() for file in files}
     digest = hashlib.sha256(repr((revision, [(str(_place(file)), hashlib.sha256(content[file]).digest())
                                              for file in files])).encode()).hexdigest()[:16]
@@ -45,7 +45,8 @@ def snapshot(store: Path) -> Path:
                 target.write_bytes(content[file])
             # Of two dirty trees each has a name of its own.
             (temporary / "REVISION").write_text(f"{revision}.{digest}" if revision.endswith("-dirty") else revision)
-            (temporary / "changes.diff").write_text(_git("diff", "HEAD"))
+            changes = _git("diff", "--binary", "HEAD")
+            (temporary / "changes.diff").write_bytes(changes.encode("utf-8", "surrogateescape"))
             os.rename(temporary, folder)
         except OSError:
             if not folder.exists():  # else another sweep has just made it
@@ -82,8 +83,9 @@ def _git(*arguments: str) -> str:
     if not (ROOT / ".git").exists():
         return ""
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, errors="replace",
-                              timeout=60)
+        # What is tracked need not be UTF-8, nor need names of files.
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8",
+                              errors="surrogateescape", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip("\n")
+    return done.stdout

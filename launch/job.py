@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import submitit
@@ -43,6 +44,7 @@ class Job:
         self.sweep, self.group, self.task = sweep, group, task
         self._worker: int | None = None  # its pid, until it has been waited for
         self._patience = 0.0  # seconds that it may take to keep a checkpoint
+        self._cancelled = False
 
     def __call__(self) -> None:
         """Train the job's packs. Raises OvpnetError where that cannot be done here."""
@@ -52,13 +54,15 @@ class Job:
             return
         sweep = Sweep(Path(self.sweep))
         group = sweep.group(self.group)
-        options = group.options
+        options, on_slurm = group.options, group.launcher == "slurm"
+        if not on_slurm:
+            signal.signal(signal.SIGTERM, self._cancel)
         self._patience = options.get("signal_delay_s", 30) * 2 / 3
         state = State(sweep, self.group, self.task, options.get("retries", 0))
         failures = 0
-        while (status := self._work(options, state)) != 0:
-            asked = status in (INTERRUPTED, -signal.SIGTERM)
-            if asked and group.launcher != "slurm":
+        while (status := -signal.SIGTERM if self._cancelled else self._work(options)) != 0:
+            asked = self._cancelled or status in (INTERRUPTED, -signal.SIGTERM)
+            if asked and not on_slurm:
                 state.end("interrupted")
                 return
             if asked:
@@ -84,7 +88,14 @@ class Job:
                 time.sleep(_LOOK)
         return DelayedSubmission(Job(self.sweep, self.group, self.task))
 
-    def _work(self, options: dict[str, Any], state: "State") -> int:
+    def _cancel(self, number: int, frame: FrameType | None) -> None:
+        """On SIGTERM (`python -m launch cancel`) the worker is asked to stop, and no other one is started. (SLURM asks
+        all processes of a job itself.)"""
+        self._cancelled = True
+        if self._worker is not None:
+            os.kill(self._worker, signal.SIGTERM)
+
+    def _work(self, options: dict[str, Any]) -> int:
         """Start a worker and wait for it; its exit status, negative for a signal."""
         environment = dict(os.environ)
         cores = options.get("cpus_per_task") or (os.cpu_count() or 1) // (options.get("workers") or 1)
@@ -92,7 +103,8 @@ class Job:
         process = subprocess.Popen([sys.executable, "-u", "-m", "launch.worker", self.sweep, str(self.group),
                                     str(self.task)], env=environment, preexec_fn=_leave_signals_to_the_supervisor)
         self._worker = process.pid
-        state.began(process.pid)
+        if self._cancelled:  # while it was started
+            process.terminate()
         while not self._ended():
             time.sleep(_LOOK)
         self._worker = None
@@ -123,11 +135,6 @@ class State:
             "job_id": _job_id(), "host": socket.gethostname(), "pid": os.getpid(), "process": process(os.getpid()),
             "gpus": [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu],
             "starts": kept.get("starts", 0) + 1, "started": time.time(), "ended": None, "how": None}
-        self._write()
-
-    def began(self, worker: int) -> None:
-        """The job has a worker, of that pid."""
-        self.content["worker"] = worker
         self._write()
 
     def end(self, how: str) -> None:

@@ -3,10 +3,11 @@
 import time
 
 from launch.job import State
-from launch.scheduler import cancel, jobs
+from launch.report import count, store_option
+from launch.scheduler import jobs, stop
 from launch.sweep import Group, Sweep, read_json
 from launch.worker import Work, train
-from ovpnet.errors import InterruptionError
+from ovpnet.errors import InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
 from ovpnet.progress import Progress
 
@@ -31,17 +32,23 @@ def train_here(sweep: Sweep, group: Group) -> None:
 def watch(sweep: Sweep, group: Group) -> None:
     """Show the progress of a group's jobs until all of them have ended; Ctrl-C asks them to end.
 
-    Raises InterruptionError.
+    Raises InterruptionError, OvpnetError where one of them could not do its work.
     """
-    listed, asked = sweep.packs(group.number), False
+    listed, states = sweep.packs(group.number), jobs(sweep, [group])
     with interruptions() as interrupted, Progress(sum(len(pack.runs) for pack in listed),
                                                   sum(pack.seconds for pack in listed)) as bar:
-        while any(job.live for job in jobs(sweep, [group])):
+        while any(job.live for job in states):
+            if interrupted():  # a terminal sends Ctrl-C to all processes; others who ask ask this one alone
+                for job in states:
+                    stop(sweep, job)
             told = [read_json(sweep.job_file(group.number, task, "progress")) or {} for task in range(len(group.jobs))]
             bar.show(sum(each.get("runs_done", 0) for each in told),
                      sum(each.get("seconds_done", 0.0) for each in told))
-            if interrupted() and not asked:
-                asked = bool(cancel(sweep, [group]))
             time.sleep(0.5)
+            states = jobs(sweep, [group])
     if interrupted():
         raise InterruptionError
+    if others := [job.state for job in states if job.state != "COMPLETED"]:
+        raise OvpnetError(f"{len(others)} of {count(len(states), 'worker')} ended before the work was done "
+                          f"({', '.join(sorted(set(others)))}); what they said: python -m launch logs {sweep.id}"
+                          f"{store_option(sweep.store)}; the same command goes on")

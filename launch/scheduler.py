@@ -98,19 +98,23 @@ def cancel(sweep: Sweep, groups: Sequence[Group]) -> int:
     names = {job_name(sweep, job.group) for job in live if by_number[job.group].launcher == "slurm"}
     for name in sorted(names):
         _run("scancel", "--me", f"--name={name}")
-    for job in live:
-        if by_number[job.group].launcher != "slurm":
-            about = read_json(sweep.job_file(job.group, job.task)) or {}
-            if not about:
-                raise OvpnetError(f"job {job.group}-{job.task} is about to start; cancel it in a moment")
-            if about.get("host") != socket.gethostname():
-                raise OvpnetError(f"job {job.group}-{job.task} runs on {about.get('host')}; cancel it there")
-            try:
-                # Its supervisor passes by signals that submitit does not use.
-                os.kill(about.get("worker", about["pid"]), signal.SIGTERM)
-            except ProcessLookupError:  # it has just ended
-                pass
+    here = [job for job in live if by_number[job.group].launcher != "slurm"]
+    if waiting := [job for job in here if not stop(sweep, job)]:
+        raise OvpnetError(f"{len(waiting)} of {len(live)} jobs have not begun yet, and cannot be asked to end: give "
+                          "the command again in a few seconds")
     return len(live)
+
+
+def stop(sweep: Sweep, job: JobState) -> bool:
+    """Ask a job that is a process here to end; False where it has not begun yet. Raises OvpnetError."""
+    about = read_json(sweep.job_file(job.group, job.task)) or {}
+    if "process" not in about:
+        return False
+    if about["host"] != socket.gethostname():
+        raise OvpnetError(f"job {job.group}-{job.task} runs on {about['host']}; cancel it there")
+    if process(about["pid"]) == about["process"]:
+        os.kill(about["pid"], signal.SIGTERM)
+    return True
 
 
 def logs(sweep: Sweep, job: JobState) -> list[Path]:

@@ -51,16 +51,17 @@ def status(sweep: Sweep) -> Status:
     ids = {run for _, pack in packs for run in pack.runs}
     rows = rows[rows["run_id"].isin(ids)]
     known = dict(zip(rows["run_id"], rows["status"], strict=True))
+    failed = rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
     progress = {(job.group, job.task): read_json(sweep.job_file(job.group, job.task, "progress")) or {}
                 for job in states}
     training = {run for job in states if job.state in RUNNING
                 for run in progress[job.group, job.task].get("training", [])}
-    # What failed is tried again by a later group only.
-    retried = waiting(sweep, groups[-1:], states) if len(groups) > 1 else set()
-    to_do = {run for run in waiting(sweep, groups, states) | training
-             if known.get(run) not in FINISHED and (known.get(run) != "failed" or run in retried or run in training)}
+    # What has failed since a group was submitted is not tried again by it.
+    to_do = training.union(*({run for run in waiting(sweep, [group], states)
+                              if failed.get(run, "") < group.submitted_at} for group in groups))
+    to_do = {run for run in to_do & ids if known.get(run) not in FINISHED}
     now = {run: known.get(run, "left") for run in ids} | {
-        run: "running" if run in training else "pending" for run in to_do & ids}
+        run: "running" if run in training else "pending" for run in to_do}
     predicted = sum(pack.seconds * len(to_do.intersection(pack.runs)) / len(pack.runs) for _, pack in packs)
     counts = Counter(now.values())
     counts["done"] += about.get("finished", 0)

@@ -2,6 +2,7 @@
 
 import getpass
 import heapq
+import os
 import shlex
 import socket
 import sys
@@ -156,7 +157,7 @@ def shared_out(packs: Sequence[Pack], most: int, least: float) -> list[list[int]
 def record(what: Planned, shared: Config, options: Options, command: Sequence[str],
            code: Path | None) -> tuple[Sweep, list[Group]]:
     """Put the sweep on record, its runs that are left to other sweeps included. Raises StoreError, OSError."""
-    about = {"command": shlex.join(command), "directory": str(Path.cwd()), "user": getpass.getuser(),
+    about = {"command": shlex.join(command), "directory": str(Path.cwd()), "user": _user(),
              "host": socket.gethostname(), "launcher": launcher(options), "options": asdict(options),
              "asked": what.asked, "distinct": what.distinct, "finished": what.finished}
     sweep = Sweep.create(Path(shared.store), shared.study, about)
@@ -166,6 +167,14 @@ def record(what: Planned, shared: Config, options: Options, command: Sequence[st
         others = plan(what.left_to_others, set())
         sweep.add(others.packs, [], launcher(options), asdict(options), None)
     return sweep, groups
+
+
+def _user() -> str:
+    """Their name, or where the system has none for them, as in containers, their number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def add(sweep: Sweep, tier: Tier, code: Path | None) -> Group:

@@ -6,6 +6,7 @@ ends the process (a signal, the kernel's out-of-memory killer, a crash, a GPU th
 
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -62,7 +63,8 @@ class Work:
     def left(self) -> Iterator[Pack]:
         """What there is to train, pack by pack: runs that are neither finished nor failed in this group, in the parts
         that the supervisor has cut packs into (`launch.job`)."""
-        failed = self.failed()
+        # (Clocks of machines differ, so what was given up here may seem to have failed before this submission.)
+        failed = self.failed() | self._state().get("condemned", {}).keys()
         for number in self._claimed():
             self.pack = number
             gone = self.store.finished() | failed
@@ -201,6 +203,7 @@ def main(arguments: Sequence[str]) -> int:
     sweep, group, task = Sweep(Path(arguments[0])), int(arguments[1]), int(arguments[2])
     supervisor = os.getppid()
     with interruptions() as asked:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command that waits, which asks by SIGTERM
         try:
             work = Work(sweep, sweep.group(group), task)
             work.bury()

@@ -65,7 +65,7 @@ class Shell:
 
     def __call__(self, *command: str, code: int = 0) -> str:
         process = self.start(*command)
-        told, _ = process.communicate(timeout=120)
+        told, _ = process.communicate(timeout=240)
         assert process.returncode == code, told
         return str(told)
 
@@ -99,7 +99,7 @@ def said(sweep: Sweep) -> str:
     return "".join(file.read_text() for file in sorted((sweep.path / "logs").glob("*_log.*")))
 
 
-def eventually(happens: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+def eventually(happens: Callable[[], object], what: str, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < deadline, f"no {what}"

@@ -1,0 +1,195 @@
+"""How a sweep is told to fare, of records made up for it."""
+
+import os
+import socket
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from launch import scheduler
+from launch.__main__ import main
+from launch.job import State
+from launch.processes import process
+from launch.scheduler import cancel
+from launch.status import status
+from launch.submit import record
+from launch.sweep import write_json
+from launch.worker import Work
+from ovpnet.config import run_id
+from ovpnet.errors import OvpnetError
+from ovpnet.pack import failed_row
+from ovpnet.results import config_row
+from ovpnet.store import Store
+from tests.launch.conftest import packed
+
+
+def supervised(sweep, task=0, group=0, **more):
+    """A job's supervisor has told of itself: this process, unless told otherwise."""
+    write_json(sweep.job_file(group, task), {
+        "parts": {}, "deaths": {}, "condemned": {}, "job_id": "1", "host": socket.gethostname(), "pid": os.getpid(),
+        "process": process(os.getpid()), "gpus": [], "starts": 1, "started": time.time() - 60, "ended": None,
+        "how": None, **more})
+
+
+def training(sweep, runs, task=0, group=0, **more):
+    """Its worker has told what it is at."""
+    now = time.time()
+    write_json(sweep.job_file(group, task, "progress"), {
+        "pid": os.getpid(), "host": socket.gethostname(), "started": now - 60, "since": now - 1, "now": now,
+        "training": runs, "runs_done": 0, "seconds_done": 0.0, "seconds_total": 100.0, "seconds_in_pack": 0.0, **more})
+
+
+def finished(sweep, config, how="done", hours=0.0):
+    when = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+    row = failed_row(config, "exception", "ValueError: no") if how == "failed" else config_row(config) | {"status": how}
+    Store(sweep.store).write_pack([row | {"finished_at": when}], [])
+
+
+def runs_of(sweep):
+    return {state: number for state, number in status(sweep).runs.items() if number}
+
+
+def packs_of(sweep):
+    return {state: number for state, number in status(sweep).packs.items() if number}
+
+
+@pytest.fixture
+def configs(make):
+    config = make()
+    return [replace(config, seed=seed) for seed in range(12)]
+
+
+def test_every_state_is_counted(configs, recorded):
+    # Job 0 trains its second pack, job 1 waits, packs 4 and 5 are no job's.
+    sweep = recorded(configs, size=2, jobs=[[0, 1, 2], [3]], finished=7)
+    supervised(sweep)
+    training(sweep, [run_id(config) for config in configs[2:4]])
+    finished(sweep, configs[0])
+    finished(sweep, configs[1], "diverged")
+    found = status(sweep)
+    assert runs_of(sweep) == {"done": 7 + 1, "diverged": 1, "running": 2, "pending": 4, "left": 4}
+    assert packs_of(sweep) == {"done": 1, "running": 1, "pending": 2, "left": 2}
+    assert [job.state for job in found.jobs] == ["RUNNING", "PENDING"]
+    assert (found.ended, found.complete) == (False, False)
+    assert found.seconds_left > 0
+    assert sum(found.runs.values()) == 7 + 12
+
+
+def test_a_run_that_failed_in_a_job_that_goes_on_has_failed(configs, recorded):
+    sweep = recorded(configs[:4], size=2)
+    supervised(sweep)
+    training(sweep, [run_id(config) for config in configs[2:4]])
+    finished(sweep, configs[0])
+    finished(sweep, configs[1], "failed", hours=0.1)
+    assert runs_of(sweep) == {"done": 1, "failed": 1, "running": 2}
+    assert packs_of(sweep) == {"failed": 1, "running": 1}
+    assert status(sweep).failures["error"].tolist() == ["ValueError: no"]
+
+
+def test_a_run_that_failed_before_and_is_submitted_again_is_pending(configs, recorded):
+    sweep = recorded(configs[:2])
+    supervised(sweep, ended=time.time(), how="done")
+    finished(sweep, configs[0])
+    finished(sweep, configs[1], "failed")
+    assert runs_of(sweep) == {"done": 1, "failed": 1}
+    sweep.add(packed(configs[1:2]), [[0]], "subprocess", {})
+    assert runs_of(sweep) == {"done": 1, "pending": 1}
+    assert packs_of(sweep) == {"done": 1, "pending": 1}
+    supervised(sweep, group=1)
+    training(sweep, [run_id(configs[1])], group=1)
+    assert runs_of(sweep) == {"done": 1, "running": 1}
+    finished(sweep, configs[1])
+    supervised(sweep, group=1, ended=time.time(), how="done")
+    assert runs_of(sweep) == {"done": 2}
+    assert (status(sweep).ended, status(sweep).complete) == (True, True)
+    assert status(sweep).failures.empty
+
+
+@pytest.mark.parametrize(("about", "state"), [
+    ({"how": "done", "ended": 1.0}, "COMPLETED"), ({"how": "failed", "ended": 1.0}, "FAILED"),
+    ({"how": "interrupted", "ended": 1.0}, "CANCELLED"), ({}, "RUNNING"), ({"process": "of another boot"}, "KILLED"),
+    ({"host": "elsewhere"}, "RUNNING"), ({"host": "elsewhere", "started": 1.0}, "KILLED")], ids=str)
+def test_the_states_of_a_process(configs, recorded, about, state):
+    sweep = recorded(configs[:1])
+    supervised(sweep, **about)
+    [job] = status(sweep).jobs
+    assert job.state == state
+    assert status(sweep).runs["left"] == (state != "RUNNING")
+
+
+def test_what_was_submitted_and_never_began_is_not_waited_for(configs, recorded, monkeypatch):
+    sweep = recorded(configs[:1])
+    assert runs_of(sweep) == {"pending": 1}
+    monkeypatch.setattr(scheduler, "_SILENCE", 0.0)
+    assert runs_of(sweep) == {"left": 1}
+    assert main(["wait", "--store", str(sweep.store)]) == 1
+    assert status(sweep).unhealthy == {}
+
+
+def test_a_job_that_has_not_begun_cannot_be_cancelled(configs, recorded):
+    sweep = recorded(configs[:1])
+    with pytest.raises(OvpnetError, match=r"1 of 1 jobs have not begun yet.*in a few seconds"):
+        cancel(sweep, sweep.groups())
+
+
+def test_a_job_of_another_machine_is_cancelled_there(configs, recorded):
+    sweep = recorded(configs[:1])
+    supervised(sweep, host="elsewhere", started=time.time())
+    with pytest.raises(OvpnetError, match="job 0-0 runs on elsewhere; cancel it there"):
+        cancel(sweep, sweep.groups())
+
+
+def test_a_run_given_up_is_not_trained_again_by_a_node_whose_clock_is_behind(configs, recorded):
+    sweep = recorded(configs[:2], size=2)
+    lost, other = map(run_id, configs[:2])
+    supervised(sweep, condemned={lost: "died"})
+    [group] = sweep.groups()
+    work = Work(sweep, group, 0)
+    finished(sweep, configs[0], "failed", hours=-1)
+    assert [run_id(config) for pack in work.left() for config in pack.configs] == [other]
+
+
+def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(configs, recorded):
+    sweep = recorded(configs[:5], size=5)
+    [group] = sweep.groups()
+    ids = [run_id(config) for config in configs]
+    state = State(sweep, 0, 0, retries=1)
+    assert not state.died(-9), "it trained nothing yet"
+    seen = []
+    while True:
+        work = Work(sweep, group, 0)
+        parts = [[run_id(config) for config in pack.configs] for pack in work.left()]
+        seen.append([len(part) for part in parts])
+        [bad] = [part for part in parts if ids[3] in part] or [[]]
+        for part in parts[:parts.index(bad)] if bad else parts:
+            for run in part:
+                finished(sweep, configs[ids.index(run)])
+        if not bad:
+            break
+        time.sleep(0.01)
+        training(sweep, bad, since=time.time())
+        assert state.died(-9)
+        assert not state.died(-9), "this death is known"
+    assert seen == [[5], [2, 3], [1, 2], [1, 1], [1, 1], [1]]
+    assert list(state.content["condemned"]) == [ids[3]]
+    Work(sweep, group, 0).bury()
+    assert runs_of(sweep) == {"done": 4, "failed": 1}
+    assert set(Store(sweep.store).runs()["failure"].dropna()) == {"killed"}
+
+
+def test_a_user_without_a_name_has_a_number(configs, tmp_path, monkeypatch):
+    """As in a container that runs under a number of its own."""
+    from launch.options import LocalConf
+    from launch.submit import planned
+
+    def unknown(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    mine = [replace(configs[0], store=str(tmp_path), device="cpu")]
+    sweep, _ = record(planned(mine, LocalConf()), mine[0], LocalConf(), ["python"])
+    assert sweep.about()["user"] == str(os.getuid())
