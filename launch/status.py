@@ -57,8 +57,8 @@ def status(sweep: Sweep) -> Status:
     training = {run for job in states if job.state in RUNNING
                 for run in progress[job.group, job.task].get("training", [])}
     # What has failed since a group was submitted is not tried again by it.
-    to_do = training.union(*({run for run in waiting(sweep, [group], states)
-                              if failed.get(run, "") < group.submitted_at} for group in groups))
+    to_do = set().union(*({run for run in waiting(sweep, [group], states)
+                           if failed.get(run, "") < group.submitted_at} for group in groups))
     to_do = {run for run in to_do & ids if known.get(run) not in FINISHED}
     now = {run: known.get(run, "left") for run in ids} | {
         run: "running" if run in training else "pending" for run in to_do}

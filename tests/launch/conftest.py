@@ -45,7 +45,7 @@ def recorded(make, tmp_path) -> Callable[..., Sweep]:
         sweep = Sweep.create(tmp_path / "store", study, {"launcher": launcher, "options": vars(SubprocessConf()),
                                                          "command": "python -m ovpnet.train -m", **about})
         packs = packed(configs, size)
-        sweep.add(packs, [list(range(len(packs)))] if jobs is None else jobs, launcher, {"retries": 2})
+        sweep.add(packs, [list(range(len(packs)))] if jobs is None else jobs, launcher, {"retries": 2}, None)
         return sweep
 
     return recorded

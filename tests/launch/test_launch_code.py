@@ -59,7 +59,7 @@ def test_the_copy_has_what_git_tracks_the_compiled_loops_and_where_it_is_from(tr
             "REVISION", "changes.diff"} <= found
     assert not {"ovpnet/ignored.py", "launch/report.py", ".gitignore"} & found
     assert (folder / "ovpnet" / "errors.py").read_text().endswith("CHANGED = 1\n")
-    assert (folder / "REVISION").read_text().endswith("-dirty")
+    assert (folder / "REVISION").read_text().endswith(f"-dirty.{folder.name}")
     assert folder.stat().st_mode & 0o777 == 0o700
     # The revision and the changes say it all once more.
     git(tracked, "stash", "--include-untracked")

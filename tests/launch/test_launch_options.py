@@ -32,7 +32,7 @@ def test_every_pack_is_in_one_job_and_no_job_is_longer_than_it_must_be(seconds, 
     assert sorted(index for job in jobs for index in job) == list(range(len(packs)))
     assert all(jobs)
     assert len(jobs) <= most
-    number = max(1, min(most, len(packs), math.ceil(sum(seconds) / least) if least else most))
+    number = max(1, min(most, len(packs), int(sum(seconds) // least) if least else most))
     assert len(jobs) == number
     longest = max(sum(seconds[index] for index in job) for job in jobs)
     # No distribution ends before the mean of its jobs; where the last pack comes, its job had less than that to do.

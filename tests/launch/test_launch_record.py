@@ -122,7 +122,7 @@ def test_packs_come_in_the_order_asked_for_and_for_the_store_they_are_found_in(m
 
 def test_groups_and_jobs_have_files_of_their_own(make, recorded):
     sweep = recorded([make("seed=1")])
-    sweep.add(packed([make("seed=2"), make("seed=3")]), [[1], [0]], "slurm", {"mem_gb": 1})
+    sweep.add(packed([make("seed=2"), make("seed=3")]), [[1], [0]], "slurm", {"mem_gb": 1}, None)
     first, second = sweep.groups()
     assert (first.number, first.jobs, first.launcher) == (0, [[0]], "subprocess")
     assert (second.number, second.jobs, second.launcher, second.options) == (1, [[1], [0]], "slurm", {"mem_gb": 1})
@@ -161,7 +161,7 @@ def test_an_id_that_is_part_of_another_is_itself(make, recorded, tmp_path):
 def test_an_id_is_harmless_whatever_the_study_is_called(study, tmp_path_factory):
     sweep = Sweep.create(tmp_path_factory.getbasetemp() / "names", study, {})
     assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}-\d{8}-\d{6}-[0-9a-f]{4}", sweep.id)
-    assert sweep.path.parent == (tmp_path_factory.getbasetemp() / "names" / "sweeps").resolve()
+    assert sweep.path.parent == (tmp_path_factory.getbasetemp() / "names" / "sweeps" / str(os.getuid())).resolve()
     assert sweep.about()["study"] == study
 
 
@@ -215,6 +215,6 @@ def test_a_damaged_record_never_stops_a_look_at_it(make, recorded, tmp_path, cap
 
 def test_a_folder_without_a_record_is_no_sweep(make, recorded, tmp_path):
     sweep = recorded([make()])
-    (tmp_path / "store" / "sweeps" / "stray").mkdir()
-    (tmp_path / "store" / "sweeps" / "file").write_text("")
+    (tmp_path / "store" / "sweeps" / str(os.getuid()) / "stray").mkdir()
+    (tmp_path / "store" / "sweeps" / str(os.getuid()) / "file").write_text("")
     assert [each.id for each in sweeps(tmp_path / "store")] == [sweep.id]

