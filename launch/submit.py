@@ -194,7 +194,8 @@ def submit(sweep: Sweep, group: Group, options: Options) -> None:
     except (submitit.core.utils.FailedJobError, OvpnetError, RuntimeError, OSError) as error:
         sweep.withdraw(group)
         raise OvpnetError(f"{sweep.id} is on record but its jobs could not be submitted ({error}); when that is "
-                          f"mended: python -m launch retry {sweep.id}") from error
+                          f"mended: python -m launch retry {sweep.id} --store {shlex.quote(str(sweep.store))} "
+                          "[KEY=VALUE, other options of the launcher]") from error
 
 
 def _to_slurm(sweep: Sweep, group: Group, options: SlurmConf, code: str) -> None:
