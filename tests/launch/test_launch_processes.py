@@ -13,7 +13,7 @@ from ovpnet.checkpoint import Checkpoints
 from ovpnet.store import Store
 from tests.launch.conftest import CODE, EVIL, assert_stored_as, eventually, said
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's processes")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's processes")]
 
 SMALL = ["width=8", "samples=40", "steps=30", "batch_size=10", "evaluations=2", "test.samples=512",
          "test.curve_samples=256", "opt.samples=4096"]

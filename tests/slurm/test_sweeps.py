@@ -27,7 +27,7 @@ JOBS = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.cpus_
         "hydra.launcher.job_minutes=0", "hydra.launcher.timeout_min=10"]
 # Of the results, what may differ between two trainings of one run.
 ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "tracker.mode",
-         "device", "slurm_job_id"]
+         "device", "slurm_job_id", "git_revision"]
 
 
 class Sweeper:
@@ -42,7 +42,7 @@ class Sweeper:
 
     def __call__(self, *command: str, code: int = 0) -> str:
         process = self.start(*command)
-        told, _ = process.communicate(timeout=120)
+        told, _ = process.communicate(timeout=400)
         assert process.returncode == code, told
         return str(told)
 
@@ -123,7 +123,7 @@ def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper,
     sweep = ovpnet.train(*SLOW, "hydra.launcher.partition=low", "hydra.launcher.nodelist=gpu1",
                          "hydra.launcher.gres=gpu:h100:4", "+hydra.launcher.additional_parameters.nodes=1",
                          "device=cpu")
-    wait_for(training(ovpnet), "checkpoint")
+    wait_for(training(ovpnet), "checkpoint", 240)
     cluster.run("srun", "--partition=high", "--nodes=1", "--nodelist=gpu1", "--gpus=4", "true")
     ovpnet.wait()
     assert starts(sweep) == 2
@@ -142,11 +142,12 @@ def test_a_job_whose_time_is_over_is_requeued(cluster: Cluster, ovpnet: Sweeper,
 
 def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
     sweep = ovpnet.train(*SLOW)
-    wait_for(training(ovpnet), "checkpoint")
+    wait_for(training(ovpnet), "checkpoint", 240)
     progress = read_json(sweep.job_file(0, 0, "progress"))
     os.kill(progress["pid"], signal.SIGKILL)  # as the kernel does where memory runs out
-    wait_for(lambda: "the worker died (signal 9" in told(sweep), "word of it")
-    wait_for(lambda: len((read_json(sweep.job_file(0, 0, "progress")) or {}).get("training", [])) == 1, "half a pack")
+    wait_for(lambda: "the worker died (signal 9" in told(sweep), "word of it", 240)
+    wait_for(lambda: len((read_json(sweep.job_file(0, 0, "progress")) or {}).get("training", [])) == 1,
+             "half a pack", 240)
     [job] = jobs(sweep, sweep.groups())
     cluster.run("scontrol", "requeue", job.id)
     ovpnet.wait()
@@ -159,7 +160,7 @@ def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweep
 def test_the_job_of_a_node_that_dies_goes_on_on_the_other(cluster: Cluster, ovpnet: Sweeper,
                                                           undisturbed: pd.DataFrame):
     sweep = ovpnet.train(*SLOW)
-    wait_for(training(ovpnet), "checkpoint")
+    wait_for(training(ovpnet), "checkpoint", 240)
     [job] = jobs(sweep, sweep.groups())
     cluster.kill_node(job.node or cluster.run("squeue", "--noheader", "--format=%N", f"--jobs={job.id}"))
     ovpnet.wait()
@@ -170,7 +171,7 @@ def test_the_job_of_a_node_that_dies_goes_on_on_the_other(cluster: Cluster, ovpn
 
 def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
     sweep = ovpnet.train(*SLOW)
-    wait_for(training(ovpnet), "checkpoint")
+    wait_for(training(ovpnet), "checkpoint", 240)
     assert "1 job asked to end" in ovpnet("launch", "cancel")
     told_of = ovpnet.wait(code=1)
     assert "CANCELLED" in told_of
@@ -206,7 +207,7 @@ def test_a_job_takes_the_packs_of_one_that_waits(cluster: Cluster, ovpnet: Sweep
 def test_the_pack_of_a_job_that_was_stopped_is_gone_on_with_by_another(cluster: Cluster, ovpnet: Sweeper,
                                                                      undisturbed: pd.DataFrame):
     sweep = ovpnet.train(*SLOW, "hydra.launcher.runs_per_pack=1", "hydra.launcher.array_parallelism=1")
-    wait_for(training(ovpnet), "checkpoint")
+    wait_for(training(ovpnet), "checkpoint", 240)
     stopped = next(job for job in jobs(sweep, sweep.groups()) if job.state == "RUNNING")
     cluster.run("scancel", stopped.id)
     ovpnet.wait()
@@ -219,9 +220,9 @@ def test_the_pack_of_a_job_that_was_stopped_is_gone_on_with_by_another(cluster: 
 def test_the_submitter_may_be_killed(cluster: Cluster, ovpnet: Sweeper, moment: str):
     shell = ovpnet.start("ovpnet.train", "-m", *JOBS, *SMALL, "width=8,16", "seed=1,2")
     if moment == "recorded":
-        wait_for(lambda: bool(list(ovpnet.store.glob("sweeps/*/*/group-0.json"))), "record")
+        wait_for(lambda: bool(list(ovpnet.store.glob("sweeps/*/*/group-0.json"))), "record", 240)
     else:
-        wait_for(lambda: bool(cluster.run("squeue", "--noheader")), "jobs")
+        wait_for(lambda: bool(cluster.run("squeue", "--noheader")), "jobs", 240)
     shell.send_signal(signal.SIGKILL)
     shell.wait()
     time.sleep(1)
@@ -229,7 +230,7 @@ def test_the_submitter_may_be_killed(cluster: Cluster, ovpnet: Sweeper, moment: 
     again = ovpnet("ovpnet.train", "-m", *JOBS, *SMALL, "width=8,16", "seed=1,2")
     for sweep in sweeps(ovpnet.store):
         process = ovpnet.start("launch", "wait", sweep.id)
-        process.communicate(timeout=120)
+        process.communicate(timeout=400)
     runs = Store(ovpnet.store).runs()
     assert (len(runs), set(runs["status"])) == (4, {"done"}), again
 
