@@ -21,7 +21,8 @@ from ovpnet.store import Store
 
 CODE = Path(ovpnet.__file__).parents[1]
 # Of the results, what may differ between two trainings of one run.
-ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "study"]
+ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_minutes", "store", "study",
+         "git_revision"]
 
 # Names that would do something in a shell, a script or a path.
 EVIL = ["x; touch pwned", "$(touch pwned)", "`touch pwned`", "a\ntouch pwned\n", "a' ; touch pwned ; '",
