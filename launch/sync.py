@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from ovpnet.config import TrackerConfig
+from ovpnet.config import TrackerConfig, default_store
 from ovpnet.errors import TrackerError
 from ovpnet.store import Store
 from ovpnet.tracking import Row, Target, base_url, client, report, tracked, upload
@@ -347,7 +347,7 @@ class _Batch:
 def add_parser(commands: Any) -> None:
     """Add `sync` to the subparsers of `python -m launch`; its `run` takes the options."""
     parser: argparse.ArgumentParser = commands.add_parser("sync", help="upload runs of a store to W&B")
-    parser.add_argument("--store", type=Path, default=Path(os.environ.get("OVPNET_STORE", "store")), metavar="DIR",
+    parser.add_argument("--store", type=Path, default=default_store(), metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
     parser.add_argument("--study", metavar="NAME", help="only the runs of this study")
     parser.add_argument("--per", choices=PER, help="what becomes a W&B run (default: tracker.per of the runs)")
