@@ -1,4 +1,4 @@
-"""`python -m analysis verdict|table|figures|report|paper`: what the runs of a store say."""
+"""`python -m analysis verdict|table|figures|report|dashboard|paper`: what the runs of a store say."""
 
 import argparse
 import os
@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     figures.set_defaults(run=_figures)
     report = commands.add_parser("report", parents=[common, delta, out], help="write the report, one HTML file")
     report.set_defaults(run=_report)
+    dashboard = commands.add_parser("dashboard", parents=[common, delta], help="make the same story in W&B: a saved "
+                                    "workspace, a report, and the tables as an artifact")
+    dashboard.add_argument("--project", metavar="NAME", help="W&B project (default: tracker.project of the runs)")
+    dashboard.add_argument("--entity", metavar="NAME",
+                           help="W&B entity (default: tracker.entity of the runs, else yours)")
+    dashboard.add_argument("--name", metavar="NAME", help="name of the workspace and the report; what has this name is "
+                           "written over (default: Sample complexity, and the filters)")
+    dashboard.add_argument("--dry-run", action="store_true", help="say what would be made, and ask nothing of W&B")
+    dashboard.set_defaults(run=_dashboard)
     section7 = commands.add_parser("paper", parents=[common, out], help="print and draw Figures 1 to 3 of the paper "
                                    "from our runs, beside its published points")
     section7.add_argument("--reference", type=Path, default=paper.REFERENCE, metavar="CSV",
@@ -160,6 +169,22 @@ def _report(options: argparse.Namespace) -> None:
     from analysis import report  # as above
 
     print(report.write(stored, analysis, options.out, options.delta))
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    stored = _load(options)
+    analysis = _analyze(stored, options)
+    from analysis import dashboard  # as above, and wandb-workspaces
+
+    asked = dashboard.Asked(Path(options.store), options.filters, options.epsilon, options.delta, options.project,
+                            options.entity, options.name)
+    if options.dry_run:
+        print(dashboard.described(dashboard.plan(asked, stored, analysis)))
+        return
+    made = dashboard.publish(asked, stored, analysis)
+    print("\n".join([made.workspace, made.report, made.artifact]))
+    if not made.changed:
+        print("nothing to write: all of it is there already, as it would be now")
 
 
 def _paper(options: argparse.Namespace) -> None:

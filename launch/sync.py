@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ovpnet.config import TrackerConfig, default_store
 from ovpnet.errors import TrackerError
 from ovpnet.store import Store
-from ovpnet.tracking import Row, Target, base_url, client, report, tracked, upload
+from ovpnet.tracking import Row, Target, base_url, log_in, report, tracked, upload
 from ovpnet.uploads import Uploads
 
 BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk
@@ -76,7 +76,7 @@ def sync(store: Path, study: str | None = None, per: str | None = None, project:
         return Result(known, 0, {})
     if rate is not None and rate < (least := max(_cost(each.target.per, 1) for each in pending)):
         raise TrackerError(f"--rate={rate}: at least {least}, the requests that one W&B run costs")
-    _log_in()
+    log_in()
     with tempfile.TemporaryDirectory(prefix="ovpnet-sync-") as directory:
         pace = Pace(rate)
         pace.note(LOGIN_REQUESTS)
@@ -146,23 +146,6 @@ def _announce(pending: Sequence[Pending], known: int) -> None:
         print(f"{count} W&B runs (per={target.per}) to upload to {where} at {target.base_url}")
     if not pending:
         print(f"nothing to upload: all {known} W&B runs are there already")
-
-
-def _log_in() -> None:
-    """Make sure that there is a server, and that it knows the API key. Raises TrackerError."""
-    import wandb
-    from wandb.errors import AuthenticationError
-
-    try:
-        client()
-        if not wandb.login(prompt=False, verify=True):
-            raise TrackerError("WANDB_API_KEY is not set, and nobody has logged in here; set it, or run `wandb login`")
-    except AuthenticationError as error:
-        reason = str(error).splitlines()[0]
-        raise TrackerError(f"WANDB_BASE_URL={base_url()}: {reason}. Check that it can be reached from here, and that "
-                           "WANDB_API_KEY is of an account there") from error
-    finally:
-        wandb.teardown()
 
 
 def _last_steps(target: Target, ids: list[str]) -> dict[str, int]:

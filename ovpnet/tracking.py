@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ovpnet.config import Config, TrackerConfig, digest
+from ovpnet.errors import TrackerError
 from ovpnet.uploads import remember
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,23 @@ def has_key() -> bool:
     return wandb.login(prompt=False, verify=False)
 
 
+def log_in() -> None:
+    """Make sure that there is a server, and that it knows the API key. Raises TrackerError."""
+    import wandb
+    from wandb.errors import AuthenticationError
+
+    try:
+        client()
+        if not wandb.login(prompt=False, verify=True):
+            raise TrackerError("WANDB_API_KEY is not set, and nobody has logged in here; set it, or run `wandb login`")
+    except AuthenticationError as error:
+        reason = str(error).splitlines()[0]
+        raise TrackerError(f"WANDB_BASE_URL={base_url()}: {reason}. Check that it can be reached from here, and that "
+                           "WANDB_API_KEY is of an account there") from error
+    finally:
+        wandb.teardown()
+
+
 def base_url() -> str:
     """The W&B server that the client talks to."""
     return client().settings.base_url
@@ -219,9 +237,21 @@ def report(run: Tracked, target: Target, directory: Path, mode: str, resume: boo
     The client adds to a run of the same id that it may `resume`. Online it then leaves out the steps that are there;
     files are written without knowing them, so that their points must be later ones.
     """
+    live = begin(run, target, directory, mode, resume)
+    live.define_metric("*", step_metric="step")
+    for point in run.points:
+        live.log(dict(point), step=point["step"], commit=True)
+    if run.table:
+        live.log({"table": table(run.table)})
+    live.summary.update(dict(run.summary))
+    live.finish(exit_code=1 if run.failed else 0)
+
+
+def begin(run: Tracked, target: Target, directory: Path, mode: str, resume: bool) -> Any:
+    """Begin a W&B run as `report` does, with its config alone; returns the client's run, which is to be finished."""
     import wandb
 
-    live = wandb.init(
+    return wandb.init(
         project=target.project, entity=target.entity or None, dir=directory, mode=mode,  # type: ignore[arg-type]
         id=run.id, name=run.name, group=run.group, tags=run.tags or None,
         config=_nested(run.config), resume="allow" if resume else None, reinit="create_new",
@@ -229,19 +259,14 @@ def report(run: Tracked, target: Target, directory: Path, mode: str, resume: boo
             silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True,
             x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False,
             init_timeout=PATIENCE, finish_timeout=PATIENCE, finish_timeout_raises=True))
-    live.define_metric("*", step_metric="step")
-    for point in run.points:
-        live.log(dict(point), step=point["step"], commit=True)
-    if run.table:
-        live.log({"table": _table(run.table)})
-    live.summary.update(dict(run.summary))
-    live.finish(exit_code=1 if run.failed else 0)
 
 
-def _table(rows: Sequence[Row]) -> Any:
+def table(rows: Sequence[Row]) -> Any:
+    """Rows as a wandb.Table with all their columns, in a W&B run or an artifact."""
     import wandb
 
     wandb.Table.MAX_ROWS = max(wandb.Table.MAX_ROWS, len(rows))  # beyond it the client leaves rows out
+    wandb.Table.MAX_ARTIFACT_ROWS = max(wandb.Table.MAX_ARTIFACT_ROWS, len(rows))
     columns: list[str | int] = list(dict.fromkeys(name for row in rows for name in row))
     return wandb.Table(columns=columns, data=[[row.get(str(name)) for name in columns] for row in rows],
                        allow_mixed_types=True)

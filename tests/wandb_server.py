@@ -4,6 +4,9 @@ It knows as much of the API as wandb 0.31 needs to report a run: GraphQL (viewer
 CreateArtifact, RunResumeStatus, Runs), the stream of a run's history and summary (file_stream), and uploads of files.
 It tells how many lines a history has and puts new ones where the client says, so that a client that uploads a run
 again, without asking, has its points there twice.
+
+And as much as wandb-workspaces 0.4 needs: views, which are saved workspaces and reports. One that comes without an id
+is a new one, whatever its name, so that a client that saves a view again, without asking, has it there twice.
 """
 
 import gzip
@@ -66,6 +69,41 @@ class Received:
         return content["columns"], content["data"]
 
 
+@dataclass
+class View:
+    """A saved workspace (type project-view) or a report (runs) as it is on the server."""
+
+    id: str
+    type: str
+    entity: str
+    project: str
+    name: str
+    title: str
+    description: str
+    spec: dict[str, Any]
+    saved: int = 1
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """As a GraphQL node."""
+        return {"id": self.id, "type": self.type, "name": self.name, "displayName": self.title, "user": None,
+                "description": self.description, "spec": json.dumps(self.spec), "updatedAt": "2026-01-01T00:00:00Z",
+                "createdAt": "2026-01-01T00:00:00Z",
+                "project": {"id": "p", "name": self.project, "entityName": self.entity}}
+
+
+@dataclass
+class Version:
+    """A version of an artifact, with the content of its files by their paths in it."""
+
+    artifact: str
+    type: str
+    digest: str
+    run: str
+    committed: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
 class WandbServer(ThreadingHTTPServer):
     """Serves on `url` while it is open as a context manager; `status(request)` may answer other than 200."""
 
@@ -76,6 +114,8 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.runs: dict[str, Received] = {}
+        self.views: list[View] = []
+        self.versions: list[Version] = []
         self.requests: list[Request] = []
         self.status: Callable[[Request], int] = lambda request: 200
         self.lock = threading.Lock()
@@ -115,7 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             operation = re.search(r"(?:query|mutation)\s+(\w+)", query["query"])
             variables = query.get("variables") or {}
             what = operation[1] if operation else "anonymous"
-            run = variables.get("name") or variables.get("run") or variables.get("input", {}).get("runName")
+            run = (variables.get("runName") or variables.get("name") or variables.get("run")
+                   or variables.get("input", {}).get("runName"))
             if self._accepted(Request(time.monotonic(), what, run)):
                 with self.server.lock:
                     self._answer({"data": self._graphql(what, variables)})
@@ -129,10 +170,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self._body()
-        run, name = self.path.removeprefix("/upload/").split("/", 1)
+        kind, owner, name = self.path.removeprefix("/").split("/", 2)
+        run = owner if kind == "upload" else self.server.versions[int(owner)].run
         if self._accepted(Request(time.monotonic(), "upload", run)):
             with self.server.lock:
-                self.server.runs[run].files[name] = body
+                files = self.server.runs[run].files if kind == "upload" else self.server.versions[int(owner)].files
+                files[name] = body
                 self._answer({})
 
     def _graphql(self, what: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -147,11 +190,39 @@ class _Handler(BaseHTTPRequestHandler):
             files = [{"name": name, "uploadUrl": f"{self.server.url}/upload/{variables['run']}/{name}"}
                      for name in variables["files"]]
             return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
-        if what == "CreateArtifact":  # "committed": the server has its files already, the client need not send them
-            return {"createArtifact": {"artifact": {
-                "id": "artifact", "state": "COMMITTED", "artifactSequence": {"id": "s", "latestArtifact": None}}}}
+        if what == "CreateArtifact":
+            return {"createArtifact": {"artifact": self._artifact(variables["input"])}}
+        if what == "CreateArtifactFiles":
+            nodes = [{"storagePath": file["name"], "uploadHeaders": [], "uploadMultipartUrls": None,
+                      "uploadUrl": f"{self.server.url}/artifact/{file['artifactID']}/{file['name']}",
+                      "artifact": {"id": file["artifactID"]}} for file in variables["input"]["artifactFiles"]]
+            return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+        if what == "CreateArtifactManifest":
+            version = variables["artifactID"]
+            return {"createArtifactManifest": {"artifactManifest": {"id": version, "file": {
+                "id": "m", "uploadUrl": f"{self.server.url}/artifact/{version}/wandb_manifest.json",
+                "uploadHeaders": []}}}}
+        if what == "CommitArtifact":
+            version = self.server.versions[int(variables["artifactID"])]
+            version.committed = True
+            return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": version.digest}}}
+        if what == "ArtifactByID":
+            return {"artifact": self._version(variables["id"])}
         if what == "RunResumeStatus":
             return {"model": self._resumable(variables)}
+        if what in ("ProjectViews", "View"):
+            return {"project": self._views(variables)}
+        if what in ("upsertView", "UpsertView2"):
+            return {"upsertView": self._save_view(variables)}
+        if what == "GetProjects":
+            return {"models": {"edges": [{"node": {"__typename": "Project", "id": "p", "name": name, "user": None,
+                                                   "entityName": entity, "createdAt": "2026-01-01T00:00:00Z",
+                                                   "isBenchmark": False}}
+                                         for entity, name in {(run.entity, run.project)
+                                                              for run in self.server.runs.values()}],
+                               "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}}}
+        if what == "ProjectInternalId":
+            return {"project": {"id": "p", "internalId": "7"} if self._known(variables) else None}
         if what == "ArtifactType":
             return {"project": None}
         if what == "ServerFeaturesQuery":
@@ -177,6 +248,53 @@ class _Handler(BaseHTTPRequestHandler):
         return {"internalId": "p", "runCount": len(nodes), "readOnly": False, "runs": {
             "edges": [{"node": node, "cursor": node["id"]} for node in nodes],
             "pageInfo": {"endCursor": None, "hasNextPage": False}}} if self.server.runs else None
+
+    def _artifact(self, given: dict[str, Any]) -> dict[str, Any]:
+        """A new version, or the one that has these files."""
+        name, digest = given["artifactCollectionName"], given["digest"]
+        there = next((n for n, each in enumerate(self.server.versions)
+                      if (each.artifact, each.digest, each.committed) == (name, digest, True)), None)
+        if there is None:
+            self.server.versions.append(Version(name, given["artifactTypeName"], digest, given["runName"]))
+        return {"id": str(len(self.server.versions) - 1 if there is None else there),
+                "state": "PENDING" if there is None else "COMMITTED",
+                "artifactSequence": {"id": "s", "latestArtifact": None}}
+
+    def _version(self, id: str) -> dict[str, Any]:
+        version = self.server.versions[int(id)]
+        run = self.server.runs[version.run]
+        project = {"id": "p", "internalId": "7", "name": run.project, "entity": {"name": run.entity}}
+        return {"__typename": "Artifact", "id": id, "versionIndex": int(id), "artifactType": {"name": version.type},
+                "artifactSequence": {"__typename": "ArtifactSequence", "name": version.artifact, "project": project},
+                "description": None, "metadata": "{}", "ttlDurationSeconds": -2, "ttlIsInherited": True, "tags": [],
+                "historyStep": None, "state": "COMMITTED" if version.committed else "PENDING", "size": 0,
+                "digest": version.digest, "commitHash": "c", "fileCount": len(version.files), "aliases": [],
+                "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}
+
+    def _known(self, asked: dict[str, Any]) -> bool:
+        """Whether there is such a project: W&B makes one when its first run arrives."""
+        place = asked.get("entityName") or asked["entity"], asked.get("projectName") or asked["project"]
+        return any((run.entity, run.project) == place for run in self.server.runs.values())
+
+    def _views(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        if not self._known(asked):
+            return None
+        wanted = asked["viewType"] if "viewType" in asked else "runs", asked.get("viewName")
+        found = [view for view in self.server.views if view.type == wanted[0] and wanted[1] in (None, view.name)]
+        return {"allViews": {"edges": [{"node": view.node, "cursor": view.id} for view in found],
+                             "pageInfo": {"endCursor": None, "hasNextPage": False}}}
+
+    def _save_view(self, given: dict[str, Any]) -> dict[str, Any]:
+        view = next((each for each in self.server.views if each.id == given.get("id")), None)
+        new = view is None
+        if view is None:
+            view = View(f"view{len(self.server.views)}", given["type"], given["entityName"], given["projectName"],
+                        given["name"], given["displayName"], given["description"], json.loads(given["spec"]))
+            self.server.views.append(view)
+        else:
+            view.name, view.title, view.description = given["name"], given["displayName"], given["description"]
+            view.spec, view.saved = json.loads(given["spec"]), view.saved + 1
+        return {"view": view.node, "inserted": new}
 
     def _upsert(self, given: dict[str, Any]) -> dict[str, Any]:
         run = self.server.runs.setdefault(

@@ -1,0 +1,246 @@
+"""`python -m analysis dashboard`: the story of a store in W&B, as a saved workspace, a report and tables.
+
+All three have names that follow from the command, so that the same command writes over what it wrote before, and
+writes nothing where nothing has changed: the report, written last, carries a digest of all that was made.
+"""
+
+import hashlib
+import re
+import shlex
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from wandb_workspaces.reports.v2 import H1, Report
+from wandb_workspaces.workspaces import Workspace
+
+from analysis import figures
+from analysis.dashboard_views import Story, report, workspace
+from analysis.load import Stored
+from analysis.verdict import DELTA, Analysis
+from ovpnet.config import TrackerConfig, digest
+from ovpnet.errors import TrackerError
+from ovpnet.tracking import PATIENCE, Target, Tracked, base_url, begin, client, log_in, table
+from ovpnet.uploads import Uploads
+
+TITLE = "Sample complexity"
+MARK = "Made by python -m analysis dashboard; content "  # a report's description, before a digest of what it shows
+LONGEST = 128  # characters of a report's title
+UNNAMEABLE = ("So", "Sk", "Sm", "Sc", "Cs", "Cc")  # Unicode categories that no workspace's name may have
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    store: Path
+    filters: Sequence[str] = ()
+    epsilon: float | None = None
+    delta: float = DELTA
+    project: str | None = None
+    entity: str | None = None
+    name: str | None = None
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for this."""
+        options = {"store": self.store, "epsilon": self.epsilon, "delta": None if self.delta == DELTA else self.delta,
+                   "project": self.project, "entity": self.entity, "name": self.name}
+        return shlex.join(["python", "-m", "analysis", "dashboard", *self.filters, *(
+            word for name, value in options.items() if value is not None for word in (f"--{name}", str(value)))])
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where the dashboard is, and whether anything of it was written."""
+
+    workspace: str
+    report: str
+    artifact: str
+    changed: bool
+
+
+def publish(asked: Asked, stored: Stored, analysis: Analysis) -> Made:
+    """Make the dashboard in W&B, or bring it up to date. Raises TrackerError, before anything is sent where W&B cannot
+    be reached, does not know the API key, or has no such project."""
+    import wandb
+
+    story = plan(asked, stored, analysis)
+    log_in()
+    try:
+        client()
+        with TemporaryDirectory(prefix="ovpnet-dashboard-") as directory:
+            api = wandb.Api()
+            return _write(api, replace(story, entity=story.entity or str(api.default_entity)), Path(directory))
+    except TrackerError:
+        raise
+    except Exception as error:  # the clients' errors have no class in common
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise TrackerError(f"W&B at {base_url()} did not take the dashboard ({reason}); the same command writes it "
+                           "whole") from error
+    finally:
+        wandb.teardown()
+
+
+def plan(asked: Asked, stored: Stored, analysis: Analysis) -> Story:
+    """What is to be told and where, with no figures yet and perhaps no entity; nothing is asked of W&B.
+
+    Raises TrackerError where the runs do not agree on it, or the name cannot be one.
+    """
+    target, name = _target(asked, analysis.runs), _name(asked)
+    # With --epsilon the rows have that epsilon, but in W&B the one that such a filter is about.
+    filters = [each for each in asked.filters if asked.epsilon is None or not each.startswith("epsilon=")]
+    return Story(name=name, entity=target.entity, project=target.project, per=target.per, filters=filters,
+                 command=asked.command, delta=asked.delta, stored=stored, analysis=analysis, figures={},
+                 run=f"dashboard-{digest({'dashboard': name})}",
+                 artifact="results-" + re.sub(r"[^A-Za-z0-9_.]+", "-", name))
+
+
+def described(story: Story) -> str:
+    """What `publish` would make, for people."""
+    place = f"{story.entity or 'your default entity'}/{story.project} at {base_url()}"
+    sections = [f"    {section.name}: {len(section.panels)} panels" for section in workspace(story).sections]
+    headings = [f"    {block.text}" for block in report(story).blocks if isinstance(block, H1)]
+    rows = [f"    {name}: {len(rows)} rows" for name, rows in tables(story.analysis).items()]
+    return "\n".join([f"to {place}, of runs uploaded with tracker.per={story.per}:",
+                      f"  workspace {story.name!r}", *sections, f"  report {story.name!r}", *headings,
+                      f"  artifact {story.artifact!r}, each table for W&B and as Parquet", *rows])
+
+
+def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
+    """The tables of the artifact: `verdicts` (verdict.analyze), `best_tuned` (tune.best_tuned), `sample_complexity`
+    (complexity.sample_complexity), with their columns."""
+    return {"verdicts": analysis.verdicts, "best_tuned": analysis.best, "sample_complexity": analysis.intervals}
+
+
+# --- where it goes, and what it is called -------------------------------------------------------------
+
+
+def _target(asked: Asked, runs: pd.DataFrame) -> Target:
+    """Where the runs are in W&B: what the command says, else what the runs say (tracker.*). What became a W&B run
+    there is what the store remembers of its uploads."""
+    default = TrackerConfig()
+    project = asked.project or _agreed(runs, "project", default.project)
+    entity = asked.entity or _agreed(runs, "entity", "")
+    uploaded = {row["per"] for row in Uploads(asked.store).rows.values()
+                if row["base_url"] == base_url() and row["project"] == project and row["entity"] == entity}
+    # Where there are several, those whose panels show most.
+    per = next((each for each in ("run", "pack", "sweep") if each in uploaded), None)
+    return Target(entity, project, base_url(), per or _agreed(runs, "per", default.per))
+
+
+def _agreed(runs: pd.DataFrame, key: str, default: str) -> str:
+    """The value of tracker.`key` that all runs have."""
+    column = f"tracker.{key}"
+    values = sorted(runs[column].fillna(default).unique()) if column in runs else [default]
+    if len(values) > 1:
+        how = f"choose one with --{key}" if key != "per" else "upload them alike first: python -m launch sync --per"
+        raise TrackerError(f"tracker.{key}: the runs have {', '.join(values)}; {how}, or choose runs by a filter")
+    return values[0]
+
+
+def _name(asked: Asked) -> str:
+    """The name of workspace and report; W&B allows no symbols there, `=` among them."""
+    name = asked.name
+    if name is None:
+        whole = ", ".join([TITLE, *asked.filters])
+        return "".join(" " if unicodedata.category(each) in UNNAMEABLE else each for each in whole)[:LONGEST]
+    wrong = sorted({each for each in name if unicodedata.category(each) in UNNAMEABLE})
+    if wrong or not 0 < len(name.strip()) <= LONGEST:
+        raise TrackerError(f"--name={name}: W&B allows 1 to {LONGEST} characters, none of them a symbol"
+                           + (f" ({' '.join(map(repr, wrong))})" if wrong else ""))
+    return name
+
+
+# --- what is sent -------------------------------------------------------------------------------------
+
+
+def _write(api: Any, story: Story, directory: Path) -> Made:
+    there = _report_there(api, story)  # refuses a project that is not there, before anything is sent
+    by_problem = figures.save(story.analysis, directory)
+    story = replace(story, figures={problem: list(map(_media_key, paths)) for problem, paths in by_problem.items()})
+    drawn = [path.with_suffix(".png") for paths in by_problem.values() for path in paths]
+    view, page = workspace(story), report(story)
+    files = _save(tables(story.analysis), directory)
+    page.description = f"{MARK}{_digest(view, page, [*files.values(), *drawn])}"
+
+    view._internal_name, view._internal_id = _view(story)
+    artifact = f"{story.entity}/{story.project}/{story.artifact}"
+    if there is not None and view._internal_id and there.description == page.description:
+        return Made(view.url, there.url, artifact, changed=False)
+    _send_results(story, files, drawn, directory)
+    view.save()
+    page.id = there.id if there is not None else ""
+    page.save()
+    return Made(view.url, page.url, artifact, changed=True)
+
+
+def _report_there(api: Any, story: Story) -> Any:
+    """The report that was made before under this name, or None. Raises TrackerError where there is no project."""
+    try:
+        reports = list(api.reports(f"{story.entity}/{story.project}"))
+    except ValueError as error:
+        raise TrackerError(f"--project={story.project} --entity={story.entity}: W&B at {base_url()} has no such "
+                           "project, or this account may not see it; upload runs to it first (python -m launch sync), "
+                           "or choose another") from error
+    return next((each for each in reports if each.display_name == story.name
+                 and (each.description or "").startswith(MARK)), None)
+
+
+def _view(story: Story) -> tuple[str, str]:
+    """The name under which W&B keeps the workspace, which follows from the name that people see, and its id: empty
+    where there is no such workspace yet."""
+    name = digest({"workspace": story.name})[:11]  # as long as the client's own
+    try:
+        there = Workspace.from_url(f"{base_url()}/{story.entity}/{story.project}?nw={name}")
+    except ValueError as error:
+        if "not found" not in str(error):
+            raise
+        return f"nw-{name}-v", ""
+    return there._internal_name, there._internal_id
+
+
+def _save(tables: Mapping[str, pd.DataFrame], directory: Path) -> dict[str, Path]:
+    """Write each table as Parquet."""
+    files = {name: directory / f"{name}.parquet" for name in tables}
+    for name, rows in tables.items():
+        rows.to_parquet(files[name], index=False)
+    return files
+
+
+def _digest(view: Workspace, page: Report, files: Sequence[Path]) -> str:
+    """Of all that is shown. The clients give panels new ids each time, which their texts leave out."""
+    return digest({"views": [repr(view), repr(page)],
+                   "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]})
+
+
+def _send_results(story: Story, files: Mapping[str, Path], drawn: Sequence[Path], directory: Path) -> None:
+    """Log figures and tables in a W&B run of their own, the same each time. W&B makes no second version of an artifact
+    whose files are the same."""
+    import wandb
+
+    run = begin(Tracked(id=story.run, name=story.name, group="dashboard", config={"command": story.command},
+                        summary={}, points=[], table=[], tags=["dashboard"], failed=False),
+                Target(story.entity, story.project, base_url(), story.per), directory, "online", resume=True)
+    run.log({_media_key(path): wandb.Image(str(path)) for path in drawn})
+    artifact = wandb.Artifact(story.artifact, type="results", description=f"Made by {story.command}")
+    for name, rows in tables(story.analysis).items():
+        artifact.add(table(_rows(rows)), name)
+        artifact.add_file(str(files[name]), skip_cache=True)
+    run.log_artifact(artifact).wait(timeout=int(PATIENCE))
+    run.finish()
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of plain values, as JSON has them; what is missing or infinite is None (Parquet keeps both)."""
+    plain = table.astype(object).where(table.notna() & ~table.isin([np.inf, -np.inf]), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def _media_key(figure: Path) -> str:
+    return f"figures/{figure.stem}"
