@@ -18,6 +18,7 @@ from ovpnet.errors import TrackerError
 from ovpnet.store import Store
 from ovpnet.tracking import Target, upload
 from ovpnet.uploads import Uploads, remember
+from tests import wandb_server
 from tests.wandb_server import KEY, Request, WandbServer
 
 wandb = pytest.importorskip("wandb")
@@ -58,11 +59,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An account of which nothing is known but the key; the client's files go to a directory of the test."""
-    for name in ("WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home" / "config"))
+    wandb_server.account(tmp_path / "home", monkeypatch)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

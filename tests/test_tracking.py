@@ -16,6 +16,7 @@ from ovpnet import tracking
 from ovpnet.config import TrackerConfig
 from ovpnet.tracking import Target, report, track, tracked
 from ovpnet.uploads import Uploads
+from tests import wandb_server
 from tests.wandb_server import KEY, WandbServer
 
 wandb = pytest.importorskip("wandb")
@@ -45,11 +46,7 @@ def curve(run_id: str, points: int = 3) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine on which nobody has logged in to W&B, and a client that has not read any settings yet."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home" / "config"))
+    wandb_server.account(tmp_path / "home", monkeypatch)
     wandb.teardown()
     yield
     wandb.teardown()

@@ -9,6 +9,7 @@ And as much as wandb-workspaces 0.4 needs: views, which are saved workspaces and
 is a new one, whatever its name, so that a client that saves a view again, without asking, has it there twice.
 """
 
+import base64
 import gzip
 import json
 import re
@@ -18,9 +19,23 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+# What a person or a machine may have set for the client.
+SETTINGS = ("WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_DIR", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_ENTITY")
 KEY = "0123456789abcdef" * 2 + "01234567"  # 40 hexadecimal digits, as W&B's API keys have
+
+
+def account(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """A machine on which nobody has logged in to W&B, with this home: the client's settings and files go there."""
+    for name in SETTINGS:
+        patch.delenv(name, raising=False)
+    patch.setenv("HOME", str(home))
+    patch.setenv("NETRC", str(home / "netrc"))
+    patch.setenv("WANDB_CONFIG_DIR", str(home / "config"))
 
 
 @dataclass(frozen=True)
@@ -212,6 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
             return {"model": self._resumable(variables)}
         if what in ("ProjectViews", "View"):
             return {"project": self._views(variables)}
+        if what == "SpecificReport":
+            return {"view": next(each.node for each in self.server.views if each.id == variables["reportId"])}
         if what in ("upsertView", "UpsertView2"):
             return {"upsertView": self._save_view(variables)}
         if what == "GetProjects":
@@ -279,7 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _views(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         if not self._known(asked):
             return None
-        wanted = asked["viewType"] if "viewType" in asked else "runs", asked.get("viewName")
+        wanted = asked.get("viewType", "runs"), asked.get("viewName")
         found = [view for view in self.server.views if view.type == wanted[0] and wanted[1] in (None, view.name)]
         return {"allViews": {"edges": [{"node": view.node, "cursor": view.id} for view in found],
                              "pageInfo": {"endCursor": None, "hasNextPage": False}}}
@@ -288,7 +305,8 @@ class _Handler(BaseHTTPRequestHandler):
         view = next((each for each in self.server.views if each.id == given.get("id")), None)
         new = view is None
         if view is None:
-            view = View(f"view{len(self.server.views)}", given["type"], given["entityName"], given["projectName"],
+            id = base64.b64encode(f"View:{len(self.server.views):06}".encode()).decode()
+            view = View(id, given["type"], given["entityName"], given["projectName"],
                         given["name"], given["displayName"], given["description"], json.loads(given["spec"]))
             self.server.views.append(view)
         else:
