@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
+from PIL import Image
 
 from analysis import dashboard, dashboard_views
 from analysis.__main__ import main
 from analysis.dashboard import Asked, plan, publish
 from analysis.load import load
-from analysis.verdict import analyze
+from analysis.verdict import Analysis, analyze
 from ovpnet.errors import TrackerError
 from ovpnet.store import Store
 from ovpnet.tracking import Target, tracked, upload
@@ -52,6 +53,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 def next_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """What to run next takes Hydra seconds to tell, and has tests of its own."""
     monkeypatch.setattr("analysis.rerun.command", lambda runs, **axes: "python -m ovpnet.train -m seed=0,1,2")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of a pixel, as drawing takes a second."""
+    def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
+        paths = {problem: [directory / f"{kind}-{number}.svg" for kind in ("complexity", "risk")]
+                 for number, problem in enumerate(analysis.findings)}
+        for path in (each for several in paths.values() for each in several):
+            Image.new("L", (1, 1), len(analysis.best) % 256).save(path.with_suffix(".png"))
+        return paths
+
+    monkeypatch.setattr("analysis.figures.save", save)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +111,7 @@ def texts(node: Any) -> str:
     return str(node)
 
 
-def test_what_a_store_says_is_in_wandb_once(put, server: WandbServer):
+def test_what_a_store_says_is_in_wandb_once(put, drawn, server: WandbServer):
     """Made, made again, and made again of more runs: each thing is there once, and as the store is."""
     path = put(norms=True)
     asked, stored, analysis = told(path)
@@ -117,8 +131,7 @@ def test_what_a_store_says_is_in_wandb_once(put, server: WandbServer):
                                       check_dtype=False)
         shown = json.loads(version.files[f"{name}.table.json"])
         assert (shown["columns"], len(shown["data"])) == (list(table.columns), len(table))
-    drawn = {name for name in server.runs[version.run].files if name.endswith(".png")}
-    assert len(drawn) == 2
+    assert sum(name.endswith(".png") for name in server.runs[version.run].files) == 2
 
     before = len(server.requests)
     again = publish(asked, stored, analysis)
@@ -225,11 +238,10 @@ def test_filters_become_those_of_the_run_set(put):
                       ("config", "concept.value.name", ["a'b"]), ("summary", "status", ["done"])]
 
 
-def test_text_of_the_store_is_no_markup(put, server: WandbServer):
+def test_text_of_the_store_is_no_markup(put):
     path = put({"concept.name": "a|b *c* [d](http://e) <f>"})
-    publish(*told(path))
-    blocks = kinds(server)["runs"].spec["blocks"]
-    tables = [block["content"] for block in blocks if block["type"] == "markdown-block"]
+    blocks = dashboard_views.report(plan(*told(path))).blocks
+    tables = [block.text for block in blocks if isinstance(block, wr.MarkdownBlock)]
     assert r"a\|b \*c\* \[d\](http://e) \<f\>" in tables[0]
     heads = [line.count(" | ") for line in tables[0].splitlines() if "---" not in line]
     assert len(set(heads)) == 1
@@ -256,7 +268,7 @@ def test_nothing_is_sent_without_an_account(put, server: WandbServer, monkeypatc
     assert not WRITES & set(server.counts())
 
 
-def test_a_dashboard_that_was_refused_is_written_whole_later(put, server: WandbServer):
+def test_a_dashboard_that_was_refused_is_written_whole_later(put, drawn, server: WandbServer):
     """The report is written last, so that one that is there says that all is."""
     path = put()
     server.status = lambda request: 400 if request.what == "UpsertView2" else 200
