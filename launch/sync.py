@@ -339,8 +339,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--parallel", type=_positive, default=8, metavar="N",
                         help="W&B runs uploaded at a time (default: %(default)s)")
     parser.add_argument("--rate", type=_positive, metavar="N",
-                        help=f"requests a minute, at most; a W&B run costs {REQUESTS['run']}, one with a table "
-                             f"{REQUESTS['pack']} (default: as fast as the server takes them)")
+                        help=f"requests a minute, at most; a W&B run counts as {REQUESTS['run'] + RESUME_REQUESTS}, "
+                             f"one with a table as {REQUESTS['pack'] + RESUME_REQUESTS} (default: as fast as the "
+                             "server takes them)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
     parser.set_defaults(run=run)
 

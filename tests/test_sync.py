@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from launch import sync as module
-from launch.sync import BATCH_REQUESTS, LOGIN_REQUESTS, REQUESTS, Result, add_parser, sync
+from launch.sync import BATCH_REQUESTS, LOGIN_REQUESTS, REQUESTS, RESUME_REQUESTS, Result, add_parser, sync
 from ovpnet.errors import TrackerError
 from ovpnet.store import Store
 from ovpnet.tracking import Target, upload
@@ -24,6 +25,7 @@ from tests.wandb_server import KEY, Request, WandbServer
 wandb = pytest.importorskip("wandb")
 
 POINTS = 4
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "tracking.md"
 
 
 def row(number: int, **changes: Any) -> dict[str, Any]:
@@ -101,8 +103,8 @@ def test_every_run_arrives_once_as_it_is_in_the_store(store: Path, server: Wandb
     assert (server.runs["r3"].tags, server.runs["r3"].exit_code) == (["diverged"], 1)
 
     counts = server.counts()
-    assert 5 * REQUESTS["run"] >= sum(counts[each] for each in (
-        "UpsertBucket", "file_stream", "upload", "CreateRunFiles", "RunResumeStatus"))
+    assert 5 * documented("run") <= sum(counts[each] for each in (
+        "UpsertBucket", "file_stream", "upload", "CreateRunFiles", "RunResumeStatus")) <= 5 * REQUESTS["run"]
     assert counts["Viewer"] + counts["GetDefaultEntity"] + counts["Runs"] <= LOGIN_REQUESTS + BATCH_REQUESTS
 
     before = len(server.requests)
@@ -128,6 +130,23 @@ def test_runs_that_jobs_reported_live_are_left_out(store: Path, server: WandbSer
     assert list(server.runs) == ["r1"]
 
 
+def documented(per: str) -> int:
+    """The requests of a W&B run that docs/tracking.md names."""
+    line = re.search(rf"^\| `{per}` \|.*\| (\d+) \|$", DOCS.read_text(), re.MULTILINE)
+    assert line is not None
+    return int(line[1])
+
+
+def test_help_and_docs_count_requests_alike(capsys: pytest.CaptureFixture[str]):
+    counted = [REQUESTS[per] + RESUME_REQUESTS for per in ("run", "pack")]
+    with pytest.raises(SystemExit):
+        run("--help")
+    helped, documents = (" ".join(text.split()) for text in (capsys.readouterr().out, DOCS.read_text()))
+    assert f"a W&B run counts as {counted[0]}, one with a table as {counted[1]}" in helped
+    assert f"A W&B run counts as {counted[0]} requests there, one with a table as {counted[1]}" in documents
+    assert f"a batch as {BATCH_REQUESTS} more, and logging in as {LOGIN_REQUESTS}" in documents
+
+
 @pytest.mark.parametrize("per", ["pack", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_tables_of_packs_and_of_studies_arrive(store: Path, server: WandbServer, per: str):
     fill(store, *(row(n, **{"tracker.per": per}) for n in range(5)))
@@ -147,7 +166,10 @@ def test_tables_of_packs_and_of_studies_arrive(store: Path, server: WandbServer,
     if per == "pack":
         means = [point["test_risk/mean"] for point in first.history[:POINTS]]
         assert means == [2 + 2 / i for i in range(1, POINTS + 1)]
-    assert len(server.requests) <= LOGIN_REQUESTS + BATCH_REQUESTS + runs * REQUESTS[per]
+    counts = server.counts()
+    once = sum(counts[each] for each in ("Viewer", "GetDefaultEntity", "Runs"))
+    assert runs * documented(per) <= len(server.requests) - once <= runs * (REQUESTS[per] + RESUME_REQUESTS)
+    assert once <= LOGIN_REQUESTS + BATCH_REQUESTS
 
 
 def test_a_study_grows_under_one_id(store: Path, server: WandbServer):
