@@ -53,7 +53,7 @@ def _allowed(metadata: Mapping[str, Any]) -> str:
         return ", ".join(f"`{choice}`" for choice in metadata["choices"])
     bounds = [f"{sign} {metadata[bound]}" for bound, sign in (("low", "at least"), ("above", "greater than"),
                                                               ("high", "at most")) if metadata.get(bound) is not None]
-    return ", ".join(bounds)
+    return ", ".join(bounds + ["no control characters"] * bool(metadata.get("printed")))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
@@ -28,9 +29,10 @@ ACTIVATIONS = ("sin", "cos", "exp", "tanh", "sigmoid", "erf", "poly")
 
 
 def key(default: Any, help: str, *, low: float | None = None, high: float | None = None,
-        above: float | None = None, choices: Sequence[str] | None = None) -> Any:
-    """A config field with its meaning and its bounds: low <= value <= high, value > above, or one of choices."""
-    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices}
+        above: float | None = None, choices: Sequence[str] | None = None, printed: bool = False) -> Any:
+    """A config field with its meaning and its bounds: low <= value <= high, value > above, one of choices, or no control
+    characters (of a text that is `printed`, in commands to copy)."""
+    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices, "printed": printed}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -394,7 +396,7 @@ class Config:
                       "their kernel; `auto`, the fastest one that covers the run",
                       choices=("auto", "reference", "fused", "dual"))
     device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`")
-    store: str = key("store", "directory of the run store")
+    store: str = key("store", "directory of the run store", printed=True)
     checkpoint_minutes: float = key(5.0, "minutes of training between two checkpoints of a pack, in "
                                     "STORE/checkpoints; an interrupted one goes on from the last", low=0)
     study: str = key("default", "label of the study this run was asked for in; the W&B group")
@@ -546,6 +548,8 @@ def _check_value(name: str, value: Any, metadata: Any) -> None:
     low, high, above, choices = (metadata.get(bound) for bound in ("low", "high", "above", "choices"))
     if choices and value not in choices:
         raise ConfigError(name, value, f"not known; allowed: {', '.join(choices)}")
+    if metadata.get("printed") and any(unicodedata.category(each) == "Cc" for each in value):
+        raise ConfigError(name, ascii(value), "must have no control characters, such as line breaks and tabs")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(name, value, "must be a finite number")
     if low is not None and value < low:

@@ -43,6 +43,8 @@ BAD = [
       "steps=null"],
      "algorithm.C0=null", "series"),
     (["inputs.d=1"], "inputs.d=1", "at least 2"),
+    (['store="runs\nof me"'], r"store='runs\nof me'", "no control characters"),
+    (['store="\x1b[31m"'], r"store='\x1b[31m'", "no control characters"),
     (["+foo=1"], "foo=1", "no such key"),
     (["+concept.foo=1"], "concept.foo=1", "activations"),
 ]
