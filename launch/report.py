@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.table import Column, Table
+from rich.text import Text
 
 from launch.machines import on_gpu
 from launch.status import STATES, Status
@@ -95,14 +96,18 @@ def plan(what: Planned) -> None:
 
 
 def status(found: Status) -> Group:
-    """A sweep as a table of its runs, packs and jobs."""
+    """A sweep as a table of its runs, packs and jobs.
+
+    What comes from the store, from SLURM or from a path is Text, since brackets in a string would be rich's markup.
+    """
     counts = Table("", *STATES, box=None, padding=(0, 1))
     for column in counts.columns[1:]:
         column.justify = "right"
     counts.add_row("runs", *(str(found.runs[state]) for state in STATES))
     counts.add_row("packs", *(str(found.packs[state]) for state in STATES))
-    lines = [f"[bold]{found.sweep.id}[/bold]  {found.about.get('launcher', '')}, by {found.about.get('user', '?')} on "
-             f"{found.about.get('created_at', '')[:16].replace('T', ' ')} UTC"]
+    title = Text.assemble((found.sweep.id, "bold"), f"  {found.about.get('launcher', '')}, by "
+                          f"{found.about.get('user', '?')} on "
+                          f"{found.about.get('created_at', '')[:16].replace('T', ' ')} UTC")
     by_state = Counter(job.state for job in found.jobs)
     told = [f"{count} {state}" for state, count in by_state.most_common()]
     reasons = Counter(job.reason for job in found.jobs if job.state == "PENDING" and job.reason not in ("", "None"))
@@ -110,7 +115,7 @@ def status(found: Status) -> Group:
     used, ran = (sum(getattr(job, name) for job in found.jobs) / 3600 for name in ("gpu_seconds", "seconds"))
     hours = f"{used:.3g} GPU-hours" if used else f"{ran:.3g} job-hours"
     eta = "" if found.seconds_left is None else f", about {duration(found.seconds_left)} left"
-    lines.append(f"jobs: {', '.join(told) or 'none'}{waits}; {hours} so far{eta}")
+    lines = [f"jobs: {', '.join(told) or 'none'}{waits}; {hours} so far{eta}"]
     kinds = Counter(found.failures["failure"].fillna("unknown"))
     if kinds:
         lines.append("failed: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
@@ -118,7 +123,7 @@ def status(found: Status) -> Group:
     lines += [f"warning: {message}" for message in found.skipped]
     if found.ended and not found.complete:
         lines.append(f"ended with runs left: python -m launch retry {found.sweep.id}{store_option(found.sweep.store)}")
-    return Group(lines[0], counts, *lines[1:])
+    return Group(title, counts, *map(Text, lines))
 
 
 def failures(found: Status) -> None:
@@ -140,7 +145,8 @@ def sweeps(found: Sequence[Status]) -> Table:
         column.justify = "right"
     for each in found:
         by_state = Counter(job.state.lower() for job in each.jobs)
-        table.add_row(each.sweep.id, each.about.get("launcher", ""), *(str(each.runs[state]) for state in STATES),
+        name, launcher = Text(each.sweep.id), Text(each.about.get("launcher", ""))
+        table.add_row(name, launcher, *(str(each.runs[state]) for state in STATES),
                       ", ".join(f"{count} {state}" for state, count in by_state.most_common(3)))
     return table
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from launch import scheduler
+from launch import report, scheduler
 from launch.__main__ import main
 from launch.job import State
 from launch.processes import process
@@ -105,6 +105,22 @@ def test_a_run_that_failed_before_and_is_submitted_again_is_pending(configs, rec
     assert runs_of(sweep) == {"done": 2}
     assert (status(sweep).ended, status(sweep).complete) == (True, True)
     assert status(sweep).failures.empty
+
+
+def test_brackets_of_the_store_are_shown_as_they_are(configs, recorded, capsys):
+    """To rich they are markup, of which an end without a beginning is an error."""
+    sweep = recorded(configs[:2])
+    supervised(sweep, ended=time.time(), how="done")
+    Store(sweep.store).write_pack([failed_row(configs[0], "[/exception]", "no") | {"finished_at": "2026"}], [])
+    (sweep.store / "runs-[red]lost.parquet").write_bytes(b"no table")
+    found = replace(status(sweep), about={"launcher": "[/i]", "user": "[b]"})
+    report.console().print(report.status(found))
+    report.console().print(report.sweeps([found]))
+    told = capsys.readouterr().out
+    assert "failed: 1 [/exception]" in told
+    assert "runs-[red]lost.parquet" in told.replace("\n", "")
+    assert "[/i], by [b] on" in told
+    assert told.count("[/i]") == 2
 
 
 @pytest.mark.parametrize(("about", "state"), [
