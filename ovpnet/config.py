@@ -30,8 +30,8 @@ ACTIVATIONS = ("sin", "cos", "exp", "tanh", "sigmoid", "erf", "poly")
 
 def key(default: Any, help: str, *, low: float | None = None, high: float | None = None,
         above: float | None = None, choices: Sequence[str] | None = None, printed: bool = False) -> Any:
-    """A config field with its meaning and its bounds: low <= value <= high, value > above, one of choices, or no control
-    characters (of a text that is `printed`, in commands to copy)."""
+    """A config field with its meaning and its bounds: low <= value <= high, value > above, one of choices, or no
+    control characters (of a text that is `printed`, in commands to copy)."""
     metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices, "printed": printed}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
