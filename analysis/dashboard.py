@@ -72,19 +72,19 @@ def publish(asked: Asked, stored: Stored, analysis: Analysis) -> Made:
 
     story = plan(asked, stored, analysis)
     log_in()
-    try:
-        client()
-        with TemporaryDirectory(prefix="ovpnet-dashboard-") as directory:
+    with TemporaryDirectory(prefix="ovpnet-dashboard-") as directory:
+        try:
+            client()
             api = wandb.Api()
-            return _write(api, replace(story, entity=story.entity or str(api.default_entity)), Path(directory))
-    except TrackerError:
-        raise
-    except Exception as error:  # the clients' errors have no class in common
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise TrackerError(f"W&B at {base_url()} did not take the dashboard ({reason}); the same command writes it "
-                           "whole") from error
-    finally:
-        wandb.teardown()
+            return _write(api, replace(story, entity=story.entity or _default_entity(api)), Path(directory))
+        except TrackerError:
+            raise
+        except Exception as error:  # the clients' errors have no class in common
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise TrackerError(f"W&B at {base_url()} did not take the dashboard ({reason}); the same command writes it "
+                               "whole") from error
+        finally:
+            wandb.teardown()  # before its files go
 
 
 def plan(asked: Asked, stored: Stored, analysis: Analysis) -> Story:
@@ -180,6 +180,12 @@ def _write(api: Any, story: Story, directory: Path) -> Made:
     return Made(view.url, page.url, artifact, changed=True)
 
 
+def _default_entity(api: Any) -> str:
+    if not api.default_entity:
+        raise TrackerError("--entity: needed, since this account has no default entity")
+    return str(api.default_entity)
+
+
 def _report_there(api: Any, story: Story) -> Any:
     """The report that was made before under this name, or None. Raises TrackerError where there is no project."""
     try:
@@ -227,11 +233,12 @@ def _send_results(story: Story, files: Mapping[str, Path], drawn: Sequence[Path]
     run = begin(Tracked(id=story.run, name=story.name, group="dashboard", config={"command": story.command},
                         summary={}, points=[], table=[], tags=["dashboard"], failed=False),
                 Target(story.entity, story.project, base_url(), story.per), directory, "online", resume=True)
-    run.log({_media_key(path): wandb.Image(str(path)) for path in drawn})
+    if drawn:
+        run.log({_media_key(path): wandb.Image(str(path)) for path in drawn})
     artifact = wandb.Artifact(story.artifact, type="results", description=f"Made by {story.command}")
     for name, rows in tables(story.analysis).items():
         artifact.add(table(_rows(rows)), name)
-        artifact.add_file(str(files[name]), skip_cache=True)
+        artifact.add_file(str(files[name]), skip_cache=True, policy="immutable")
     run.log_artifact(artifact).wait(timeout=int(PATIENCE))
     run.finish()
 

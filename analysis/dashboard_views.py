@@ -28,8 +28,8 @@ MOST_LINES = 100  # lines of a panel, one a group of runs; W&B shows 10 where it
 
 @dataclass(frozen=True)
 class Story:
-    """What a dashboard tells: what the store says, how that was made, where it goes, and what becomes a W&B run
-    there (`per`, tracker.per). `figures` are the media keys of each problem's figures, in the W&B run `run`."""
+    """What a dashboard tells, and where. `per` is what became a W&B run there (tracker.per); `figures` are the media
+    keys of each problem's figures in the W&B run `run`; the tables are in `artifact`."""
 
     name: str
     entity: str
@@ -84,11 +84,11 @@ def _sections(story: Story) -> dict[str, list[Any]]:
 
 def _curves(story: Story, names: Sequence[str], x: str = "step") -> Any:
     keys = [name if story.per == "run" else f"{name}/mean" for name in names]
-    # Packs log no samples_seen that their members agree on; the mean is theirs where all see as many.
     axis = x if story.per == "run" or x == "step" else f"{x}/mean"
+    # No grouping of its own: that of the runs tells concepts and learners apart, too.
     return wr.LinePlot(title=f"{', '.join(names)} against {x}", x=axis, y=list(keys), log_y=True,
-                       groupby=wr.Config("width"), groupby_aggfunc="mean", groupby_rangefunc="minmax",
-                       max_runs_to_show=MOST_LINES, layout=wr.Layout(w=12, h=8))
+                       groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=MOST_LINES,
+                       layout=wr.Layout(w=12, h=8))
 
 
 def _scatter(story: Story, key: str, result: str) -> list[Any]:
@@ -157,7 +157,7 @@ def _verdicts(story: Story) -> list[Any]:
              f"(-{story.delta:g}, {story.delta:g})."),
         _markdown(("#", "problem", "alpha", "95% interval", "verdict"), rows)]
     for index, row in enumerate(verdicts.itertuples(), start=1):
-        blocks.append(wr.P(f"{index}. {row.problem}: {row.verdict}. {row.why}"))
+        blocks += [wr.P(f"{index}. {row.problem}: {row.verdict}"), wr.P(f"Why: {row.why}")]
         if row.next:
             blocks += [wr.P("What would settle it:"), wr.CodeBlock(row.next, language=None)]
     return blocks

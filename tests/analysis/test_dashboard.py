@@ -122,7 +122,8 @@ def test_what_a_store_says_is_in_wandb_once(put, drawn, server: WandbServer):
     assert {view.title for view in server.views} == {"Sample complexity"}
     verdict = analysis.verdicts.iloc[0]
     said = texts(views["runs"].spec["blocks"])
-    assert f"1. {verdict.problem}: {verdict.verdict}. {verdict.why}" in said
+    assert f"1. {verdict.problem}: {verdict.verdict}" in said
+    assert f"Why: {verdict.why}" in said
     assert f"dashboard --store {path}" in said
     assert verdict.next in said
     assert (version.artifact, version.type, version.committed) == ("results-Sample-complexity", "results", True)
@@ -201,7 +202,7 @@ def test_panels_and_columns_name_what_is_logged(put, per: str):
     curves_shown = [panel["config"] for panel in found if panel["viewType"] == "Run History Line Plot"]
     assert {key for one in curves_shown for key in (*one["metrics"], one["xAxis"])} == history & {
         key for name in ("step", "samples_seen", "test_risk", "norm_ratio", "norm_W") for key in (name, f"{name}/mean")}
-    assert {one["groupBy"] for one in curves_shown} <= config
+    assert not any("groupBy" in one for one in curves_shown), "the runs are grouped"
     points = [panel["config"] for panel in found if panel["viewType"] == "Scatter Plot"]
     assert len(points) == (3 if per == "run" else 0)
     summary = {f"summary:{name}" for name in run.summary} | {f"config:{name}" for name in config}
@@ -236,6 +237,17 @@ def test_filters_become_those_of_the_run_set(put):
               for leaf in model.spec.section.run_sets[0].filters["filters"]]
     assert leaves == [("config", "study.value", ["it's \"s\""]), ("config", "width.value", [64]),
                       ("config", "concept.value.name", ["a'b"]), ("summary", "status", ["done"])]
+    run = tracked("run", [row for row in Store(path).newest_runs().to_pylist() if row["width"] == 64][:1], [])
+    has = {**run.config, **run.summary}
+    assert all(has[name.replace(".value", "")] in values for _, name, values in leaves), "they let such a run through"
+
+
+def test_a_store_of_which_no_run_finished_has_a_dashboard(put):
+    path = put({"status": "failed", "test_risk": None, "validation_risk": None})
+    story = plan(*told(path))
+    assert "sample_complexity: 0 rows" in dashboard.described(story)
+    assert any("none of the 20 runs finished" in getattr(block, "text", "")
+               for block in dashboard_views.report(story).blocks)
 
 
 def test_text_of_the_store_is_no_markup(put):
