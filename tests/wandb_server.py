@@ -1,7 +1,8 @@
 """A W&B server on loopback that the real client uploads to: it keeps what arrives and fails when it is told to.
 
 It knows as much of the API as wandb 0.31 needs to report a run: GraphQL (viewer, UpsertBucket, CreateRunFiles,
-CreateArtifact, RunResumeStatus, Runs), the stream of a run's history and summary (file_stream), and uploads of files.
+artifacts from CreateArtifact to CommitArtifact, RunResumeStatus, Runs), the stream of a run's history and summary
+(file_stream), and uploads of files. An artifact with the files of one that is there is that one.
 It tells how many lines a history has and puts new ones where the client says, so that a client that uploads a run
 again, without asking, has its points there twice.
 
@@ -20,16 +21,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+if TYPE_CHECKING:  # a benchmark uses this server, too
+    import pytest
 
 # What a person or a machine may have set for the client.
 SETTINGS = ("WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_DIR", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_ENTITY")
 KEY = "0123456789abcdef" * 2 + "01234567"  # 40 hexadecimal digits, as W&B's API keys have
 
 
-def account(home: Path, patch: pytest.MonkeyPatch) -> None:
+def account(home: Path, patch: "pytest.MonkeyPatch") -> None:
     """A machine on which nobody has logged in to W&B, with this home: the client's settings and files go there."""
     for name in SETTINGS:
         patch.delenv(name, raising=False)
