@@ -179,6 +179,14 @@ def test_large_training_sets_come_in_smaller_packs(make):
     assert sizes[0] > sizes[1]
 
 
+def test_a_run_that_fits_nowhere_does_not_make_the_packs_of_others_small(make):
+    base = make()
+    few = [replace(base, seed=seed) for seed in range(20)]
+    packs = plan([*few, replace(base, samples=10**12)], set()).packs
+    assert [len(pack.configs) for pack in packs] == [1, 20]
+    assert packs[0].memory > EXAMPLE.memory
+
+
 # --- studies of several grids ---
 
 
