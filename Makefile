@@ -10,7 +10,7 @@ help:
 	@echo "make setup       install ovpnet and its tools into $(VENV), at the versions of constraints.txt"
 	@echo "make quickstart  train a small study, print its verdict, draw its report (store/, report/)"
 	@echo "make lint        ruff, mypy, import-linter"
-	@echo "make test        lint, then every test that is not slow, with coverage"
+	@echo "make test        lint, then every test that is not slow, on two cores"
 	@echo "make test-slow   the slow tests"
 	@echo "make benchmark   the engines beside a naive loop, torch.compile and JAX, and sweeps on SLURM (most of an hour)"
 	@echo "make clean       remove $(VENV) and the tools' caches; never a store or a report"
@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup
 
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

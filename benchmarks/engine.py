@@ -31,15 +31,21 @@ TIMEOUT = 300
 
 FULL = [Task(2, m, E) for m in (100, 1000, 10_000, 100_000) for E in (1, 16, 128, 1024)] + [
     Task(3, m, E) for m in (100, 500, 1000, 2000) for E in (1, 8)]
-QUICK = [Task(2, 100, 128), Task(2, 1000, 128), Task(3, 500, 8)]
+# By torch's name for it, JAX's.
+PRECISIONS = {"highest": "highest", "high": "high", "medium": "default"}
+# A GPU has room for more members, and needs them.
+FULL_CUDA = [Task(2, m, E) for m in (100, 1000, 10_000) for E in (1, 128, 1024)] + [
+    Task(3, m, E) for m in (100, 500, 1000, 2000) for E in (1, 8, 64)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--quick", action="store_true", help="three tasks instead of all")
+    parser.add_argument("--precision", default="highest", choices=list(PRECISIONS), help="of all peers' float32 matrix "
+                        "products on a GPU: float32, three TF32 products, or one, which is JAX's own default there")
+    parser.add_argument("--peers", help=f"of {', '.join(PEERS)} (default: all; on cuda, none sharded)")
+    parser.add_argument("--tasks", help="instead of all, as layers:m:E: 2:1000:128,3:500:8")
     parser.add_argument("--check", action="store_true", help="compare the losses of all peers on small tasks instead")
     parser.add_argument("--write-docs", action="store_true", help="write the tables and figures of docs/benchmarks.md")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -47,13 +53,20 @@ def main() -> None:
     if options.worker:
         _work(**json.loads(options.worker))
         return
-    peers = options.peers.split(",")
+    sharded = {"JAX sharded"} if options.device == "cuda" else set()  # over the cores of a processor
+    peers = options.peers.split(",") if options.peers else [peer for peer in PEERS if peer not in sharded]
     if unknown := [peer for peer in peers if peer not in PEERS]:
         parser.error(f"--peers {unknown[0]}: allowed: {', '.join(PEERS)}")
     if options.check:
         _check(peers, options)
         return
-    rows = _measure(QUICK if options.quick else FULL, peers, options)
+    tasks = FULL if options.device == "cpu" else FULL_CUDA
+    if options.tasks:
+        try:
+            tasks = [Task(*map(int, each.split(":"))) for each in options.tasks.split(",")]
+        except (TypeError, ValueError):
+            parser.error(f"--tasks {options.tasks}: allowed: layers:m:E, as 2:1000:128, separated by commas")
+    rows = _measure(tasks, peers, options)
     table = pd.DataFrame(rows)
     print(tables.markdown(table))
     if options.write_docs:
@@ -81,9 +94,10 @@ def _measure(tasks: list[Task], peers: list[str], options: argparse.Namespace) -
             gflops = task.flops / best["us"] / 1e3
             # Weights and velocity read and written once a step, at least where they do not fit a cache.
             floor = max(task.flops / about["peak_gflops"] / 1e3, 2 * task.weight_bytes / about["bandwidth_gb"] / 1e3
-                        if task.E * task.weight_bytes > machine.CACHE_BYTES else 0)
+                        if task.E * task.weight_bytes > machine.CACHE_BYTES[options.device] else 0)
             rows.append({"peer": peer, "layers": task.layers, "m": task.m, "E": task.E, **best, "gflops": gflops,
-                         "of_gemm_peak": gflops / about["gemm_gflops"], "of_roofline": floor / best["us"], **about})
+                         "precision": options.precision, "of_gemm_peak": gflops / about["gemm_gflops"],
+                         "of_roofline": floor / best["us"], **about})
             print(f"{task.layers} layers  m {task.m:6}  E {task.E:5}  {peer:14} {best['us']:12.3f} us a step and member"
                   f"  {gflops:7.1f} GFLOP/s  compiled in {best['compile_seconds']:.1f} s", flush=True)
     return rows
@@ -98,7 +112,8 @@ def _worker(options: argparse.Namespace, **what: object) -> dict | None:
     """The measurement of one way of one peer; None, with a note, where it failed."""
     environment = os.environ | {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = [sys.executable, "-m", "benchmarks.engine", "--worker",
-               json.dumps({**what, "device": options.device, "threads": options.threads})]
+               json.dumps({**what, "device": options.device, "threads": options.threads,
+                           "precision": options.precision})]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=True)
     except subprocess.TimeoutExpired:
@@ -110,8 +125,14 @@ def _worker(options: argparse.Namespace, **what: object) -> dict | None:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def _work(peer: str, way: int, layers: int, m: int, E: int, device: str, threads: int, losses_of: int = 0) -> None:
+def _work(peer: str, way: int, layers: int, m: int, E: int, device: str, threads: int, precision: str,
+          losses_of: int = 0) -> None:
     """In a process of its own: measure, and print the result as JSON."""
+    os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = PRECISIONS[precision]
+    if precision != "highest":  # torch's default
+        import torch
+
+        torch.set_float32_matmul_precision(precision)
     if device == "cpu":  # for libraries that count the processor's cores themselves
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     task, prepare = Task(layers, m, E), PEERS[peer][way]

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# What is larger than this, all members together, is taken from memory in every step.
-CACHE_BYTES = 16 << 20
+# What is larger than this, all members together, is taken from memory in every step. (A GPU: its cache and registers.)
+CACHE_BYTES = {"cpu": 16 << 20, "cuda": 80 << 20}
 
 
 def about(device: str, threads: int) -> dict[str, object]:
@@ -25,7 +25,7 @@ def about(device: str, threads: int) -> dict[str, object]:
     bandwidth = 3 * x.nbytes / _seconds(lambda: torch.add(x, y, out=z), device) / 1e9
     peak = _peak_gflops(threads) if device == "cpu" else gemm
     return {"device": device, "threads": threads, "cpu": cpu(), "gemm_gflops": gemm, "peak_gflops": max(gemm, peak),
-            "bandwidth_gb": bandwidth,
+            "bandwidth_gb": bandwidth, "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
             "python": platform.python_version(), **{name: _version(name) for name in ("torch", "jax", "ovpnet")},
             "load_before": os.getloadavg()[0]}
 

@@ -1,5 +1,6 @@
 """The results of `python -m benchmarks.engine` as Markdown tables and figures; tables in docs/benchmarks.md."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -12,15 +13,17 @@ OURS = "fused"
 def markdown(table: pd.DataFrame) -> str:
     """Microseconds a step and member of every peer, and how many times ours is faster."""
     first = table.iloc[0]
-    parts = [f"{first['cpu']}, {first['threads']} threads, {first['device']}: {first['gemm_gflops']:.0f} GFLOP/s in a "
-             f"float32 matrix product, {first['peak_gflops']:.0f} in multiply-adds on registers, "
+    peak = "" if first["device"] == "cuda" else f", {first['peak_gflops']:.0f} in multiply-adds on registers"
+    parts = [f"{_machine(first)}: {first['gemm_gflops']:.0f} GFLOP/s in a float32 matrix product{peak}, "
              f"{first['bandwidth_gb']:.0f} GB/s of memory. torch {first['torch']}, "
              f"JAX {first['jax']}. Microseconds a step and member; in brackets, how many times our fused engine is "
              "faster. A naive loop trains one net at a time, so its time at E = 1 counts for every E."]
     for layers, rows in table.groupby("layers"):
         peers = list(dict.fromkeys(rows["peer"]))
-        lines = [f"| m | E | {' | '.join(peers)} | of the GEMM rate | of the roofline | MB, JAX / ours |",
-                 "|---" * (len(peers) + 5) + "|"]
+        heads = ["m", "E", *peers, "of the GEMM rate"]
+        # What a process has of the host's memory says nothing of a GPU's, and its roofline is the product's rate.
+        heads += ["of the roofline", "MB, JAX / ours"] if first["device"] == "cpu" else []
+        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         for (m, E), case in rows.groupby(["m", "E"]):
             times = case.set_index("peer")["us"]
             naive = rows[rows["peer"].eq("naive loop") & rows["m"].eq(m)]["us"]
@@ -31,15 +34,20 @@ def markdown(table: pd.DataFrame) -> str:
             shares = [f"{ours[name].iloc[0]:.0%}" if len(ours) else "" for name in ("of_gemm_peak", "of_roofline")]
             memory = case.set_index("peer")["peak_mb"]
             megabytes = " / ".join(f"{memory[peer]:,.0f}" for peer in ("JAX", OURS) if peer in memory)
-            lines.append(f"| {m:,} | {E:,} | {' | '.join([*cells, *shares, megabytes])} |")
+            cells = [f"{m:,}", f"{E:,}", *cells, *shares, megabytes][:len(heads)]
+            lines.append(f"| {' | '.join(cells)} |")
         parts.append(f"**{'Two' if layers == 2 else 'Three'} layers**\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _machine(row: pd.Series) -> str:
+    return f"{row['cpu']}, {row['threads']} threads, cpu" if row["device"] == "cpu" else str(row["gpu"])
 
 
 def _cell(times: pd.Series, peer: str) -> str:
     if peer not in times:
         return ""
-    digits = max(0, 2 - len(str(int(times[peer]))) + 1)
+    digits = max(0, 2 - math.floor(math.log10(times[peer])))
     ratio = "" if peer == OURS or OURS not in times else f" ({times[peer] / times[OURS]:.3g}x)"
     return f"{times[peer]:,.{digits}f}{ratio}"
 
@@ -56,10 +64,12 @@ def put(module: str, text: str) -> None:
 
 def write_docs(table: pd.DataFrame) -> None:
     """Put the tables between the markers of docs/benchmarks.md, and draw the figures beside it."""
-    put("benchmarks.engine", markdown(table))
+    device = table["device"].iloc[0]
+    put("benchmarks.engine" if device == "cpu" else f"benchmarks.engine --device {device}", markdown(table))
     for layers, rows in table.groupby("layers"):
         figure = _figure(rows, layers)
-        figure.savefig(DOCS / "images" / f"benchmark_{layers}_layers.png", dpi=130)
+        figure.savefig(DOCS / "images" / f"benchmark_{layers}_layers{'' if device == 'cpu' else '_' + device}.png",
+                       dpi=130)
 
 
 def _figure(rows: pd.DataFrame, layers: int) -> Figure:
@@ -80,8 +90,8 @@ def _figure(rows: pd.DataFrame, layers: int) -> Figure:
         axes.grid(alpha=0.3)
         _linear(axes, 2 if axes is against_m and layers == 3 else 1)
     against_E.legend(fontsize=8)
-    figure.suptitle(f"{'Two' if layers == 2 else 'Three'} layers: {rows['cpu'].iloc[0]}, "
-                    f"{rows['threads'].iloc[0]} threads", fontsize=11, fontweight="bold")
+    figure.suptitle(f"{'Two' if layers == 2 else 'Three'} layers: {_machine(rows.iloc[0])}", fontsize=11,
+                    fontweight="bold")
     return figure
 
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from launch import report, scheduler, sync
 from launch.retry import retry
 from launch.status import Status, status
-from launch.sweep import Sweep, check_private, find, sweeps
+from launch.sweep import Sweep, check_private, find, listed
 from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
 
@@ -81,7 +81,7 @@ def _plan(arguments: list[str]) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     if options.all:
-        report.console().print(report.sweeps([status(sweep) for sweep in sweeps(options.store)]))
+        report.console().print(report.sweeps([status(sweep) for sweep in listed(options.store)]))
         return 0
     sweep = find(options.store, options.sweep)
     if options.failed:
@@ -138,10 +138,12 @@ def _cancel(options: argparse.Namespace) -> int:
 
 def _logs(options: argparse.Namespace) -> int:
     sweep = find(options.store, options.sweep)
-    wanted = [job for job in scheduler.jobs(sweep, sweep.groups())
-              if options.job in (None, f"{job.group}-{job.task}")]
+    jobs = {f"{job.group}-{job.task}": job for job in scheduler.jobs(sweep, sweep.groups())}
+    wanted = [job for name, job in jobs.items() if options.job in (None, name)]
     if not wanted:
-        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}" if options.job else f"{sweep.id} has no jobs")
+        some = ", ".join(list(jobs)[:10]) + ", ..." * (len(jobs) > 10)
+        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}; there are: {some}" if jobs else
+                          f"{sweep.id} has no jobs")
     for job in wanted:
         print(f"== job {job.group}-{job.task}: {job.state} {job.node} {job.id or ''}".rstrip())
         for file in scheduler.logs(sweep, job):

@@ -3,7 +3,6 @@
 Where an option means what it means in hydra-submitit-launcher and sbatch, it has the same name.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,7 +11,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ovpnet.config import key
+from ovpnet.config import check_value, key
 from ovpnet.errors import ConfigError
 
 
@@ -101,6 +100,10 @@ _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "
 # Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process
 # of each.
 _OWN = ("job-name", "array", "output", "error", "open-mode", "signal", "ntasks", "ntasks-per-node")
+# Options of sbatch that have another name here; and those that would send jobs where they cannot be followed.
+_NAMED = {"time": "timeout_min", "mem": "mem_gb", "cpus-per-task": "cpus_per_task", "gpus-per-node": "gpus_per_node",
+          "gpus": "gpus_per_node"}
+_UNFOLLOWED = ("clusters",)
 
 Options = LocalConf | SubprocessConf | SlurmConf
 
@@ -140,18 +143,8 @@ def sbatch(options: SlurmConf, name: str, setup: list[str]) -> dict[str, Any]:
 
 
 def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
-    if isinstance(value, bool) or value is None:
-        return
     if isinstance(value, int | float):
-        if not math.isfinite(value):
-            raise ConfigError(name, value, "must be a finite number")
-        low, above, high = (metadata.get(bound) for bound in ("low", "above", "high"))
-        if low is not None and value < low:
-            raise ConfigError(name, value, f"must be at least {low}")
-        if above is not None and value <= above:
-            raise ConfigError(name, value, f"must be greater than {above}")
-        if high is not None and value > high:
-            raise ConfigError(name, value, f"must be at most {high}")
+        check_value(name, value, metadata)
     for text in _texts(value):
         # submitit quotes values for the shell, but a line break would begin a line of its own in the script.
         if re.search(r"[\x00-\x1f\x7f]", text):
@@ -163,6 +156,10 @@ def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
             # sbatch takes the beginning of a name for the name.
             if any(own.startswith(str(option).replace("_", "-")) for own in _OWN):
                 raise ConfigError(name, option, "is set by ovpnet, as are " + ", ".join(_OWN))
+            if (plain := str(option).replace("_", "-")) in _NAMED:
+                raise ConfigError(name, option, f"is hydra.launcher.{_NAMED[plain]}, by which packs are sized")
+            if plain in _UNFOLLOWED:
+                raise ConfigError(name, option, "is not possible: a sweep's jobs are looked for on one cluster")
 
 
 def _texts(value: Any) -> list[str]:

@@ -61,7 +61,12 @@ def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: i
         here, limit = machine(), math.inf if pack_seconds is None else pack_seconds
         packs = [Pack(pack, seconds(pack, here)) for pack in again]
         for group in groups.values():
-            packs += _cut(group, members(group, here, runs_per_pack, limit), here, limit)
+            # A run that fits no pack is one of its own, and does not make those of the others small.
+            alone = {samples for samples, config in {config.samples: config for config in group}.items()
+                     if memory([config]) > here.memory or seconds([config], here) > limit}
+            packs += [Pack([config], seconds([config], here)) for config in group if config.samples in alone]
+            if rest := [config for config in group if config.samples not in alone]:
+                packs += _cut(rest, members(rest, here, runs_per_pack, limit), here, limit)
     packs.sort(key=lambda pack: pack.seconds, reverse=True)
     return Plan(packs, len(configs), len(runs), len(runs.keys() & finished))
 

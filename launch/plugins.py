@@ -92,11 +92,13 @@ class PackLauncher(Launcher):
     kind: type[Options]
 
     def __init__(self, **options: Any):
-        self.options = checked(self.kind, {name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-                                           for name, value in options.items()})
+        self.given = {name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+                      for name, value in options.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Raises ConfigError for an option (not where the object is made: Hydra would wrap the message)."""
         self.context, self.config = hydra_context, config
+        self.options = checked(self.kind, self.given)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """All jobs; each returns its test risk (None if it has none), for sweepers that look for the least. What is

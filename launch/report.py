@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from launch.machines import on_gpu
+from launch.options import SlurmConf
 from launch.status import STATES, Status
 from launch.submit import Planned
 from launch.sweep import Sweep
@@ -46,6 +47,27 @@ def announcement(what: Planned, store: str) -> str:
     runs = sum(len(pack.configs) for pack in packs)
     jobs = f" and {what.jobs} jobs" * (what.jobs > 1)
     return " ".join(parts) + f"; training {runs} in {count(len(packs), 'pack')} ({by}){jobs}"
+
+
+def warnings(what: Planned) -> list[str]:
+    """What of a plan is likely to fail, or to take many jobs' time one after the other."""
+    found = []
+    for tier in what.tiers:
+        large = [pack for pack in tier.plan.packs if pack.memory > tier.machine.memory]
+        if large:
+            key = ("gpu_memory_gb" if on_gpu(asdict(tier.options)) else "mem_gb") if isinstance(
+                tier.options, SlurmConf) else ""
+            more = f"; hydra.launcher.{key} is what a job has" * bool(key)
+            found.append(f"warning: {count(sum(len(pack.configs) for pack in large), 'run')} may not fit the memory, "
+                         f"the largest with {size(max(pack.memory for pack in large))} of "
+                         f"{size(tier.machine.memory)}{more}")
+        if isinstance(tier.options, SlurmConf):
+            longest = max((pack.seconds for pack in tier.plan.packs), default=0.0)
+            if longest > 60 * tier.options.timeout_min:
+                found.append(f"warning: the longest pack takes {duration(longest)}, more than a job's timeout_min="
+                             f"{tier.options.timeout_min}; it goes on from checkpoints in one requeued job after the "
+                             "other")
+    return found
 
 
 def submitted(sweep: Sweep, what: Planned) -> str:
@@ -91,8 +113,10 @@ def plan(what: Planned) -> None:
         unit = "GPU" if on_gpu(asdict(tier.options)) else "job"
         print(f"{count(len(tier.jobs), 'job')}, {tier.seconds / 3600:.3g} {unit}-hours, the longest "
               f"{duration(longest)}; packs sized for {size(tier.machine.memory)}. Nothing was submitted.")
-    if any(tier.machine.rates == EXAMPLE.rates for tier in what.tiers):
-        print("Times are those of an example core: a first job tells of its GPU, and the next plan knows.")
+    example = [tier for tier in what.tiers if tier.machine.rates == EXAMPLE.rates]
+    if example:
+        later = ": a first job tells of its GPU, and the next plan knows"
+        print(f"Times are those of an example core{later * any(on_gpu(asdict(tier.options)) for tier in example)}.")
 
 
 def status(found: Status) -> Group:
@@ -115,7 +139,7 @@ def status(found: Status) -> Group:
     used, ran = (sum(getattr(job, name) for job in found.jobs) / 3600 for name in ("gpu_seconds", "seconds"))
     hours = f"{used:.3g} GPU-hours" if used else f"{ran:.3g} job-hours"
     eta = "" if found.seconds_left is None else f", about {duration(found.seconds_left)} left"
-    lines = [f"jobs: {', '.join(told) or 'none'}{waits}; {hours} so far{eta}"]
+    lines = [f"jobs: {', '.join(told) or 'none submitted'}{waits}; {hours} so far{eta}"]
     kinds = Counter(found.failures["failure"].fillna("unknown"))
     if kinds:
         lines.append("failed: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

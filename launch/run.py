@@ -28,6 +28,8 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
         store.prepare()
     what = planned(configs, options)
     print(report.announcement(what, shared.store))
+    for warning in report.warnings(what):
+        print(warning, file=sys.stderr)
     if options.dry_run:
         report.plan(what)
         return None
@@ -59,7 +61,9 @@ def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[f
     summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), reverse=True))
     missing = len(set(ids)) - len(rows)
     summary = ", ".join(filter(None, [summary, f"{missing} not trained" * bool(missing)]))
-    print(f"{len(set(ids))} runs: {summary}. Next: python -m analysis verdict")
+    following = "launch status" if missing and elsewhere else "analysis verdict"
+    print(f"{len(set(ids))} runs: {summary}. Next: python -m {following}"
+          f"{report.store_option(store.path.resolve())}")
     failed = rows[rows["status"].eq("failed")]
     if len(failed):
         kinds = failed.groupby(["failure", "error"]).size().sort_values(ascending=False)

@@ -180,6 +180,13 @@ class Sweep:
         return self.path / "jobs" / f"{group}-{task}{kind and '.'}{kind}.json"
 
 
+def listed(store: Path) -> list[Sweep]:
+    """As `sweeps`. Raises OvpnetError where there is none."""
+    if found := sweeps(store):
+        return found
+    raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: python -m ovpnet.train -m")
+
+
 def sweeps(store: Path) -> list[Sweep]:
     """All sweeps of a store that this user can read, the oldest first."""
     found = [(each["created_at"], Sweep(file.parent)) for file in (store.resolve() / "sweeps" / str(os.getuid())).glob(
@@ -190,9 +197,7 @@ def sweeps(store: Path) -> list[Sweep]:
 
 def find(store: Path, name: str | None) -> Sweep:
     """The sweep of that id, or of which it is a part; without a name the latest. Raises OvpnetError."""
-    known = sweeps(store)
-    if not known:
-        raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: python -m ovpnet.train -m")
+    known = listed(store)
     matching = [sweep for sweep in known if name is None or name == sweep.id] or [
         sweep for sweep in known if name is not None and name in sweep.id]
     if name is not None and len(matching) != 1:

@@ -20,6 +20,7 @@ from launch import machines
 from launch.claims import Claims
 from launch.plan import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
+from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.errors import DeviceLostError, InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
@@ -195,6 +196,7 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
         run_pack(configs, progress.advance, interrupted)
         progress.finish(len(configs))
     progress.end()
+    Checkpoints(work.store.path).clean(work.store.finished())  # of packs that were cut up, say
 
 
 def main(arguments: Sequence[str]) -> int:

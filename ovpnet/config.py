@@ -512,7 +512,7 @@ def check_bounds(config: Config, among: Container[str] | None = None) -> None:
         if among is not None and name not in among:
             continue
         for item in value if isinstance(value, list) else [value]:
-            _check_value(name, item, metadata)
+            check_value(name, item, metadata)
         if value == []:
             raise ConfigError(name, value, "at least one entry is needed")
 
@@ -542,7 +542,8 @@ def _keys(classes: tuple[type, ...], excluded: tuple[str, ...] = ()) -> tuple[di
     return kept, attrgetter(*kept)
 
 
-def _check_value(name: str, value: Any, metadata: Any) -> None:
+def check_value(name: str, value: Any, metadata: Any) -> None:
+    """Raise ConfigError for a value outside the bounds and choices of its key (the metadata that `key` makes)."""
     if value is None:
         return
     low, high, above, choices = (metadata.get(bound) for bound in ("low", "high", "above", "choices"))

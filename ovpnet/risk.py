@@ -11,6 +11,9 @@ from ovpnet.losses import Loss
 
 # Hidden activations of one evaluation, at most (entries): about the size of a core's cache on a CPU.
 _ACTIVATIONS = 1 << 20
+# Samples that kernels take side by side, at most: blocks are a multiple of them, since a sample's place among them can
+# change its last bits, and must not depend on how many members there are.
+_SIDE_BY_SIDE = 128
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Mean:
 def losses(net: Network, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """L(f(x), y) [E, n] of every member on its own samples x [E, n, d], y [E, n, k]."""
     members, n = x.shape[:2]
-    block = max(64, _ACTIVATIONS // (members * net.activations(weights)))
+    block = max(64, _ACTIVATIONS // (members * net.activations(weights)) // _SIDE_BY_SIDE * _SIDE_BY_SIDE)
     # Put in place: small results between blocks of activations would keep the allocator from using these again.
     values = x.new_empty(members, n)
     for start in range(0, n, block):

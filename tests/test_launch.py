@@ -163,7 +163,7 @@ def test_a_sweep_has_one_store_study_and_device(make, tmp_path, key):
 def test_wide_nets_come_in_smaller_packs(make):
     base = make()
     sizes = []
-    for width in (8, 1000, 100_000):
+    for width in (8, 10_000, 100_000):
         configs = [replace(base, width=width, seed=seed) for seed in range(600)]
         sizes.append(max(len(pack.configs) for pack in plan(configs, set()).packs))
     assert sizes[0] > sizes[1] > sizes[2] >= 1
@@ -177,6 +177,14 @@ def test_large_training_sets_come_in_smaller_packs(make):
         assert max(memory(pack.configs) for pack in packs) <= EXAMPLE.memory
         sizes.append(max(len(pack.configs) for pack in packs))
     assert sizes[0] > sizes[1]
+
+
+def test_a_run_that_fits_nowhere_does_not_make_the_packs_of_others_small(make):
+    base = make()
+    few = [replace(base, seed=seed) for seed in range(20)]
+    packs = plan([*few, replace(base, samples=10**12)], set()).packs
+    assert [len(pack.configs) for pack in packs] == [1, 20]
+    assert packs[0].memory > EXAMPLE.memory
 
 
 # --- studies of several grids ---

@@ -183,6 +183,7 @@ def test_an_error_that_breaks_a_gpu_is_no_runs_failure(pack, tmp_path, poison, m
 
 def test_a_single_run_that_fails_shows_its_traceback_and_fails(tmp_path, poison, monkeypatch, capsys):
     poison({4}, ZeroDivisionError("a poisoned seed"))
+    monkeypatch.setattr("sys.gettrace", lambda: None)  # Hydra takes coverage for a debugger, and shows it all
     monkeypatch.setattr("sys.argv", ["ovpnet.train", "seed=4", "width=8", "steps=10", "opt.samples=4096",
                                      f"store={tmp_path}"])
     with pytest.raises(SystemExit) as stopped:

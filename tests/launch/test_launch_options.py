@@ -97,6 +97,15 @@ def test_what_ovpnet_sets_itself_is_no_additional_parameter(name):
         checked(SlurmConf, {"tiers": [{"additional_parameters": {name: "x"}}]})
 
 
+@pytest.mark.parametrize(("name", "key"), [("time", "timeout_min"), ("mem", "mem_gb"), ("gpus", "gpus_per_node"),
+                                           ("cpus_per_task", "cpus_per_task")])
+def test_what_packs_are_sized_by_is_no_additional_parameter(name, key):
+    with pytest.raises(ConfigError, match=f"additional_parameters={name}: is hydra.launcher.{key}, by which"):
+        checked(SlurmConf, {"additional_parameters": {name: 5}})
+    with pytest.raises(ConfigError, match="clusters: is not possible"):
+        checked(SlurmConf, {"additional_parameters": {"clusters": "east"}})
+
+
 def test_other_options_of_sbatch_are_additional_parameters():
     checked(SlurmConf, {"additional_parameters": {"reservation": "course", "licenses": "matlab", "nodes": 1,
                                                   "mail-type": "END", "time-min": 5}})

@@ -1,6 +1,7 @@
 """How a sweep is told to fare, of records made up for it."""
 
 import os
+import re
 import socket
 import time
 from dataclasses import replace
@@ -11,7 +12,9 @@ import pytest
 from launch import report, scheduler
 from launch.__main__ import main
 from launch.job import State
+from launch.options import SlurmConf
 from launch.processes import process
+from launch.report import warnings
 from launch.scheduler import cancel
 from launch.status import status
 from launch.submit import record
@@ -208,3 +211,29 @@ def test_a_user_without_a_name_has_a_number(configs, tmp_path, monkeypatch):
     mine = [replace(configs[0], store=str(tmp_path), device="cpu")]
     sweep, _ = record(planned(mine, LocalConf()), mine[0], LocalConf(), ["python"], None)
     assert sweep.about()["user"] == str(os.getuid())
+
+
+def test_runs_that_fit_no_job_and_packs_that_outlast_one_are_told_before_they_are_submitted(make, tmp_path):
+    from launch.submit import planned
+
+    options = SlurmConf(mem_gb=4, timeout_min=1)
+    runs = [make(f"store={tmp_path}", *more) for more in (
+        ["seed=1"], ["samples=1000000000"], ["width=100000", "steps=1000000"])]
+    memory, time = warnings(planned(runs, options))
+    assert re.fullmatch(r"warning: 1 run may not fit the memory, the largest with [0-9.]+ GB of 2.4 GB; "
+                        r"hydra.launcher.mem_gb is what a job has", memory)
+    assert re.match("warning: the longest pack takes .*, more than a job's timeout_min=1; it goes on", time)
+    assert not warnings(planned(runs[:1], options))
+
+
+def test_all_sweeps_of_no_store(tmp_path, capsys):
+    assert main(["status", "--all", "--store", str(tmp_path)]) == 1
+    assert f"error: no sweep in {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_job_that_is_not_there(configs, recorded, capsys):
+    sweep = recorded(configs, jobs=[[0], [1]])
+    for task in (0, 1):
+        supervised(sweep, task)
+    assert main(["logs", "--store", str(sweep.store), "--job", "7-7"]) == 1
+    assert f"--job 7-7: no job of {sweep.id}; there are: 0-0, 0-1" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import submitit
 
 from tests.slurm.cluster import NODES, Cluster, wait_for
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluster
 
 
 def sleeper(tmp_path: Path, cluster: Cluster, *options: str) -> str:

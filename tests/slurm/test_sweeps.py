@@ -17,7 +17,7 @@ from launch.sweep import Sweep, read_json, sweeps
 from ovpnet.store import Store
 from tests.slurm.cluster import Cluster, wait_for
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluster
 
 # One pack of two runs that trains for some seconds, with a checkpoint after every chunk of steps.
 SLOW = ["width=64", "samples=200", "steps=30000", "evaluations=3", "test.samples=512", "opt.samples=4096",
@@ -66,9 +66,13 @@ def ovpnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """The runs of SLOW, trained here."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+    return trained_here(tmp_path_factory.mktemp("undisturbed"), SLOW)
+
+
+def trained_here(folder: Path, overrides: list[str]) -> pd.DataFrame:
+    folder.mkdir(exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "ovpnet.train", "-m", *SLOW], cwd=folder, env=environment, check=True,
+    subprocess.run([sys.executable, "-m", "ovpnet.train", "-m", *overrides], cwd=folder, env=environment, check=True,
                    capture_output=True)
     return Store(folder / "store").runs()
 
@@ -131,13 +135,15 @@ def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper,
     assert_once_and_as(undisturbed, ovpnet.store)
 
 
-def test_a_job_whose_time_is_over_is_requeued(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
-    # SLURM's signal before the end of a minute comes after about 10 s of it.
-    sweep = ovpnet.train(*SLOW, "steps=30000", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50")
+@pytest.mark.slow
+def test_a_job_whose_time_is_over_is_requeued(cluster: Cluster, ovpnet: Sweeper, tmp_path: Path):
+    # SLURM's signal before the end of a minute comes after 10 s to half a minute: training takes longer anywhere.
+    long = [*SLOW, "steps=150000"]
+    sweep = ovpnet.train(*long, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50")
     ovpnet.wait()
     assert "this job is timed-out" in told(sweep)
     assert starts(sweep) >= 2
-    assert_once_and_as(undisturbed, ovpnet.store)
+    assert_once_and_as(trained_here(tmp_path / "undisturbed", long), ovpnet.store)
 
 
 def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
