@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import wandb
 from wandb_workspaces.reports.v2 import H1, Report
 from wandb_workspaces.workspaces import Workspace
 
@@ -68,8 +69,6 @@ class Made:
 def publish(asked: Asked, stored: Stored, analysis: Analysis) -> Made:
     """Make the dashboard in W&B, or bring it up to date. Raises TrackerError, before anything is sent where W&B cannot
     be reached, does not know the API key, or has no such project."""
-    import wandb
-
     story = plan(asked, stored, analysis)
     log_in()
     with TemporaryDirectory(prefix="ovpnet-dashboard-") as directory:
@@ -228,8 +227,6 @@ def _digest(view: Workspace, page: Report, files: Sequence[Path]) -> str:
 def _send_results(story: Story, files: Mapping[str, Path], drawn: Sequence[Path], directory: Path) -> None:
     """Log figures and tables in a W&B run of their own, the same each time. W&B makes no second version of an artifact
     whose files are the same."""
-    import wandb
-
     run = begin(Tracked(id=story.run, name=story.name, group="dashboard", config={"command": story.command},
                         summary={}, points=[], table=[], tags=["dashboard"], failed=False),
                 Target(story.entity, story.project, base_url(), story.per), directory, "online", resume=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from PIL import Image
@@ -25,8 +26,6 @@ from ovpnet.uploads import remember
 from tests import wandb_server
 from tests.analysis.conftest import synthetic_runs
 from tests.wandb_server import KEY, Received, View, WandbServer
-
-wandb = pytest.importorskip("wandb")
 
 WRITES = {"UpsertBucket", "CreateArtifact", "upload", "file_stream", "UpsertView2", "upsertView"}
 
