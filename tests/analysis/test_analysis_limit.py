@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from analysis import report
-from analysis.figures import limit_of, risk_figure, save
+from analysis.figures import risk_figure, save
+from analysis.limit import limit_of
 from analysis.load import INFINITE, Stored, with_problem
 from analysis.verdict import LIMIT, OPEN, analyze
 
