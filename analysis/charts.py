@@ -38,7 +38,7 @@ SERIES_COLOURS = {"3layer": BLUE, "2layer": ORANGE, "3layer(NTK)": GREEN, "3laye
 AXIS: dict[str, Any] = {"gridcolor": GRID, "linecolor": GREY, "showline": True, "ticks": "outside", "tickcolor": GREY,
                         "zeroline": False, "automargin": True}
 # With a format of their own all ticks are whole numbers, not a power here and a digit there.
-LOGARITHMIC: dict[str, Any] = {"type": "log", "tickformat": "~g"}
+LOGARITHMIC: dict[str, Any] = {"type": "log", "tickformat": "~g", "nticks": 4}
 
 
 def text(value: object) -> str:
@@ -57,14 +57,16 @@ def plain(label: str) -> str:
 def exponents(labels: Sequence[str], verdicts: pd.DataFrame, delta: float) -> go.Figure:
     """The exponent of m of every problem with its 95% interval, over the band that counts as no scaling.
 
-    `labels`: what to call the rows of `verdicts`. An unbounded end runs to the edge of the chart.
+    `labels`: what to call the rows of `verdicts`, each with at least one bounded end (see `bounded`). An unbounded end
+    runs to the edge of the chart.
     """
-    rows = verdicts.assign(label=list(labels)).dropna(subset="alpha").head(MOST_EXPONENTS)
+    rows = verdicts.assign(label=list(labels)).head(MOST_EXPONENTS)
     finite = rows[["alpha", "alpha_low", "alpha_high"]].to_numpy(float).ravel()
     finite = np.abs(finite[np.isfinite(finite)])
     reach = min(max(1.15 * finite.max(), 3 * delta), 5.0)
     figure = _figure(LINE_HEIGHT * len(rows) + 90, x={"title": "exponent α of m, 95% interval", "range": [-reach, reach]},
                      y={"range": [len(rows) - 0.5, -0.75], "visible": False, "fixedrange": True})
+    figure.update_layout(margin_l=16)
     figure.add_vrect(-delta, delta, fillcolor=GREEN, opacity=0.18, line_width=0, layer="below")
     figure.add_vline(0, line_color=GREY, line_width=1)
     low, high = (rows[end].clip(-10 * reach, 10 * reach) for end in ("alpha_low", "alpha_high"))
@@ -77,8 +79,13 @@ def exponents(labels: Sequence[str], verdicts: pd.DataFrame, delta: float) -> go
         hovertemplate="%{customdata[0]}<br>α = %{x:.3f}, 95% %{customdata[2]}<br>%{customdata[1]}<extra></extra>")
     for y, (label, *_) in enumerate(words):  # above its interval: beside it, a name would take a telephone's width
         figure.add_annotation(x=0, xref="paper", xanchor="left", y=y, yanchor="bottom", yshift=6, text=label,
-                              showarrow=False, font_size=12)
+                              showarrow=False, font_size=11)
     return figure
+
+
+def bounded(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts whose exponent is known at least to one side."""
+    return verdicts[np.isfinite(verdicts[["alpha_low", "alpha_high"]].astype(float)).any(axis=1)]
 
 
 # --- N_eps against m ---------------------------------------------------------------------------------
@@ -183,7 +190,7 @@ def risk(best: pd.DataFrame, limit: pd.DataFrame | None = None) -> go.Figure:
         figure.add_scatter(x=_list(values.index), y=_list(values), mode="lines", name="m = infinity",
                            line={"color": BLACK, "dash": "dash", "width": 1.5})
     if len(finite):
-        _add_goal(figure, best, finite, [best["samples"].min(), best["samples"].max()])
+        _add_goal(figure, best, finite, [best["samples"].min() / 1.1, best["samples"].max() * 1.1])
     return figure
 
 

@@ -88,7 +88,7 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     diagnostics. The number of steps is no part of a problem where it
     follows from the samples (epochs, one-pass SGD) or other keys (rounds of Algorithms 2 and 3, which depend on m).
     """
-    keys = _problem_keys(runs)
+    keys = problem_keys(runs)
     number = keys.groupby(list(keys), dropna=False).ngroup()
     runs = runs.assign(problem=number.map(_labels(runs, keys, number)))
     measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS]).eq(True).sum(axis=1)
@@ -110,7 +110,7 @@ def _steps_follow(runs: pd.DataFrame) -> pd.Series:
     return follows
 
 
-def _problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
+def problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
     """What tells problems apart, as text (stored values have mixed types and nulls), one row a run."""
     keys = runs[problem_columns(runs)].apply(lambda column: column.map(_text))
     if "steps" in keys:

@@ -64,8 +64,7 @@ def _content(stored: Stored, analysis: Analysis, delta: float) -> dict[str, Any]
         "delta": delta,
         "cards": _cards(verdicts, labels),
         "counts": verdicts["verdict"].value_counts().to_dict(),
-        "exponents": _chart(_exponents(verdicts, labels, delta), labels, "exponents") if verdicts["alpha"].notna().any()
-        else None,
+        "exponents": _exponents(charts.bounded(verdicts), labels, delta),
         "sections": [_section(section, labels, number) for number, section in enumerate(shown)],
         "facets": _facets(verdicts, analysis),
         "left_out": max(len(verdicts) - MOST_PROBLEMS, 0),
@@ -88,16 +87,25 @@ def _own(name: str) -> Markup:
 def _labels(verdicts: pd.DataFrame) -> Labels:
     said = [str(problem).split(", ") for problem in verdicts["problem"]]
     common = set.intersection(*map(set, said)) if len(said) > 1 else set()
-    short = [", ".join(part for part in parts if part not in common) for parts in said]  # the one problem's is whole
+    short = [", ".join(part for part in parts if part not in common) for parts in said]
+    if len(said) == 1:  # nothing to be told from
+        short = [said[0][1]]
     problems = [str(each) for each in verdicts["problem"]]
     return Labels({problem: number for number, problem in enumerate(problems)}, dict(zip(problems, short, strict=True)))
 
 
 def _cards(verdicts: pd.DataFrame, labels: Labels) -> list[dict[str, Any]]:
     return [{**{str(key): value for key, value in row.items()}, "number": labels.index[row["problem"]],
-             "interval": "" if np.isnan(row["alpha"]) else interval_text(row["alpha_low"], row["alpha_high"]),
-             "alpha": "" if np.isnan(row["alpha"]) else f"{row['alpha']:z.2f}",
-             "kind": row["verdict"].split()[0], "facets": _facets_of(row)} for row in verdicts.to_dict("records")]
+             "exponent": _exponent_text(row), "kind": row["verdict"].split()[0], "facets": _facets_of(row)}
+            for row in verdicts.to_dict("records")]
+
+
+def _exponent_text(row: dict[Any, Any]) -> str:
+    if np.isnan(row["alpha"]):
+        return ""
+    if not np.isfinite([row["alpha_low"], row["alpha_high"]]).any():
+        return "α unbounded"
+    return f"α = {row['alpha']:z.2f}, 95% {interval_text(row['alpha_low'], row['alpha_high'])}"
 
 
 def _facets_of(row: dict[Any, Any]) -> dict[str, str]:
@@ -129,14 +137,17 @@ def _provenance(runs: pd.DataFrame) -> dict[str, str]:
 # --- charts and tables -------------------------------------------------------------------------------
 
 
-def _exponents(verdicts: pd.DataFrame, labels: Labels, delta: float) -> Chart:
-    names = [_wrapped(labels.short[str(problem)]) for problem in verdicts["problem"]]
+def _exponents(verdicts: pd.DataFrame, labels: Labels, delta: float) -> dict[str, Any] | None:
+    if verdicts.empty:
+        return None
+    names = [_shortened(labels.short[str(problem)]) for problem in verdicts["problem"]]
     words = "; ".join(f"{row.problem}: alpha {row.alpha:z.2f} {interval_text(row.alpha_low, row.alpha_high)}"
-                      for row in verdicts.dropna(subset="alpha").head(charts.MOST_EXPONENTS).itertuples())
-    return Chart(charts.exponents(names, verdicts, delta), "The exponent α of m", words)
+                      for row in verdicts.head(charts.MOST_EXPONENTS).itertuples())
+    chart = Chart(charts.exponents(names, verdicts, delta), "The exponent α of m", words)
+    return _chart(chart, labels, "exponents")
 
 
-def _wrapped(label: str, most: int = 44) -> str:
+def _shortened(label: str, most: int = 44) -> str:
     return label if len(label) <= most else f"{label[:most - 1]}…"
 
 

@@ -162,7 +162,7 @@ def _tuning(analysis: Analysis) -> Section:
             "decay (or width, where there is one weight decay).", problem)
 
     table = tune.choices(analysis.best).rename(columns={"reached": "share that passes", "threshold": "OPT + ε",
-                                                        "lr_edge": "end of the lr grid"})
+                                                        "lr_edge": "lr edge"})
     return Section("Tuning", "Learning rate and weight decay are chosen by validation risk, for each width and number "
                    "of samples; the ring marks the choice. The darker, the better; no colour where a seed diverged. The "
                    f"largest N is shown until one is chosen above, of at most {charts.MOST_SAMPLES}.",

@@ -6,22 +6,16 @@ const form = document.getElementById("filters");
 const charts = [...document.querySelectorAll("figure.chart")];
 const cards = [...document.querySelectorAll(".card")];
 const coarse = matchMedia("(pointer: coarse)").matches;
-const dark = matchMedia("(prefers-color-scheme: dark)");
 const CONFIG = {
   responsive: true, displaylogo: false,
   // By name: plotly's default ones would offer to send the chart to a server.
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   toImageButtonOptions: { format: "svg" },
 };
-// The figures' ink and grid, as analysis/style.py has them, give way to the page's own.
-const INK = /#222222/g, GRID = /#E6E6E6/g;
 let printing = false;
 
 function specification(chart) {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name, light) => printing ? light : style.getPropertyValue(name).trim();
-  const text = chart.querySelector("script").textContent;
-  const figure = JSON.parse(text.replace(INK, colour("--ink", "#222222")).replace(GRID, colour("--grid", "#E6E6E6")));
+  const figure = JSON.parse(chart.querySelector("script").textContent);
   figure.layout.autosize = true;
   // A finger scrolls the page; zooming is by the chart's own buttons there.
   if (coarse) figure.layout.dragmode = false;
@@ -139,11 +133,10 @@ function plain(text) {
   return text.replace(/<[^>]*>/g, " ").replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
 }
 
-// --- printing, colours, reloading ---
+// --- printing, reloading ---
 
 addEventListener("beforeprint", () => { printing = true; charts.filter(each => !each.hidden).forEach(draw); });
 addEventListener("afterprint", () => { printing = false; charts.filter(each => !each.hidden).forEach(draw); });
-dark.addEventListener("change", () => charts.filter(each => each.drawn && !each.hidden).forEach(draw));
 
 let touched = 0;
 for (const kind of ["pointerdown", "keydown", "wheel"]) addEventListener(kind, () => { touched = Date.now(); });
