@@ -35,7 +35,8 @@ def _content(stored: Stored, analysis: Analysis, drawn: dict[str, list[Path]], d
              delta: float) -> dict[str, Any]:
     runs = analysis.runs
     measured = diagnostics.last_values(runs, analysis.best)
-    diagnosed = diagnostic_figures.save(measured, stored.curves, directory / "figures")
+    along = stored.curves_of(measured["run_id"], diagnostics.TRACED)
+    diagnosed = diagnostic_figures.save(measured, along, directory / "figures")
     failures = runs[runs["status"].isin(["diverged", "failed"])]
     return {
         "delta": delta,
