@@ -148,7 +148,9 @@ def _figures(options: argparse.Namespace) -> None:
 
     directory = options.out / "figures"
     drawn = figures.save(analysis, directory)
-    diagnosed = diagnostic_figures.save(diagnostics.last_values(analysis.runs, analysis.best), stored.curves, directory)
+    measured = diagnostics.last_values(analysis.runs, analysis.best)
+    along = stored.curves_of(measured["run_id"], diagnostics.TRACED)
+    diagnosed = diagnostic_figures.save(measured, along, directory)
     for paths in [*drawn.values(), *diagnosed.values()]:
         for path in paths:
             print(path)

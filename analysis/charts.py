@@ -225,23 +225,23 @@ def learning_curves(curves: pd.DataFrame, threshold: float) -> go.Figure:
     return figure
 
 
-def thinned_curves(best: pd.DataFrame, runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """Medians over seeds of the learning curves of `best`'s runs (one problem's), for `learning_curves`.
-
-    Of the numbers of samples at most MOST_SAMPLES are kept, spread from the least to the greatest; of the steps of a
-    curve at most MOST_POINTS, likewise.
-    """
-    columns = ["width", "samples", "step", "test_risk", "train_risk"]
-    if not {"run_id", "step", "test_risk", "train_risk"} <= set(curves):
-        return pd.DataFrame(columns=columns)
-    kept = best[best["samples"].isin(spread(best["samples"], MOST_SAMPLES)) & best["width"].ne(INFINITE)]
+def curve_runs(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose learning curves are shown: those of `best` (any number of problems) at MOST_SAMPLES numbers of
+    samples, from the least to the greatest. Columns: run_id, problem, width, samples."""
+    kept = [rows[rows["samples"].isin(spread(rows["samples"], MOST_SAMPLES))] for _, rows in best.groupby("problem")]
     keys = ["problem", "width", "samples", "seed", *SETTING]
-    ids = kept[keys].merge(runs[["run_id", *keys]], on=keys)[["run_id", "width", "samples"]]
-    points = curves[["run_id", "step", "test_risk", "train_risk"]].merge(ids, on="run_id")
-    medians = points.groupby(["width", "samples", "step"], as_index=False)[["test_risk", "train_risk"]].median()
+    found = pd.concat(kept or [best])[keys].merge(runs[["run_id", *keys]], on=keys)
+    return found.loc[found["width"].ne(INFINITE), ["run_id", "problem", "width", "samples"]]
+
+
+def thinned_curves(shown: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """Medians over seeds of learning curves, with at most MOST_POINTS steps each: columns problem, width, samples,
+    step, test_risk, train_risk. `shown` comes from `curve_runs`."""
+    medians = curves.merge(shown, on="run_id").groupby(["problem", "width", "samples", "step"], as_index=False)[
+        ["test_risk", "train_risk"]].median()
     parts = [rows[rows["step"].isin(spread(rows["step"], MOST_POINTS))]
-             for _, rows in medians.groupby(["width", "samples"])]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+             for _, rows in medians.groupby(["problem", "width", "samples"])]
+    return pd.concat(parts, ignore_index=True) if parts else medians
 
 
 def spread(values: Iterable[int], most: int) -> list[int]:

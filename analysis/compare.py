@@ -10,7 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from analysis.load import ALIASES, problem_columns, problem_keys
+from analysis.filters import ALIASES
+from analysis.load import problem_columns, problem_keys
 from analysis.tune import CELL
 from analysis.verdict import Analysis
 from ovpnet.errors import OvpnetError

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from analysis.load import ALIASES, WITHIN_PROBLEM, decode, problem_columns
+from analysis.filters import ALIASES
+from analysis.load import WITHIN_PROBLEM, decode, problem_columns
 from ovpnet import config
 
 

@@ -57,7 +57,7 @@ def sections(stored: Stored, analysis: Analysis) -> list[Section]:
     """The report's sections in their order; those that have nothing to show, and no words for that, are left out."""
     measured = diagnostics.last_values(analysis.runs, analysis.best)
     made = [_complexity(analysis), _risk(analysis), _learning(stored, analysis), _paper(stored),
-            _diagnostics(measured, stored.curves), _tuning(analysis), _failures(analysis.runs), _cost(analysis.runs)]
+            _diagnostics(measured, stored), _tuning(analysis), _failures(analysis.runs), _cost(analysis.runs)]
     return [each for each in made if each.charts or each.tables or each.empty]
 
 
@@ -100,11 +100,15 @@ def _risk(analysis: Analysis) -> Section:
 
 
 def _learning(stored: Stored, analysis: Analysis) -> Section:
+    shown = charts.curve_runs(analysis.best, analysis.runs)
+    points = stored.curves_of(shown["run_id"], ["test_risk", "train_risk"])
+    known = {"test_risk", "train_risk"} <= set(points)
+    curves = dict(list(charts.thinned_curves(shown, points).groupby("problem"))) if known else {}
+
     def draw(problem: str, best: pd.DataFrame) -> Chart | None:
-        curves = charts.thinned_curves(best, analysis.runs[analysis.runs["problem"].eq(problem)], stored.curves)
-        if curves.empty:
+        if problem not in curves:
             return None
-        return Chart(charts.learning_curves(curves, float(best["threshold"].mean())), "Risk along training",
+        return Chart(charts.learning_curves(curves[problem], float(best["threshold"].mean())), "Risk along training",
                      "Median test and training risk against the step, a line for each width.", problem)
 
     return Section("Learning curves", "Medians over seeds at the best-tuned setting: test risk solid, training risk "
@@ -135,9 +139,9 @@ def _paper(stored: Stored) -> Section:
     return Section(title, about, drawn, [Table(shown.rename(columns={"value": "ours", "value_se": "s.e."}), "Points")])
 
 
-def _diagnostics(measured: pd.DataFrame, curves: pd.DataFrame) -> Section:
+def _diagnostics(measured: pd.DataFrame, stored: Stored) -> Section:
     drawn = []
-    along = diagnostics.traces(measured, curves)
+    along = diagnostics.traces(measured, stored.curves_of(measured["run_id"], diagnostics.TRACED))
     for problem, rows in list(measured.groupby("problem"))[:MOST_PROBLEMS]:
         for panel in diagnostics.panels(rows):
             drawn.append(Chart(charts.diagnostics_panel(panel, rows), charts.plain(panel.title),

@@ -1,4 +1,4 @@
-"""Filters, errors, and the commands end to end."""
+"""Errors, and the commands end to end."""
 
 import subprocess
 import sys
@@ -8,8 +8,6 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.load import select
-from ovpnet.errors import ConfigError, OvpnetError
 
 
 @pytest.fixture
@@ -21,11 +19,11 @@ def stored(monkeypatch, tmp_path):
             def __init__(self, path):
                 self.skipped = []
 
-            def runs(self):
+            def runs(self, refuse):
                 self.skipped.extend(skipped)
                 return runs
 
-            def curves(self):
+            def curves(self, run_ids, columns):
                 return pd.DataFrame(columns=["run_id", "step"])
 
         module = types.ModuleType("ovpnet.store")
@@ -45,38 +43,6 @@ def two_problems(make_runs):
     flat.loc[flat["lr"].eq(1.0) & flat["width"].eq(64), ["status", "test_risk", "validation_risk"]] = (
         "diverged", float("nan"), float("nan"))
     return pd.concat([flat, steep], ignore_index=True)
-
-
-# --- filters ---
-
-
-@pytest.mark.parametrize(("filters", "count"), [
-    (["width=64,256"], 2 * 2 * 2 * 3), (["concept=two_layer"], 4 * 2 * 2 * 3), (["lr=0.20", "seed=1"], 4 * 2),
-    (["concept.p=null"], 0), (["status=done", "width=64"], 2 * 2 * 3), (['opt.activations=["sin","cos"]'], 48),
-    (["opt.activations=[sin,cos]"], 48), (["concept.plain=false", "epochs=null"], 48)])
-def test_filters_are_written_like_overrides(make_runs, filters, count):
-    runs = make_runs(samples=[100, 200], seeds=range(2), lrs=[0.2, 0.5, 1.0])
-    if count == 0:
-        with pytest.raises(ConfigError, match=r"concept.p=null.*4"):
-            select(runs, filters)
-        return
-    assert len(select(runs, filters)) == count
-
-
-@pytest.mark.parametrize(("expression", "message"), [
-    ("widht=64", "widht=64: unknown key; allowed: concept.*width"), ("width=65", "width=65: .*64, 256, 1024, 4096"),
-    ("concept=cos", "concept=cos: .*two_layer"), ("width", "key=value"), ("test_risk=1", "unknown key"),
-    ("width=64,65", "width=65")])
-def test_a_filter_that_matches_nothing_names_key_value_and_what_is_allowed(make_runs, expression, message):
-    with pytest.raises(OvpnetError, match=message):
-        select(make_runs(samples=[100], seeds=[0], lrs=[0.5]), [expression])
-
-
-def test_filters_that_only_together_match_nothing(make_runs):
-    runs = make_runs(samples=[100], seeds=[0], lrs=[0.5])
-    runs.loc[runs["width"].eq(64), "seed"] = 7
-    with pytest.raises(OvpnetError, match="drop a filter"):
-        select(runs, ["width=256", "seed=7"])
 
 
 # --- commands ---
@@ -136,8 +102,10 @@ def test_report_is_one_file_that_holds_everything(stored, two_problems, tmp_path
     assert "&lt;b&gt;" in page
 
 
-def test_report_of_runs_that_all_failed(stored, make_runs, tmp_path):
-    runs = make_runs(samples=[100], lrs=[0.5]).assign(status="failed")
+def test_report_of_a_problem_whose_runs_all_failed(stored, make_runs, tmp_path):
+    few = {"samples": [100], "lrs": [0.5]}
+    runs = pd.concat([make_runs(**few).assign(status="failed"), make_runs(**few, overrides=["concept.p=6"])],
+                     ignore_index=True)
     assert main(["report", "--out", str(tmp_path / "r"), "--store", stored(runs)]) == 0
     page = (tmp_path / "r" / "index.html").read_text()
     assert "none of the 20 runs finished" in page
