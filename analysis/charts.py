@@ -64,8 +64,9 @@ def exponents(labels: Sequence[str], verdicts: pd.DataFrame, delta: float) -> go
     finite = rows[["alpha", "alpha_low", "alpha_high"]].to_numpy(float).ravel()
     finite = np.abs(finite[np.isfinite(finite)])
     reach = min(max(1.15 * finite.max(), 3 * delta), 5.0)
-    figure = _figure(LINE_HEIGHT * len(rows) + 90, x={"title": "exponent α of m, 95% interval", "range": [-reach, reach]},
-                     y={"range": [len(rows) - 0.5, -0.75], "visible": False, "fixedrange": True})
+    figure = _figure(LINE_HEIGHT * len(rows) + 90, x={"title": "exponent α of m, 95% interval"}, y={"visible": False})
+    figure.update_xaxes(range=[-reach, reach])
+    figure.update_yaxes(range=[len(rows) - 0.5, -0.75], fixedrange=True)
     figure.update_layout(margin_l=16)
     figure.add_vrect(-delta, delta, fillcolor=GREEN, opacity=0.18, line_width=0, layer="below")
     figure.add_vline(0, line_color=GREY, line_width=1)

@@ -5,6 +5,7 @@ sets were chosen: `learner.trained=hidden` against `learner.trained=ntk` compare
 """
 
 import math
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,12 @@ from analysis.load import problem_columns, problem_keys
 from analysis.tune import CELL
 from analysis.verdict import Analysis
 from ovpnet.errors import OvpnetError
+
+
+def key_of(expression: str) -> str:
+    """The key that a filter is about; "" where it is no filter."""
+    key, *rest = re.split(r"[=<>!]", expression, maxsplit=1)
+    return key if rest else ""
 
 
 def matched(a: Analysis, b: Analysis, chosen: Iterable[str] = ()) -> pd.DataFrame:

@@ -21,7 +21,9 @@ CHARACTERS_PER_INCH = 11  # of a headline, at least
 
 
 def save(rows: pd.DataFrame, curves: pd.DataFrame, directory: Path) -> dict[str, list[Path]]:
-    """Draw the figures of every problem in `rows` (from `diagnostics.last_values`) as `figures.save` does; the PDFs' paths."""
+    """Draw the figures of every problem in `rows` (from `diagnostics.last_values`) as `figures.save` does.
+
+    Returns the PDFs' paths of each problem."""
     directory.mkdir(parents=True, exist_ok=True)
     along = traces(rows, curves)
     paths = {}

@@ -1,8 +1,7 @@
 """Tables on their way out: as text for people, CSV and Parquet for programs, LaTeX and Markdown for papers."""
 
 import io
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from ovpnet.errors import ConfigError
 from ovpnet.store import write_whole
 
 SUFFIXES = {"text": ".txt", "csv": ".csv", "parquet": ".parquet", "latex": ".tex", "markdown": ".md"}
-FORMATS = tuple(SUFFIXES)
 
 
 def chosen(format_name: str | None, out: Path | None) -> str:
@@ -25,7 +23,7 @@ def chosen(format_name: str | None, out: Path | None) -> str:
         found = [name for name, suffix in SUFFIXES.items() if suffix == out.suffix]
         if not found:
             raise ConfigError("--out", out, f"its suffix is no format's; {', '.join(SUFFIXES.values())}, or give "
-                                            f"--format {{{','.join(FORMATS)}}}")
+                                            f"--format {{{','.join(SUFFIXES)}}}")
         return found[0]
     if format_name == "parquet" and out is None:
         raise ConfigError("--format", "parquet", "is binary: give --out FILE")
@@ -33,19 +31,21 @@ def chosen(format_name: str | None, out: Path | None) -> str:
 
 
 def write(table: pd.DataFrame, format_name: str | None = None, out: Path | None = None,
-          text: Callable[[], str] | None = None) -> None:
+          text: Callable[[], str] | None = None, shown: Sequence[str] | None = None) -> None:
     """Print `table` in a format, or write it to `out` (whole or not at all; its directory is made) and print that path.
 
-    CSV and Parquet hold every digit; the others are for reading, with 4. `text` makes the text, where a table has a
-    layout of its own.
+    CSV and Parquet hold every column and digit; the others are for reading, with 4 digits, of the columns `shown` (all,
+    where there are none). `text` makes the text, where a table has a layout of its own.
     """
     name = chosen(format_name, out)
     if name == "text" and text is not None:
         content = text().encode()
-    else:
+    elif name in ("csv", "parquet") or shown is None:
         content = WRITERS[name](table)
+    else:
+        content = WRITERS[name](table[list(shown)])
     if out is None:
-        sys.stdout.write(content.decode())
+        print(content.decode(), end="")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, lambda sink: sink.write(content))

@@ -161,8 +161,8 @@ def _chart(chart: Chart, labels: Labels, name: str) -> dict[str, Any]:
     # As JSON in the page: `<` would end its script element.
     figure = Markup(chart.figure.to_json().replace("<", "\\u003c"))
     return {"name": f"chart-{name}", "title": chart.title, "text": chart.text, "figure": figure, "small": chart.small,
-            "number": None if chart.problem is None else labels.index[chart.problem], "problem": chart.problem if len(labels.index) > 1 else None,
-            "height": chart.figure.layout.height}
+            "number": None if chart.problem is None else labels.index[chart.problem],
+            "problem": chart.problem if len(labels.index) > 1 else None, "height": chart.figure.layout.height}
 
 
 def _table(table: Table, labels: Labels) -> dict[str, Any]:

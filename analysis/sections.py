@@ -153,8 +153,8 @@ def _diagnostics(measured: pd.DataFrame, stored: Stored) -> Section:
     table = diagnostics.medians(measured) if len(measured) else measured
     return Section("Diagnostics", "Measured besides the risks, at the best-tuned setting and the largest N: a point a "
                    "run, medians over seeds joined. The smallest eigenvalue of the smoothed objective's Hessian lies "
-                   "between its two bounds on average. A gradient norm of 0 is one too small for the draws to tell from "
-                   "their noise, and is left out of logarithmic axes.",
+                   "between its two bounds on average. A gradient norm of 0 is one too small for the draws to tell "
+                   "from their noise, and is left out of logarithmic axes.",
                    drawn, [Table(table, "Medians over seeds")] if len(table) else [])
 
 
@@ -168,8 +168,8 @@ def _tuning(analysis: Analysis) -> Section:
     table = tune.choices(analysis.best).rename(columns={"reached": "share that passes", "threshold": "OPT + ε",
                                                         "lr_edge": "lr edge"})
     return Section("Tuning", "Learning rate and weight decay are chosen by validation risk, for each width and number "
-                   "of samples; the ring marks the choice. The darker, the better; no colour where a seed diverged. The "
-                   f"largest N is shown until one is chosen above, of at most {charts.MOST_SAMPLES}.",
+                   "of samples; the ring marks the choice. The darker, the better; no colour where a seed diverged. "
+                   f"The largest N is shown until one is chosen above, of at most {charts.MOST_SAMPLES}.",
                    _of_each(analysis, draw), [Table(table, "Settings chosen")])
 
 

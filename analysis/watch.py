@@ -23,10 +23,10 @@ def fingerprint(store: Path) -> Fingerprint:
     return frozenset(found)
 
 
-def watch(store: Path, write: Callable[[bool], None], seconds: float,
+def watch(store: Path, write: Callable[[float | None], None], seconds: float,
           sleep: Callable[[float], None] = time.sleep) -> None:
-    """Call `write(True)` now and, every `seconds`, wherever the store has changed, until Ctrl-C; then `write(False)`,
-    for a page that does not reload itself any more.
+    """Call `write(seconds)` now and, looking every `seconds`, whenever the store has changed, until Ctrl-C; then
+    `write(None)`, for a page that does not reload itself any more.
 
     An empty store, and filters that match nothing yet, are waited for: what is missing is said once on stderr.
     """
@@ -38,7 +38,7 @@ def watch(store: Path, write: Callable[[bool], None], seconds: float,
             if now != last:
                 last = now
                 try:
-                    write(True)
+                    write(seconds)
                     told, written = "", True
                 except OvpnetError as error:
                     if str(error) != told:
@@ -47,4 +47,4 @@ def watch(store: Path, write: Callable[[bool], None], seconds: float,
             sleep(seconds)
     except KeyboardInterrupt:
         if written:
-            write(False)
+            write(None)
