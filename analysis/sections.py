@@ -179,7 +179,8 @@ def _failures(runs: pd.DataFrame) -> Section:
         columns=["problem", "status", "failure", "width", "lr", "error", "run_id"])
     if rows.empty:
         return Section("Failures", "", empty="No run diverged or failed.")
-    rows[["failure", "error"]] = rows[["failure", "error"]].astype(object).fillna("")
+    for name in ("failure", "error"):
+        rows[name] = rows[name].map(lambda value: "" if pd.isna(value) else str(value)).astype(object)
     table = rows.groupby(["problem", "status", "failure", "width", "lr"], as_index=False).agg(
         runs=("run_id", "size"), error=("error", lambda errors: str(errors.iloc[0])[:200]))
     return Section("Failures", f"{len(rows)} of {len(runs)} runs did not end well. `python -m launch retry` trains the "
