@@ -179,8 +179,7 @@ def _failures(runs: pd.DataFrame) -> Section:
         columns=["problem", "status", "failure", "width", "lr", "error", "run_id"])
     if rows.empty:
         return Section("Failures", "", empty="No run diverged or failed.")
-    for name in ("failure", "error"):
-        rows[name] = rows[name].map(lambda value: "" if pd.isna(value) else str(value)).astype(object)
+    rows = rows.assign(failure=_text_of(rows, "failure"), error=_text_of(rows, "error"))
     table = rows.groupby(["problem", "status", "failure", "width", "lr"], as_index=False).agg(
         runs=("run_id", "size"), error=("error", lambda errors: str(errors.iloc[0])[:200]))
     return Section("Failures", f"{len(rows)} of {len(runs)} runs did not end well. `python -m launch retry` trains the "
@@ -191,8 +190,7 @@ def _cost(runs: pd.DataFrame) -> Section:
     known = runs.dropna(subset=["train_seconds"])
     if known.empty:
         return Section("Cost", "")
-    device = known.reindex(columns=["device_used"])["device_used"].fillna("unknown device").astype(str)
-    engine = known.reindex(columns=["engine_used"])["engine_used"].fillna("unknown").astype(str)
+    device, engine = _text_of(known, "device_used", "unknown"), _text_of(known, "engine_used", "unknown")
     what = known["learner.name"] + " (" + known["learner.trained"] + "), " + known["algorithm.name"] + ", " + device
     finite = known.assign(what=what)[known["width"].gt(0) & known["train_seconds"].gt(0)]
     seconds = finite.groupby(["what", "width"], as_index=False).agg(mean=("train_seconds", "mean"),
@@ -209,3 +207,9 @@ def _cost(runs: pd.DataFrame) -> Section:
     gpu_hours = by_device.loc[by_device["GPU"], "train_seconds"].sum() / 3600
     return Section("Cost", "Seconds of training a run: its share of the time of the pack that it was trained in. "
                    f"GPU-hours in all: {gpu_hours:.3g}.", [chart] if len(seconds) else [], tables)
+
+
+def _text_of(runs: pd.DataFrame, column: str, missing: str = "") -> pd.Series:
+    """A column of text that not every store, and not every row, has."""
+    values = runs[column] if column in runs else pd.Series(None, index=runs.index, dtype=object)
+    return values.astype(object).where(values.notna(), missing).astype(str)

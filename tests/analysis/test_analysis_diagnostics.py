@@ -61,6 +61,7 @@ def test_figures_and_the_report_show_them(measured, tmp_path):
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
     np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1 / 16, 1 / 64])
     store = Store(tmp_path / "store")
+    store.prepare()
     store.write_pack([{"run_id": "none"}], curves.to_dict("records"))
     page = report.write(Stored(runs, [], store), analysis, tmp_path / "r").read_text()
     assert page.index("<h2>Sample complexity") < page.index("<h2>Diagnostics") < page.index("<h2>Tuning")
