@@ -2,8 +2,10 @@
 
 import pandas as pd
 
+from ovpnet import tuning
+
 CELL = ["problem", "width", "samples"]
-SETTING = ["lr", "weight_decay"]
+SETTING = tuning.SETTING
 
 
 def best_tuned(runs: pd.DataFrame) -> pd.DataFrame:
@@ -18,11 +20,7 @@ def best_tuned(runs: pd.DataFrame) -> pd.DataFrame:
     threshold (units of the loss), reached, missing_seeds (seeds of the cell that the setting lacks), lr_edge ("low" or
     "high" where the best lr is the end of a grid of at least 2, else "").
     """
-    finished = runs[runs["status"].isin(["done", "diverged"])].copy()
-    diverged = finished["status"].eq("diverged") | finished["test_risk"].isna()
-    finished.loc[diverged, ["test_risk", "validation_risk"]] = float("inf")
-    finished["status"] = finished["status"].where(~diverged, "diverged")
-    finished["reached"] = finished["test_risk"].le(finished["threshold"])
+    finished = tuning.judged(runs)
     chosen = _choices(finished)
     columns = [*CELL, "seed", *SETTING, "status", "validation_risk", "test_risk", "test_risk_se", "opt", "threshold",
                "reached"]
@@ -55,15 +53,7 @@ def warnings(best: pd.DataFrame) -> list[str]:
 
 
 def _choices(finished: pd.DataFrame) -> pd.DataFrame:
-    finite = finished["validation_risk"].where(finished["status"].eq("done"))
-    settings = finished.assign(finite=finite).groupby([*CELL, *SETTING], as_index=False).agg(
-        seeds=("seed", "nunique"), diverged=("status", lambda status: status.eq("diverged").sum()),
-        validation=("finite", "mean"))
-    seeds = finished.groupby(CELL)["seed"].nunique().rename("cell_seeds").reset_index()
-    settings = settings.merge(seeds, on=CELL)
-    settings["missing_seeds"] = settings["cell_seeds"] - settings["seeds"]
-    # Fewest diverged first is the order by mean risk with infinite risks; it also ranks settings that all diverged.
-    best = settings.sort_values([*CELL, "missing_seeds", "diverged", "validation", *SETTING]).drop_duplicates(CELL)
+    best = tuning.settings(finished, CELL)
     grids = finished.groupby(CELL)["lr"].agg(lr_min="min", lr_max="max").reset_index()
     best = best.merge(grids, on=CELL)
     edge = pd.Series("", index=best.index, dtype=object)
