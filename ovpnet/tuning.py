@@ -1,7 +1,7 @@
 """The tuning rule: by which learning rate and weight decay a width is judged at some number of samples.
 
-Shared by the analysis, which reports what it finds, and the search for N_eps (`launch.search`), which decides by it what
-to train next.
+Shared by the analysis, which reports what it finds, and the search for N_eps (`launch.search`), which decides by it
+what to train next.
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ def judged(runs: pd.DataFrame) -> pd.DataFrame:
     return finished
 
 
-def settings(finished: pd.DataFrame, cell: Sequence[str]) -> pd.DataFrame:
-    """The setting (lr, weight_decay) of each cell: that of least VALIDATION risk, averaged over the cell's seeds.
+def settings(finished: pd.DataFrame, cell: Sequence[str], by: str = "validation") -> pd.DataFrame:
+    """The setting (lr, weight_decay) of each cell: that of least validation risk, averaged over the cell's seeds; with
+    by="test", of least test risk.
 
     `finished` comes from `judged`; `cell` are the columns that tell cells apart. A setting that lacks a seed that
     others have (failed, or not run yet) is chosen only where no setting has them all.
 
     Columns: those of `cell`, lr, weight_decay, missing_seeds (seeds of the cell that the setting lacks).
     """
-    keys = list(cell)
-    finite = finished["validation_risk"].where(finished["status"].eq("done"))
-    found = finished.assign(finite=finite).groupby([*keys, *SETTING], as_index=False).agg(
-        seeds=("seed", "nunique"), diverged=("status", lambda status: status.eq("diverged").sum()),
-        validation=("finite", "mean"))
+    keys, diverged = list(cell), finished["status"].eq("diverged")
+    found = finished.assign(diverged=diverged, risk=finished[f"{by}_risk"].where(~diverged)).groupby(
+        [*keys, *SETTING], as_index=False).agg(seeds=("seed", "nunique"), diverged=("diverged", "sum"),
+                                               risk=("risk", "mean"))
     seeds = finished.groupby(keys)["seed"].nunique().rename("cell_seeds").reset_index()
     found = found.merge(seeds, on=keys)
     found["missing_seeds"] = found["cell_seeds"] - found["seeds"]
     # Fewest diverged first is the order by mean risk with infinite risks; it also ranks settings that all diverged.
-    best = found.sort_values([*keys, "missing_seeds", "diverged", "validation", *SETTING]).drop_duplicates(keys)
+    best = found.sort_values([*keys, "missing_seeds", "diverged", "risk", *SETTING]).drop_duplicates(keys)
     return best[[*keys, *SETTING, "missing_seeds"]].reset_index(drop=True)
