@@ -93,8 +93,10 @@ def refuse(schema: "pa.Schema") -> str | None:
     """Why a file with this schema holds no runs that the analysis can use; None where it does."""
     from ovpnet.store import NUMBER, TEXT, wrong_columns
 
-    results = {name: NUMBER for name in (*GOALS, *RISKS, *OTHER_RESULTS) if name in schema.names}  # failed runs: none
-    return wrong_columns(schema, dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(NUMBERS, NUMBER) | results)
+    needed = dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(NUMBERS, NUMBER)
+    if set(schema.names) & {*GOALS, *RISKS}:  # else its runs all failed
+        needed |= dict.fromkeys((*GOALS, *RISKS), NUMBER)
+    return wrong_columns(schema, needed | {name: NUMBER for name in OTHER_RESULTS if name in schema.names})
 
 
 def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -15,7 +15,7 @@ from analysis import rerun, scaling
 from analysis.complexity import by_width, sample_complexity
 from analysis.load import INFINITE
 from analysis.scaling import ScalingLaw
-from analysis.tune import best_tuned
+from analysis.tune import POOLED, Tuning, best_tuned
 from ovpnet.errors import ConfigError
 
 DELTA = 0.1
@@ -46,8 +46,9 @@ class Analysis:
     verdicts: pd.DataFrame
 
 
-def analyze(runs: pd.DataFrame, delta: float = DELTA) -> Analysis:
+def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -> Analysis:
     """Verdicts of `runs` (from `load.with_problem`). `delta`: an exponent within (-delta, delta) counts as none.
+    `tuning`: how learning rate and weight decay are chosen.
 
     verdicts has one row per problem: problem, concept, learner, trained, algorithm, epsilon, epsilon_unit, widths and
     seeds (numbers of), alpha, alpha_low, alpha_high (95%; infinite = unbounded, nan = no law), bootstrap_low,
@@ -57,7 +58,7 @@ def analyze(runs: pd.DataFrame, delta: float = DELTA) -> Analysis:
     """
     if not delta > 0:
         raise ConfigError("delta", delta, "must be greater than 0")
-    best = best_tuned(runs)
+    best = best_tuned(runs, tuning)
     intervals = sample_complexity(best)
     findings = {str(problem): _find(rows, intervals[intervals["problem"].eq(problem)], delta)
                 for problem, rows in runs.groupby("problem")}

@@ -6,12 +6,11 @@ from hypothesis import strategies as st
 
 from analysis.filters import select
 from ovpnet.errors import ConfigError, OvpnetError
+from tests.analysis.conftest import synthetic_runs
 
 
 @pytest.fixture(scope="module")
 def runs():
-    from tests.analysis.conftest import synthetic_runs
-
     return synthetic_runs(samples=[100, 200], seeds=range(2), lrs=[0.2, 0.5, 1.0])  # 4 widths: 48 rows
 
 
@@ -32,7 +31,8 @@ def test_filters_are_written_like_overrides(runs, filters, count):
     ("concept=cos", "concept=cos: .*two_layer"), ("width", "key=value"), ("test_risk=1", "unknown key"),
     ("width=64,65", "width=65: no run has it"), ("concept.p=null", r"concept.p=null: .*the store has 4"),
     ("epochs=3", "epochs=3: .*the store has null"), ("width=range(65,100)", r"width=range\(65,100\): no run"),
-    ("width=interval(65,100)", r"width=interval\(65,100\): no run"), ("concept=glob(x*)", r"concept=glob\(x\*\): no run"),
+    ("width=interval(65,100)", r"width=interval\(65,100\): no run"),
+    ("concept=glob(x*)", r"concept=glob\(x\*\): no run"),
     ("width>5000", "width=>5000: no run has it; the store has 64"), ("width>big", "compares with a number"),
     ("concept>=1", "concept=>=1: no run"), ("width={a:1}", "no key holds a dictionary"), ("+width=64", "unknown key"),
     ("concept=f(x", "filter is written key=value"), ("width=", "filter is written key=value")])
