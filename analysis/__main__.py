@@ -43,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
     common.add_argument("--epsilon", type=float, metavar="E",
                         help="judge the stored runs at this epsilon, in their own epsilon_unit, without training")
+    tuning = argparse.ArgumentParser(add_help=False)
+    tuning.add_argument("--tune", choices=("validation", "test"), default="validation",
+                        help="choose lr and weight decay by the least validation risk (default), or by the least test "
+                             "risk, as the paper's figures do: that flatters")
+    tuning.add_argument("--tune-per", choices=("pool", "seed"), default="pool",
+                        help="one setting for all seeds (default), or each seed's own")
     filters = argparse.ArgumentParser(add_help=False)
     filters.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
     delta = argparse.ArgumentParser(add_help=False)
@@ -59,21 +65,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Does the sample complexity of the runs in "
                                      "a store scale with width? Reads the store only; nothing is trained.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    commands.add_parser("verdict", parents=[common, filters, delta, file],
+    commands.add_parser("verdict", parents=[common, filters, tuning, delta, file],
                         help="one verdict a problem, why, and what to run next")
-    table = commands.add_parser("table", parents=[common, filters, file],
+    table = commands.add_parser("table", parents=[common, filters, tuning, file],
                                 help="the best-tuned risk at each width and samples")
     table.add_argument("--seeds", action="store_true", help="one row a seed, in place of means over seeds")
-    compare = commands.add_parser("compare", parents=[common, delta, file], help="two stores, or two sets of runs of "
-                                  "one, side by side: verdicts, exponents, risks")
+    compare = commands.add_parser("compare", parents=[common, tuning, delta, file],
+                                  help="two stores, or two sets of runs of one, side by side: verdicts, exponents, "
+                                       "risks")
     for name in ("A", "B"):
         compare.add_argument(name, help="a store's directory, or filters in one quoted argument: "
                                         "'learner=three_layer learner.trained=ntk'")
     compare.add_argument("filters", nargs="*", metavar="key=value[,value...]", help="of both; " + FILTER_HELP)
     compare.add_argument("--risks", action="store_true", help="the risks at each width and samples")
-    commands.add_parser("figures", parents=[common, filters, delta, directory],
+    commands.add_parser("figures", parents=[common, filters, tuning, delta, directory],
                         help="draw the figures as PDF (for a paper), SVG and PNG")
-    report = commands.add_parser("report", parents=[common, filters, delta, directory],
+    report = commands.add_parser("report", parents=[common, filters, tuning, delta, directory],
                                  help="write the report, one interactive HTML file")
     report.add_argument("--watch", type=float, nargs="?", const=WATCH_SECONDS, metavar="SECONDS",
                         help="write it again whenever the store has something new, until Ctrl-C; an open page reloads "

@@ -49,10 +49,14 @@ def _load(options: argparse.Namespace, store: str | None = None, filters: list[s
 
 
 def _analyze(stored: Stored, options: argparse.Namespace) -> Analysis:
-    analysis = analyze(stored.runs, options.delta)
+    analysis = analyze(stored.runs, options.delta, _tuning(options))
     for message in [*tune.warnings(analysis.best), *complexity.warnings(analysis.intervals)]:
         _warn(message)
     return analysis
+
+
+def _tuning(options: argparse.Namespace) -> tune.Tuning:
+    return tune.Tuning(options.tune, options.tune_per)
 
 
 def _console(sink: io.StringIO | None = None) -> Console:
@@ -105,7 +109,7 @@ def _verdict_text(analysis: Analysis) -> str:
 def _table(options: argparse.Namespace) -> None:
     output.chosen(options.format, options.out)
     stored = _load(options)
-    best = tune.best_tuned(stored.runs)
+    best = tune.best_tuned(stored.runs, _tuning(options))
     for message in tune.warnings(best):
         _warn(message)
     if options.seeds:

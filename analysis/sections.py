@@ -167,10 +167,17 @@ def _tuning(analysis: Analysis) -> Section:
 
     table = tune.choices(analysis.best).rename(columns={"reached": "share that passes", "threshold": "OPT + ε",
                                                         "lr_edge": "lr edge"})
+    tables = [Table(table, "Settings chosen")]
+    if len(analysis.best):
+        curse = tune.winners_curse(analysis.runs, str(analysis.best["tuned_per"].iloc[0]))
+        shown = ["problem", "width", "samples", "settings", "seeds", "validated_risk", "best_risk", "gap", "optimism",
+                 "optimism_se", "most"]
+        tables.append(Table(curse.loc[curse["settings"].gt(1), shown], "What the best test risk of the grid, as the "
+                            "paper reports it, would gain (gap), and how much of that is chance (optimism)"))
     return Section("Tuning", "Learning rate and weight decay are chosen by validation risk, for each width and number "
                    "of samples; the ring marks the choice. The darker, the better; no colour where a seed diverged. "
                    f"The largest N is shown until one is chosen above, of at most {charts.MOST_SAMPLES}.",
-                   _of_each(analysis, draw), [Table(table, "Settings chosen")])
+                   _of_each(analysis, draw), [each for each in tables if len(each.rows)])
 
 
 def _failures(runs: pd.DataFrame) -> Section:
