@@ -1,4 +1,4 @@
-"""`python -m analysis verdict|table|compare|figures|report|paper`: what the runs of a store say.
+"""`python -m analysis verdict|table|tuning|rates|compare|figures|report|paper`: what the runs of a store say.
 
 The parser alone: what a command needs is imported when it runs (analysis/commands.py), so that --help is there at once.
 """
@@ -43,14 +43,14 @@ def _parser() -> argparse.ArgumentParser:
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
     common.add_argument("--epsilon", type=float, metavar="E",
                         help="judge the stored runs at this epsilon, in their own epsilon_unit, without training")
-    tuning = argparse.ArgumentParser(add_help=False)
-    tuning.add_argument("--tune", choices=("validation", "test"), default="validation",
-                        help="choose lr and weight decay by the least validation risk (default), or by the least test "
-                             "risk, as the paper's figures do: that flatters")
-    tuning.add_argument("--tune-per", choices=("pool", "seed"), default="pool",
-                        help="one setting for all seeds (default), or each seed's own")
     filters = argparse.ArgumentParser(add_help=False)
     filters.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
+    per = argparse.ArgumentParser(add_help=False)
+    per.add_argument("--tune-per", choices=("pool", "seed"), default="pool", help="one lr and weight decay for all "
+                     "seeds of a width and samples, by the mean over them (the default), or each seed's own")
+    tuning = argparse.ArgumentParser(add_help=False, parents=[per])
+    tuning.add_argument("--tune", choices=("validation", "test"), default="validation", help="choose lr and weight "
+                        "decay by validation risk (the default), or by test risk as the paper does, which flatters")
     delta = argparse.ArgumentParser(add_help=False)
     delta.add_argument("--delta", type=float, metavar="D",
                        help="exponents of m within (-D, D) count as none (default: 0.1)")
@@ -70,9 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", parents=[common, filters, tuning, file],
                                 help="the best-tuned risk at each width and samples")
     table.add_argument("--seeds", action="store_true", help="one row a seed, in place of means over seeds")
-    compare = commands.add_parser("compare", parents=[common, tuning, delta, file],
-                                  help="two stores, or two sets of runs of one, side by side: verdicts, exponents, "
-                                       "risks")
+    commands.add_parser("tuning", parents=[common, filters, per, file],
+                        help="by how much the best test risk of the grid flatters, at each width and samples")
+    commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d and "
+                        "the concept's complexity, beside those of the theorems")
+    compare = commands.add_parser("compare", parents=[common, tuning, delta, file], help="two stores, or two sets of "
+                                  "runs of one, side by side: verdicts, exponents, risks")
     for name in ("A", "B"):
         compare.add_argument(name, help="a store's directory, or filters in one quoted argument: "
                                         "'learner=three_layer learner.trained=ntk'")

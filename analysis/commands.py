@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from analysis import compare, complexity, diagnostics, output, paper, tune
 from analysis.load import Stored, load, width_text
+from analysis.tune import Tuning
 from analysis.verdict import DELTA, Analysis, analyze, differences, interval_text
 from ovpnet.config import default_store
 from ovpnet.errors import ConfigError, StoreError
@@ -30,8 +31,8 @@ def run(options: argparse.Namespace) -> None:
     options.store = options.store or default_store()
     if getattr(options, "delta", None) is None:
         options.delta = DELTA
-    {"verdict": _verdict, "table": _table, "compare": _compare, "figures": _figures, "report": _report,
-     "paper": _paper}[options.command](options)
+    {"verdict": _verdict, "table": _table, "tuning": _tuning, "rates": _rates, "compare": _compare, "figures": _figures,
+     "report": _report, "paper": _paper}[options.command](options)
 
 
 def _warn(message: str) -> None:
@@ -49,14 +50,10 @@ def _load(options: argparse.Namespace, store: str | None = None, filters: list[s
 
 
 def _analyze(stored: Stored, options: argparse.Namespace) -> Analysis:
-    analysis = analyze(stored.runs, options.delta, _tuning(options))
+    analysis = analyze(stored.runs, options.delta, Tuning(options.tune, options.tune_per))
     for message in [*tune.warnings(analysis.best), *complexity.warnings(analysis.intervals)]:
         _warn(message)
     return analysis
-
-
-def _tuning(options: argparse.Namespace) -> tune.Tuning:
-    return tune.Tuning(options.tune, options.tune_per)
 
 
 def _console(sink: io.StringIO | None = None) -> Console:
@@ -109,7 +106,7 @@ def _verdict_text(analysis: Analysis) -> str:
 def _table(options: argparse.Namespace) -> None:
     output.chosen(options.format, options.out)
     stored = _load(options)
-    best = tune.best_tuned(stored.runs, _tuning(options))
+    best = tune.best_tuned(stored.runs, Tuning(options.tune, options.tune_per))
     for message in tune.warnings(best):
         _warn(message)
     if options.seeds:
@@ -117,6 +114,42 @@ def _table(options: argparse.Namespace) -> None:
         return
     choices = tune.choices(best)
     output.write(choices, options.format, options.out, lambda: _choices_text(choices))
+
+
+def _tuning(options: argparse.Namespace) -> None:
+    output.chosen(options.format, options.out)
+    table = tune.winners_curse(_load(options).runs, options.tune_per)
+    shown = ["problem", "width", "samples", "settings", "seeds", "validated_risk", "best_risk", "gap", "gap_se",
+             "gap_epsilons", "optimism_epsilons"]
+    output.write(table, options.format, options.out, shown=shown)
+
+
+def _rates(options: argparse.Namespace) -> None:
+    output.chosen(options.format, options.out)
+    stored = _load(options)
+    from analysis import rates
+
+    table = rates.rates(stored.runs, Tuning(options.tune, options.tune_per))
+    output.write(table, options.format, options.out, lambda: _rates_text(table))
+
+
+def _rates_text(table: pd.DataFrame) -> str:
+    """A table of exponents, and below it the problems that each is of."""
+    sink = io.StringIO()
+    console = _console(sink)
+    shown = Table("#", "of", "in", "exponent", "95% interval", "theorem", "bound", "finding", box=None, padding=(0, 1))
+    for index, row in enumerate(table.itertuples(), start=1):
+        bound = "" if pd.isna(row.predicted) else f"{row.predicted:g}"
+        theorem = "" if pd.isna(row.theorem) else f"{row.theorem:.0f}" + ("" if row.stated else " *")
+        shown.add_row(str(index), row.of, row.quantity, f"{row.exponent:z.2f}",
+                      _literal(interval_text(row.low, row.high)), theorem, bound, row.finding)
+    console.print(shown)
+    lines = [sink.getvalue().rstrip("\n")]
+    for index, row in enumerate(table.itertuples(), start=1):
+        lines += [f"\n{index}. {row.quantity} = {row.values}", *(f"   {each}" for each in row.problems.split("\n"))]
+    if len(table) and not table["stated"].all():
+        lines.append("\n* beyond what the theorem states: of another algorithm or concept")
+    return "\n".join(lines) + "\n"
 
 
 def _choices_text(choices: pd.DataFrame) -> str:

@@ -32,12 +32,13 @@ LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
 
 # Columns that the analysis cannot do without, of every row and of one with results.
-TEXTS = ("run_id", "status", "concept.name", "learner.name", "learner.trained", "algorithm.name", "epsilon_unit")
+TEXTS = ("run_id", "status", "concept.name", "concept.family", "learner.name", "learner.trained", "algorithm.name",
+         "epsilon_unit")
 NUMBERS = (*WITHIN_PROBLEM, "epsilon")
 WHOLE_NUMBERS = ("width", "samples", "seed")
 GOALS = ("opt", "threshold", "second_moment", "epsilon_absolute")  # of runs that were done or diverged
 RISKS = ("test_risk", "validation_risk")  # of runs that were done
-OTHER_RESULTS = ("test_risk_se", "train_seconds")  # may be missing
+OTHER_RESULTS = ("test_risk_se", "excess_risk", "excess_risk_se", "train_seconds")  # may be missing
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,8 @@ def _cell(name: Any, value: Any, numeric: bool, labels: Labels) -> dict[str, Any
         return {"text": shown, "sort": None if pd.isna(value) else float(value)}
     if isinstance(value, bool | np.bool_):
         return {"text": "yes" if value else "no", "sort": None}
-    return {"text": "" if value is None else str(value), "sort": None}
+    missing = value is None or (isinstance(value, float) and np.isnan(value))
+    return {"text": "–" if missing else str(value), "sort": None}
 
 
 # --- numbers as text ---------------------------------------------------------------------------------

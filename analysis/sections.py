@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from analysis import charts, complexity, diagnostics, paper, tune
+from analysis import charts, complexity, diagnostics, paper, rates, tune
 from analysis.limit import limit_of
 from analysis.load import Stored, width_text
 from analysis.verdict import LIMIT, Analysis
@@ -56,7 +56,7 @@ class Section:
 def sections(stored: Stored, analysis: Analysis) -> list[Section]:
     """The report's sections in their order; those that have nothing to show, and no words for that, are left out."""
     measured = diagnostics.last_values(analysis.runs, analysis.best)
-    made = [_complexity(analysis), _risk(analysis), _learning(stored, analysis), _paper(stored),
+    made = [_complexity(analysis), _risk(analysis), _learning(stored, analysis), _rates(analysis), _paper(stored),
             _diagnostics(measured, stored), _tuning(analysis), _failures(analysis.runs), _cost(analysis.runs)]
     return [each for each in made if each.charts or each.tables or each.empty]
 
@@ -115,6 +115,16 @@ def _learning(stored: Stored, analysis: Analysis) -> Section:
                    "dotted. The largest N is shown until one is chosen above. Thinned to at most "
                    f"{charts.MOST_POINTS} points a curve and {charts.MOST_SAMPLES} numbers of samples.",
                    _of_each(analysis, draw))
+
+
+def _rates(analysis: Analysis) -> Section:
+    best = analysis.best
+    chosen = tune.Tuning(str(best["tuned_by"].iloc[0]), str(best["tuned_per"].iloc[0])) if len(best) else tune.POOLED
+    table = rates.rates(analysis.runs, chosen)
+    shown = table.drop(columns=["stated", "compatible"]).rename(columns={"of": "measured", "low": "from", "high": "to"})
+    return Section("Rates", "How excess risk falls with N, and how the sample complexity grows with 1/ε, the concept's "
+                   "size and complexity: exponents with 95% intervals, beside those of the theorems' bounds, which are "
+                   "bounds from above.", tables=[Table(shown)] if len(shown) else [])
 
 
 def _paper(stored: Stored) -> Section:
