@@ -252,13 +252,12 @@ def test_a_dark_screen_has_light_words(visit):
 
 
 def test_a_watched_page_shows_what_is_new_by_itself(visit, rich_store, tmp_path):
-    stored = load(rich_store, ["learner=two_layer", "concept=two_layer"])
+    stored = load(rich_store, ["concept=figure1"])
     analysis = analyze(stored.runs)
-    path = report.write(stored, analysis, tmp_path, reload_seconds=2)
-    page = visit(path)
-    page.locator(".card").wait_for()
-    more = load(rich_store)
-    report.write(more, analyze(more.runs), tmp_path, reload_seconds=2)
-    page.locator(".card").nth(2).wait_for(timeout=10000)
-    report.write(more, analyze(more.runs), tmp_path)
-    page.locator(".live").wait_for(state="detached", timeout=10000)
+    page = visit(report.write(stored, analysis, tmp_path, 0.1, reload_seconds=1.5))
+    page.locator("header", has_text="(−0.1, 0.1)").wait_for()
+    report.write(stored, analysis, tmp_path, 0.3, reload_seconds=1.5)
+    page.locator("header", has_text="(−0.3, 0.3)").wait_for()
+    report.write(stored, analysis, tmp_path, 0.3)
+    page.locator(".live").wait_for(state="detached")
+    assert page.faults == []
