@@ -57,13 +57,14 @@ def plain(label: str) -> str:
 def exponents(labels: Sequence[str], verdicts: pd.DataFrame, delta: float) -> go.Figure:
     """The exponent of m of every problem with its 95% interval, over the band that counts as no scaling.
 
-    `labels`: what to call the rows of `verdicts`, each with at least one bounded end (see `bounded`). An unbounded end
-    runs to the edge of the chart.
+    `labels`: what to call the rows of `verdicts`, each with at least one bounded end (see `bounded`). An end that is
+    far off or unbounded runs to the edge of the chart.
     """
     rows = verdicts.assign(label=list(labels)).head(MOST_EXPONENTS)
     finite = rows[["alpha", "alpha_low", "alpha_high"]].to_numpy(float).ravel()
     finite = np.abs(finite[np.isfinite(finite)])
-    reach = min(max(1.15 * finite.max(), 3 * delta), 5.0)
+    # One that is hardly bounded must not flatten the others: beyond this an interval runs to the edge.
+    reach = min(max(1.15 * finite.max(), 3 * delta), max(1.5 * rows["alpha"].abs().max(), 1.0))
     figure = _figure(LINE_HEIGHT * len(rows) + 90, x={"title": "exponent α of m, 95% interval"}, y={"visible": False})
     figure.update_xaxes(range=[-reach, reach])
     figure.update_yaxes(range=[len(rows) - 0.5, -0.75], fixedrange=True)

@@ -167,7 +167,8 @@ def _chart(chart: Chart, labels: Labels, name: str) -> dict[str, Any]:
 
 def _table(table: Table, labels: Labels) -> dict[str, Any]:
     rows = table.rows.head(MOST_ROWS)
-    columns = [name for name in rows if name != "problem" or len(labels.index) > 1]
+    columns = [*[name for name in ("problem",) if name in rows and len(labels.index) > 1],
+               *[name for name in rows if name != "problem"]]
     numeric = {name for name in columns if types.is_numeric_dtype(rows[name]) and not types.is_bool_dtype(rows[name])}
     return {
         "title": table.title, "omitted": len(table.rows) - len(rows),
@@ -200,6 +201,8 @@ def number(value: float) -> str:
         return "–"
     if np.isinf(value):
         return "infinite" if value > 0 else "-infinite"
+    if abs(value) < 1e-12:  # rounding
+        return "0"
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
