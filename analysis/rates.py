@@ -1,6 +1,6 @@
 """How excess risk falls with N, and N_eps grows with 1/epsilon, p, k, d and the concept's complexity, beside theorems.
 
-Exponents are those of the law of `analysis.scaling`, log N_eps = c_m + exponent x log(quantity) + u_seed + e, with a
+Exponents are those of the law of `analysis.scaling`, log N_eps = c_m + exponent x log(quantity) + e, with a
 free level c_m at each width, fitted to the intervals that the grid of samples leaves for N_eps; their 95% intervals are
 over seeds. Between problems N_eps is judged at one epsilon in units of the loss, the geometric mean of theirs: a
 relative epsilon is another goal where E||y||^2 is another, and the theorems' epsilon is of the loss.
@@ -137,15 +137,13 @@ def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 def _fitted(intervals: pd.DataFrame, column: str) -> tuple[float, float, float]:
     """The exponent of `column` in the intervals `low` to `high`, with a free level at each width, and its 95%
     interval."""
-    centre = np.log(intervals[column].astype(float)).mean()
-    widths = sorted(intervals["width"].astype(float).unique())
-
-    def covariates(cells: pd.DataFrame) -> list[pd.Series]:
-        levels = [cells["width"].eq(width).astype(float) for width in widths[1:]]
-        return [np.log(cells[column]) - centre, *levels]
-
-    inference = scaling.Inference(scaling.panel_of(intervals, covariates, ["width", column]))
-    return (inference.estimate(1), *inference.interval(1))
+    log = np.log(intervals[column].to_numpy(float))
+    levels = [intervals["width"].eq(width) for width in intervals["width"].unique()[1:]]
+    sample = scaling._sample(intervals, np.column_stack([np.ones_like(log), log - log.mean(), *levels]).astype(float))
+    best = scaling._maximize(sample)
+    low, high = scaling._hull(scaling._likelihood_interval(sample, 1, best),
+                              scaling._jackknife_interval(sample, 1, best, intervals["seed"]))
+    return float(best.coefficients[1]), low, high
 
 
 def _row(of: str, quantity: str, values: str, problems: pd.DataFrame, fitted: tuple[float, float, float],
