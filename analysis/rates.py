@@ -153,8 +153,9 @@ def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame
     finding = ("no bound" if np.isnan(predicted) else "above the bound" if low > predicted
                else "below the bound" if high < predicted else "at the bound")
     return {"of": of, "quantity": quantity, "values": _texts(intervals["log_value"]),
-            "problems": "\n".join(map(str, problems.index)), "epsilon": epsilon, "widths": intervals["width"].nunique(), "seeds": intervals["seed"].nunique(),
-            "exponent": exponent, "low": low, "high": high, "predicted": predicted, "theorem": theorem,
+            "problems": "\n".join(map(str, problems.index)), "epsilon": epsilon,
+            "widths": intervals["width"].nunique(), "seeds": intervals["seed"].nunique(), "exponent": exponent,
+            "low": low, "high": high, "predicted": predicted, "theorem": theorem,
             "stated": all(_stated(row) for _, row in problems.iterrows()),
             "compatible": None if np.isnan(predicted) else not low > predicted, "finding": finding}
 
