@@ -32,6 +32,7 @@ KEYS = {"p": "concept.p", "p1": "concept.p1", "p2": "concept.p2", "k": "concept.
 COMPLEXITIES = {"C_s": "log_C_s", "C_eps": "log_C_eps"}
 EPSILONS = 6  # at which stored runs are judged for the exponent of 1/epsilon
 MARGIN = 1.25  # by which these stay within the excess risks seen, lest N_eps be beyond the grid of samples
+MOST = 50.0  # logarithms that are written as such
 ERRORS = 2.0  # standard errors: what the excess risk of a run is known to within
 
 COLUMNS = ["of", "quantity", "values", "problems", "epsilon", "widths", "seeds", "exponent", "low", "high", "predicted",
@@ -75,8 +76,8 @@ def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> 
     ends = ends[ends["high"].gt(0)]  # a diverged run has none; one that lies below OPT says nothing of a power of N
     for problem, rows in ends.groupby("problem"):
         if rows["samples"].nunique() > 1:
-            values = _texts(rows["samples"])
-            yield _row(EXCESS, "N", values, first.loc[[problem]], _fitted(rows, "samples"), rows)
+            logs = np.log(rows["samples"].astype(float))
+            yield _row(EXCESS, "N", first.loc[[problem]], rows.assign(log_value=logs))
 
 
 def _in_epsilon(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dict[str, object]]:
@@ -89,10 +90,8 @@ def _in_epsilon(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[
         if excess.empty or excess.max() < MARGIN**3 * excess.min():
             continue
         epsilons = np.geomspace(excess.min() * MARGIN, excess.max() / MARGIN, EPSILONS)
-        judged = [_judged(rows, epsilon).assign(inverse=1 / epsilon) for epsilon in epsilons]
-        intervals = pd.concat(judged, ignore_index=True)
-        yield _row(N_EPS, "1/epsilon", _texts(1 / epsilons), first.loc[[problem]], _fitted(intervals, "inverse"),
-                   intervals)
+        judged = [_judged(rows, epsilon).assign(log_value=-np.log(epsilon)) for epsilon in epsilons]
+        yield _row(N_EPS, "1/epsilon", first.loc[[problem]], pd.concat(judged, ignore_index=True))
 
 
 # --- between problems --------------------------------------------------------------------------------
@@ -102,28 +101,27 @@ def _between(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dic
     keys = problem_keys(first)
     for quantity, column in KEYS.items():
         if column in keys:
-            values = first[column].astype(float)
-            yield from _compared(best, first, keys.drop(columns=column), quantity, values)
+            logs = np.log(first[column].astype(float))
+            yield from _compared(best, first, keys.drop(columns=column), quantity, logs)
     sizes = set(KEYS.values())
     others = keys[[name for name in keys if not name.startswith("concept.") or name in sizes]]
     for quantity, column in COMPLEXITIES.items():
         if column in first:
-            values = np.exp(first[column].astype(float).where(np.isfinite))
-            yield from _compared(best, first, others, quantity, values)
+            yield from _compared(best, first, others, quantity, first[column].astype(float))
 
 
 def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataFrame, quantity: str,
-              values: pd.Series) -> Iterator[dict[str, object]]:
-    """An exponent for each set of problems that agree in `same` and have several of `values` of the quantity."""
-    values = values[np.isfinite(values) & values.gt(0)]
-    for _, group in first.loc[values.index].groupby(list(same.loc[values.index].T.to_numpy())):
-        mine = values[group.index]
-        if mine.nunique() < 2:
+              logs: pd.Series) -> Iterator[dict[str, object]]:
+    """An exponent for each set of problems that agree in `same` and have several values of the quantity, of which
+    `logs` are the logarithms."""
+    logs = logs[np.isfinite(logs)]
+    for _, group in first.loc[logs.index].groupby(list(same.loc[logs.index].T.to_numpy())):
+        if logs[group.index].nunique() < 2:
             continue
         epsilon = float(np.exp(np.log(group["epsilon_absolute"].astype(float)).mean()))
-        intervals = pd.concat([_judged(best[problem], epsilon).assign(value=mine[problem]) for problem in group.index],
-                              ignore_index=True)
-        yield _row(N_EPS, quantity, _texts(mine), group, _fitted(intervals, "value"), intervals, epsilon)
+        intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem])
+                               for problem in group.index], ignore_index=True)
+        yield _row(N_EPS, quantity, group, intervals, epsilon)
 
 
 def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
@@ -134,10 +132,10 @@ def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 # --- exponents ---------------------------------------------------------------------------------------
 
 
-def _fitted(intervals: pd.DataFrame, column: str) -> tuple[float, float, float]:
-    """The exponent of `column` in the intervals `low` to `high`, with a free level at each width, and its 95%
-    interval."""
-    log = np.log(intervals[column].to_numpy(float))
+def _fitted(intervals: pd.DataFrame) -> tuple[float, float, float]:
+    """The exponent of the quantity whose logarithm is `log_value` in the intervals `low` to `high`, with a free level
+    at each width, and its 95% interval."""
+    log = intervals["log_value"].to_numpy(float)
     levels = [intervals["width"].eq(width) for width in intervals["width"].unique()[1:]]
     sample = scaling._sample(intervals, np.column_stack([np.ones_like(log), log - log.mean(), *levels]).astype(float))
     best = scaling._maximize(sample)
@@ -146,17 +144,18 @@ def _fitted(intervals: pd.DataFrame, column: str) -> tuple[float, float, float]:
     return float(best.coefficients[1]), low, high
 
 
-def _row(of: str, quantity: str, values: str, problems: pd.DataFrame, fitted: tuple[float, float, float],
-         intervals: pd.DataFrame, epsilon: float = np.nan) -> dict[str, object]:
-    exponent, low, high = fitted
+def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame,
+         epsilon: float = np.nan) -> dict[str, object]:
+    exponent, low, high = _fitted(intervals)
     theorems = {_theorem(row) for _, row in problems.iterrows()}
     theorem = theorems.pop() if len(theorems) == 1 else None
     predicted = BOUNDS[theorem].get(quantity, np.nan) if theorem else np.nan
     finding = ("no bound" if np.isnan(predicted) else "above the bound" if low > predicted
                else "below the bound" if high < predicted else "at the bound")
-    return {"of": of, "quantity": quantity, "values": values, "problems": "\n".join(map(str, problems.index)),
-            "epsilon": epsilon, "widths": intervals["width"].nunique(), "seeds": intervals["seed"].nunique(),
-            "exponent": exponent, "low": low, "high": high, "predicted": predicted, "theorem": theorem,
+    return {"of": of, "quantity": quantity, "values": _texts(intervals["log_value"]),
+            "problems": "\n".join(map(str, problems.index)), "epsilon": epsilon,
+            "widths": intervals["width"].nunique(), "seeds": intervals["seed"].nunique(), "exponent": exponent,
+            "low": low, "high": high, "predicted": predicted, "theorem": theorem,
             "stated": all(_stated(row) for _, row in problems.iterrows()),
             "compatible": None if np.isnan(predicted) else not low > predicted, "finding": finding}
 
@@ -175,5 +174,7 @@ def _stated(problem: pd.Series) -> bool:
         expected, "hidden", expected)
 
 
-def _texts(values: pd.Series | np.ndarray) -> str:
-    return ", ".join(f"{value:.3g}" for value in np.unique(values))
+def _texts(logs: pd.Series) -> str:
+    """The values whose logarithms these are; C_eps may be beyond what a float holds."""
+    return ", ".join(f"exp({log:.4g})" if log > MOST else f"{np.exp(log):.0f}" if log > np.log(1000) else
+                     f"{np.exp(log):.3g}" for log in np.unique(logs.round(9)))

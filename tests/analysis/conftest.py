@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ WIDTHS = (64, 256, 1024, 4096)
 SAMPLES = tuple(round(100 * 1.25**step) for step in range(24))
 
 
+@cache
 def base_row(*overrides: str) -> dict[str, Any]:
     """The flat config columns of a run as the store writes them."""
     config.register_schemas()
