@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -45,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
     common.add_argument("--store", default=default_store(), metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
-    common.add_argument("--epsilon", type=float, metavar="E",
-                        help="judge the stored runs at this epsilon, in their own epsilon_unit, without training")
+    common.add_argument("--epsilon", type=_numbers, default=(), metavar="E[,E...]",
+                        help="judge the stored runs at these epsilons, in their own epsilon_unit, without training; of "
+                        "several, each is a problem, and verdict fits the law over all of them too")
     delta = argparse.ArgumentParser(add_help=False)
     delta.add_argument("--delta", type=float, default=DELTA, metavar="D",
                        help="exponents of m within (-D, D) count as none (default: %(default)s)")
@@ -73,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
                        help="published points (default: those of Figure 1, read off the published figure)")
     section7.set_defaults(run=_paper)
     return parser
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(each) for each in text.split(",")]
 
 
 def _load(options: argparse.Namespace) -> Stored:
@@ -111,10 +117,31 @@ def _verdict(options: argparse.Namespace) -> None:
     for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
         # Not through rich: a wrapped command could not be copied, and its brackets are not markup.
         print(f"\n{index}. {row.problem}\n   why: {row.why}")
-        if not pd.isna(row.bootstrap_low):
-            print(f"   bootstrap over seeds, for comparison: {interval_text(row.bootstrap_low, row.bootstrap_high)}")
+        checks = _checks(row, analysis.models[analysis.models["problem"].eq(row.problem)])
+        if checks:
+            print(f"   beside it: {checks}")
         if row.next:
             print(f"   next: {row.next}")
+    for problem, rows in analysis.epsilons.groupby("problem", sort=False):
+        found = ", ".join(f"{each.coefficient} = {each.estimate:z.2f} {interval_text(each.low, each.high)}"
+                          for each in rows.itertuples())
+        listed = ", ".join(f"{each:g}" for each in rows["epsilons"].iloc[0])
+        print(f"\n{problem}\n   over epsilon {listed}: N_eps ~ m^alpha (1/epsilon)^beta, {found}")
+
+
+def _checks(row: Any, models: pd.DataFrame) -> str:
+    """Other estimates of alpha, which decide nothing, and how the laws compare."""
+    parts = []
+    if not pd.isna(row.logistic_alpha):
+        found = interval_text(row.logistic_low, row.logistic_high)
+        parts.append(f"logistic regression {row.logistic_alpha:z.2f} {found}")
+    if not pd.isna(row.bootstrap_low):
+        parts.append(f"bootstrap over seeds {interval_text(row.bootstrap_low, row.bootstrap_high)}")
+    weighed = models[models["aicc_weight"].notna()].sort_values("aicc_weight", ascending=False)
+    if len(weighed):
+        weights = ", ".join(f"{each.model} {each.aicc_weight:.0%}" for each in weighed.itertuples())
+        parts.append(f"laws by AICc {weights}")
+    return "; ".join(parts)
 
 
 def _literal(text: str) -> str:

@@ -40,9 +40,9 @@ class Stored:
     skipped: list[str]
 
 
-def load(path: str | Path, filters: Sequence[str] = (), epsilon: float | None = None) -> Stored:
-    """Read, filter and (with `epsilon`) re-judge the store at `path`. Raises StoreError when there is nothing to read,
-    ConfigError for a filter with an unknown key or value."""
+def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float] = ()) -> Stored:
+    """Read, filter and (with `epsilons`) re-judge the store at `path`: at several epsilons, each run at each of them.
+    Raises StoreError when there is nothing to read, ConfigError for a filter with an unknown key or value."""
     if not Path(path).is_dir():
         raise StoreError(f"no store at {path}. Train something first (python -m ovpnet.train), or name another "
                          "directory with --store")
@@ -55,8 +55,8 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilon: float | None = 
         raise StoreError(f"the store at {path} holds no runs{skipped}. Train something first "
                          "(python -m ovpnet.train), or name another directory with --store")
     runs = select(runs, filters)
-    if epsilon is not None:
-        runs = judge(runs, epsilon)
+    if epsilons:
+        runs = pd.concat([judge(runs, epsilon) for epsilon in dict.fromkeys(epsilons)], ignore_index=True)
     runs = with_problem(runs)
     curves = store.curves()
     if not curves.empty:
@@ -88,7 +88,7 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     diagnostics. The number of steps is no part of a problem where it
     follows from the samples (epochs, one-pass SGD) or other keys (rounds of Algorithms 2 and 3, which depend on m).
     """
-    keys = _problem_keys(runs)
+    keys = problem_keys(runs)
     number = keys.groupby(list(keys), dropna=False).ngroup()
     runs = runs.assign(problem=number.map(_labels(runs, keys, number)))
     measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS]).eq(True).sum(axis=1)
@@ -110,7 +110,7 @@ def _steps_follow(runs: pd.DataFrame) -> pd.Series:
     return follows
 
 
-def _problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
+def problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
     """What tells problems apart, as text (stored values have mixed types and nulls), one row a run."""
     keys = runs[problem_columns(runs)].apply(lambda column: column.map(_text))
     if "steps" in keys:
