@@ -19,6 +19,12 @@ from ovpnet.errors import OvpnetError
 
 MOST_PROBLEMS = 40  # problems with charts of their own
 
+# Columns of the verdicts, as the page calls them.
+ESTIMATES = {"problem": "problem", "alpha": "alpha", "alpha_low": "alpha_low", "alpha_high": "alpha_high",
+             "alpha_se": "s.e.", "p_equivalence": "p: no scaling", "p_scales": "p: scales", "p_shrinks": "p: shrinks",
+             "p_holm": "p (Holm)", "bootstrap_low": "bootstrap from", "bootstrap_high": "bootstrap to",
+             "logistic_alpha": "logistic α", "logistic_low": "logistic from", "logistic_high": "logistic to",
+             "bent_p": "p: a straight line", "non_monotone": "not monotone"}
 TRACES = {"objective": "training objective", "smoothed_gradient_norm": "gradient norm, smoothed",
           "curvature": "smallest eigenvalue, bound from above", "decay_decrease": "decrease by weight decay"}
 
@@ -56,8 +62,9 @@ class Section:
 def sections(stored: Stored, analysis: Analysis) -> list[Section]:
     """The report's sections in their order; those that have nothing to show, and no words for that, are left out."""
     measured = diagnostics.last_values(analysis.runs, analysis.best)
-    made = [_complexity(analysis), _risk(analysis), _learning(stored, analysis), _rates(analysis), _paper(stored),
-            _diagnostics(measured, stored), _tuning(analysis), _failures(analysis.runs), _cost(analysis.runs)]
+    made = [_complexity(analysis), _estimates(analysis), _risk(analysis), _learning(stored, analysis),
+            _rates(analysis), _paper(stored), _diagnostics(measured, stored), _tuning(analysis),
+            _failures(analysis.runs), _cost(analysis.runs)]
     return [each for each in made if each.charts or each.tables or each.empty]
 
 
@@ -87,6 +94,19 @@ def _complexity(analysis: Analysis) -> Section:
                    f"At most {charts.MOST_SEEDS} seeds are drawn; the law and the table count all.")
     return Section("Sample complexity", about, _of_each(analysis, draw),
                    [Table(table, Markup("N<sub>ε</sub> over seeds"))])
+
+
+def _estimates(analysis: Analysis) -> Section:
+    plans = analysis.plans.assign(**{name: analysis.plans[name].map(len) for name in ("seeds", "widths", "samples")})
+    tables = [Table(analysis.verdicts.dropna(subset="alpha")[list(ESTIMATES)].rename(columns=ESTIMATES), "Exponents"),
+              Table(analysis.models, "Laws compared"),
+              Table(analysis.epsilons.drop(columns="epsilons"), "Over several ε"),
+              Table(plans.rename(columns={"samples": "numbers of N"}), "What would settle an open verdict")]
+    return Section("Estimates", "Each verdict is two one-sided tests at 2.5%, whose p-values are here; p (Holm) is "
+                   "corrected for all problems of this page. What else is estimated decides nothing and stands beside: "
+                   "the bootstrap over seeds, a logistic regression of which runs pass, other laws than a power of m "
+                   "(weights sum to 1; the log score is that of widths left out of the fit).",
+                   tables=[each for each in tables if len(each.rows)])
 
 
 def _risk(analysis: Analysis) -> Section:
