@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
-               "learner.name=three_layer. A filter on epsilon picks runs by the epsilon they were trained with; "
-               "--epsilon judges all runs at another. A run of two studies has the `study` that trained it.")
+               "width=range(64,1025,64) lr=interval(0.1,1) concept=glob(two*), or in quotes 'width>=256'. A filter on "
+               "epsilon picks runs by the epsilon they were trained with; --epsilon judges all runs at another. A run "
+               "of two studies has the `study` that trained it.")
 FORMATS = ("text", "csv", "parquet", "latex", "markdown")
 WATCH_SECONDS = 30.0
 
