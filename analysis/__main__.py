@@ -1,4 +1,7 @@
-"""`python -m analysis verdict|table|figures|report|dashboard|paper`: what the runs of a store say."""
+"""`python -m analysis verdict|table|tuning|rates|compare|figures|report|dashboard|paper`: what the runs of a store say.
+
+The parser alone: what a command needs is imported when it runs (analysis/commands.py), so that --help is there at once.
+"""
 
 import argparse
 import os
@@ -6,27 +9,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-from rich.console import Console
-from rich.table import Column, Table
-
-from analysis import complexity, diagnostics, paper, tune
-from analysis.load import Stored, load, width_text
-from analysis.verdict import DELTA, Analysis, analyze, differences, interval_text
-from ovpnet.config import default_store
-from ovpnet.errors import OvpnetError
-
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
-               "learner.name=three_layer. A filter on epsilon picks runs by the epsilon they were trained with; "
-               "--epsilon judges all runs at another. A run of two studies has the `study` that trained it.")
-NON_TTY_WIDTH = 80
+               "width=range(64,1025,64) lr=interval(0.1,1) concept=glob(two*), or in quotes 'width>=256'. A filter on "
+               "epsilon picks runs by the epsilon they were trained with; --epsilon judges all runs at another. A run "
+               "of two studies has the `study` that trained it.")
+FORMATS = ("text", "csv", "parquet", "latex", "markdown")
+WATCH_SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit code: 0, or 1 after a one-line message on stderr."""
     options = _parser().parse_args(arguments)
+    from analysis import commands  # pandas alone takes half a second
+    from ovpnet.errors import OvpnetError
+
     try:
-        options.run(options)
+        commands.run(options)
         sys.stdout.flush()
     except OvpnetError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,189 +40,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
-    common.add_argument("--store", default=default_store(), metavar="DIR",
+    common.add_argument("--store", metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
-    common.add_argument("--epsilon", type=float, metavar="E",
-                        help="judge the stored runs at this epsilon, in their own epsilon_unit, without training")
+    common.add_argument("--epsilon", type=_numbers, default=(), metavar="E[,E...]",
+                        help="judge the stored runs at these epsilons, in their own epsilon_unit, without training; of "
+                        "several, each is a problem, and verdict fits the law over all of them too")
+    filters = argparse.ArgumentParser(add_help=False)
+    filters.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
+    per = argparse.ArgumentParser(add_help=False)
+    per.add_argument("--tune-per", choices=("pool", "seed"), default="pool", help="one lr and weight decay for all "
+                     "seeds of a width and samples, by the mean over them (the default), or each seed's own")
+    tuning = argparse.ArgumentParser(add_help=False, parents=[per])
+    tuning.add_argument("--tune", choices=("validation", "test"), default="validation", help="choose lr and weight "
+                        "decay by validation risk (the default), or by test risk as the paper does, which flatters")
     delta = argparse.ArgumentParser(add_help=False)
-    delta.add_argument("--delta", type=float, default=DELTA, metavar="D",
-                       help="exponents of m within (-D, D) count as none (default: %(default)s)")
-    out = argparse.ArgumentParser(add_help=False)
-    out.add_argument("--out", type=Path, default=Path("report"), metavar="DIR",
-                     help="directory that is written to (default: ./report)")
+    delta.add_argument("--delta", type=float, metavar="D",
+                       help="exponents of m within (-D, D) count as none (default: 0.1)")
+    directory = argparse.ArgumentParser(add_help=False)
+    directory.add_argument("--out", type=Path, default=Path("report"), metavar="DIR",
+                           help="directory that is written to (default: ./report)")
+    file = argparse.ArgumentParser(add_help=False)
+    file.add_argument("--format", choices=FORMATS, help="text (the default) on a terminal, or what --out's suffix says")
+    file.add_argument("--out", type=Path, metavar="FILE",
+                      help="write it to a file instead: .txt, .csv, .parquet, .tex or .md")
 
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Does the sample complexity of the runs in "
                                      "a store scale with width? Reads the store only; nothing is trained.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    verdict = commands.add_parser("verdict", parents=[common, delta], help="print one verdict a problem, why, and what "
-                                  "to run next")
-    verdict.set_defaults(run=_verdict)
-    table = commands.add_parser("table", parents=[common], help="print the best-tuned risk at each width and samples")
-    table.add_argument("--csv", type=Path, metavar="PATH", help="write it, one row a seed, to a CSV file instead")
-    table.set_defaults(run=_table)
-    figures = commands.add_parser("figures", parents=[common, delta, out], help="draw the figures as PNG and SVG")
-    figures.set_defaults(run=_figures)
-    report = commands.add_parser("report", parents=[common, delta, out], help="write the report, one HTML file")
-    report.set_defaults(run=_report)
-    dashboard = commands.add_parser("dashboard", parents=[common, delta], help="make the same story in W&B: a saved "
-                                    "workspace, a report, and the tables as an artifact")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands.add_parser("verdict", parents=[common, filters, tuning, delta, file],
+                        help="one verdict a problem, why, and what to run next")
+    table = commands.add_parser("table", parents=[common, filters, tuning, file],
+                                help="the best-tuned risk at each width and samples")
+    table.add_argument("--seeds", action="store_true", help="one row a seed, in place of means over seeds")
+    commands.add_parser("tuning", parents=[common, filters, per, file],
+                        help="by how much the best test risk of the grid flatters, at each width and samples")
+    commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d and "
+                        "the concept's complexity, beside those of the theorems")
+    compare = commands.add_parser("compare", parents=[common, tuning, delta, file], help="two stores, or two sets of "
+                                  "runs of one, side by side: verdicts, exponents, risks")
+    for name in ("A", "B"):
+        compare.add_argument(name, help="a store's directory, or filters in one quoted argument: "
+                                        "'learner=three_layer learner.trained=ntk'")
+    compare.add_argument("filters", nargs="*", metavar="key=value[,value...]", help="of both; " + FILTER_HELP)
+    compare.add_argument("--risks", action="store_true", help="the risks at each width and samples")
+    commands.add_parser("figures", parents=[common, filters, tuning, delta, directory],
+                        help="draw the figures as PDF (for a paper), SVG and PNG")
+    report = commands.add_parser("report", parents=[common, filters, tuning, delta, directory],
+                                 help="write the report, one interactive HTML file")
+    report.add_argument("--watch", type=float, nargs="?", const=WATCH_SECONDS, metavar="SECONDS",
+                        help="write it again whenever the store has something new, until Ctrl-C; an open page reloads "
+                             "itself (every %(const)g seconds by default)")
+    dashboard = commands.add_parser("dashboard", parents=[common, filters, tuning, delta], help="make the same story "
+                                    "in W&B: a saved workspace, a report, and the tables as an artifact")
     dashboard.add_argument("--project", metavar="NAME", help="W&B project (default: tracker.project of the runs)")
     dashboard.add_argument("--entity", metavar="NAME",
                            help="W&B entity (default: tracker.entity of the runs, else yours)")
     dashboard.add_argument("--name", metavar="NAME", help="name of the workspace and the report; what has this name is "
                            "written over (default: Sample complexity, and the filters)")
     dashboard.add_argument("--dry-run", action="store_true", help="say what would be made, and ask nothing of W&B")
-    dashboard.set_defaults(run=_dashboard)
-    section7 = commands.add_parser("paper", parents=[common, out], help="print and draw Figures 1 to 3 of the paper "
-                                   "from our runs, beside its published points")
-    section7.add_argument("--reference", type=Path, default=paper.REFERENCE, metavar="CSV",
-                       help="published points (default: those of Figure 1, read off the published figure)")
-    section7.set_defaults(run=_paper)
+    section7 = commands.add_parser("paper", parents=[common, filters, directory], help="print and draw Figures 1 to 3 "
+                                   "of the paper from our runs, beside its published points")
+    section7.add_argument("--reference", type=Path, metavar="CSV",
+                          help="published points (default: those of Figure 1, read off the published figure)")
     return parser
 
 
-def _load(options: argparse.Namespace) -> Stored:
-    stored = load(options.store, options.filters, options.epsilon)
-    for message in stored.skipped:
-        print(f"warning: {message}", file=sys.stderr)
-    return stored
-
-
-def _analyze(stored: Stored, options: argparse.Namespace) -> Analysis:
-    analysis = analyze(stored.runs, options.delta)
-    for message in [*tune.warnings(analysis.best), *complexity.warnings(analysis.intervals)]:
-        print(f"warning: {message}", file=sys.stderr)
-    return analysis
-
-
-def _console() -> Console:
-    """Rich's console; without a terminal, 80 columns (or $COLUMNS) whatever the environment is."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else NON_TTY_WIDTH, highlight=False)
-
-
-def _verdict(options: argparse.Namespace) -> None:
-    analysis = _analyze(_load(options), options)
-    console = _console()
-    otherwise = differences(analysis.verdicts)
-    last = [Column(name, no_wrap=True) for name in ("alpha", "95% interval", "verdict")]
-    columns = [Column(name, overflow="fold") for name in ("concept", "learner", *["otherwise"] * any(otherwise))]
-    table = Table("#", *columns, *last, box=None, padding=(0, 1))
-    for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
-        alpha = "" if pd.isna(row.alpha) else f"{row.alpha:z.2f}"
-        interval = "" if pd.isna(row.alpha) else interval_text(row.alpha_low, row.alpha_high)
-        table.add_row(str(index), row.concept, f"{row.learner} ({row.trained})",
-                      *([_literal(otherwise[index - 1])] if any(otherwise) else []), alpha, _literal(interval),
-                      row.verdict)
-    console.print(table)
-    for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
-        # Not through rich: a wrapped command could not be copied, and its brackets are not markup.
-        print(f"\n{index}. {row.problem}\n   why: {row.why}")
-        if not pd.isna(row.bootstrap_low):
-            print(f"   bootstrap over seeds, for comparison: {interval_text(row.bootstrap_low, row.bootstrap_high)}")
-        if row.next:
-            print(f"   next: {row.next}")
-
-
-def _literal(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-def _table(options: argparse.Namespace) -> None:
-    stored = _load(options)
-    best = tune.best_tuned(stored.runs)
-    for message in tune.warnings(best):
-        print(f"warning: {message}", file=sys.stderr)
-    if options.csv:
-        options.csv.parent.mkdir(parents=True, exist_ok=True)
-        best.to_csv(options.csv, index=False)
-        print(options.csv)
-        return
-    console = _console()
-    for problem, rows in tune.choices(best).groupby("problem"):
-        table = Table("m", "N", "lr", "weight decay", "seeds", "test risk", "OPT + eps", "pass", box=None,
-                      padding=(0, 1), title=_literal(str(problem)), title_justify="left")
-        for row in rows.itertuples():
-            table.add_row(width_text(row.width), str(row.samples), f"{row.lr:g}", f"{row.weight_decay:g}",
-                          str(row.seeds), f"{row.test_risk:.4g}", f"{row.threshold:.4g}", f"{row.reached:.0%}")
-        console.print(table)
-
-
-def _figures(options: argparse.Namespace) -> None:
-    stored = _load(options)
-    analysis = _analyze(stored, options)
-    from analysis import diagnostic_figures, figures  # matplotlib takes a second to import; a verdict need not wait
-
-    directory = options.out / "figures"
-    drawn = figures.save(analysis, directory)
-    diagnosed = diagnostic_figures.save(diagnostics.last_values(analysis.runs, analysis.best), stored.curves, directory)
-    for paths in [*drawn.values(), *diagnosed.values()]:
-        for path in paths:
-            print(path)
-
-
-def _report(options: argparse.Namespace) -> None:
-    stored = _load(options)
-    analysis = _analyze(stored, options)
-    from analysis import report  # as above
-
-    print(report.write(stored, analysis, options.out, options.delta))
-
-
-def _dashboard(options: argparse.Namespace) -> None:
-    stored = _load(options)
-    analysis = _analyze(stored, options)
-    from analysis import dashboard  # as above, and wandb-workspaces
-
-    asked = dashboard.Asked(Path(options.store), options.filters, options.epsilon, options.delta, options.project,
-                            options.entity, options.name)
-    if options.dry_run:
-        print(dashboard.described(dashboard.plan(asked, stored, analysis)))
-        return
-    made = dashboard.publish(asked, stored, analysis)
-    print("\n".join([made.workspace, made.report, made.artifact]))
-    if not made.changed:
-        print("nothing to write: all of it is there already, as it would be now")
-
-
-def _paper(options: argparse.Namespace) -> None:
-    stored, published = _load(options), paper.reference(options.reference)
-    compared = paper.compare(paper.points(stored), published)
-    for message in [*paper.warnings(stored), *tune.warnings(tune.best_tuned(stored.runs))]:
-        print(f"warning: {message}", file=sys.stderr)
-    options.out.mkdir(parents=True, exist_ok=True)
-    console = _console()
-    orderings = paper.orderings(compared)
-    names = ("series", "m", "N", "lr", "decay", "paper", "ours", "s.e.", "ratio", "")
-    for (number, panel), rows in compared.groupby(["figure", "panel"]):
-        table = Table(*(Column(name, no_wrap=True) for name in names), box=None,
-                      padding=(0, 1), title=f"Figure {number} ({panel}): {rows['metric'].iloc[0].replace('_', ' ')}",
-                      title_justify="left")
-        for row in rows.itertuples():
-            table.add_row(row.series, width_text(row.m), str(row.n), f"{row.lr:g}", f"{row.weight_decay:g}",
-                          *("" if pd.isna(each) else f"{each:.4g}" for each in (row.paper, row.value)),
-                          "" if pd.isna(row.value_se) else f"{row.value_se:.2g}",
-                          "" if pd.isna(row.ratio) else f"{row.ratio:.2f}",
-                          "" if pd.isna(row.ratio) or paper.close(row.ratio) else "off")
-        console.print(table)
-        for row in orderings[orderings["figure"].eq(number) & orderings["panel"].eq(panel)].itertuples():
-            order = "the paper's order of the series" if row.agree else f"ours {row.ours}\n    paper {row.paper}"
-            print(f"{'m' if panel == 'a' else 'N'} = {row.at}: {order}")
-        print()
-    known = compared.dropna(subset=["ratio"])
-    if len(known):
-        print(f"{int(paper.close(known['ratio']).sum())} of {len(known)} points are within a factor of {paper.CLOSE:g} "
-              f"of the paper's; the series are in its order at {int(orderings['agree'].sum())} of {len(orderings)}")
-    print("ours: mean over seeds of the test error, at the lr and weight decay of least validation risk; the paper\n"
-          "shows the best test error of its grid, which is the column best_over_grid of the files")
-    for number, rows in compared.groupby("figure"):
-        path = options.out / f"ovpnet_figure{number}.csv"
-        rows.to_csv(path, index=False, float_format="%.6g")
-        print(path)
-    from analysis import paper_figures  # as above
-
-    for path in paper_figures.save(compared, published, options.out):
-        print(path)
+def _numbers(text: str) -> list[float]:
+    return [float(each) for each in text.split(",")]
 
 
 if __name__ == "__main__":

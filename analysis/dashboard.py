@@ -22,7 +22,9 @@ from wandb_workspaces.workspaces import Workspace
 
 from analysis import figures
 from analysis.dashboard_views import Story, report, workspace
+from analysis.filters import key_of
 from analysis.load import Stored
+from analysis.tune import POOLED, Tuning
 from analysis.verdict import DELTA, Analysis
 from ovpnet.config import TrackerConfig, digest
 from ovpnet.errors import TrackerError
@@ -41,8 +43,9 @@ class Asked:
 
     store: Path
     filters: Sequence[str] = ()
-    epsilon: float | None = None
+    epsilons: Sequence[float] = ()
     delta: float = DELTA
+    tuning: Tuning = POOLED
     project: str | None = None
     entity: str | None = None
     name: str | None = None
@@ -50,8 +53,12 @@ class Asked:
     @property
     def command(self) -> str:
         """The command line that asks for this."""
-        options = {"store": self.store, "epsilon": self.epsilon, "delta": None if self.delta == DELTA else self.delta,
-                   "project": self.project, "entity": self.entity, "name": self.name}
+        epsilons, tuning = ",".join(f"{each:g}" for each in self.epsilons), self.tuning
+        options = {"store": self.store, "epsilon": epsilons or None,
+                   "delta": None if self.delta == DELTA else self.delta,
+                   "tune": None if tuning.by == POOLED.by else tuning.by,
+                   "tune-per": None if tuning.per == POOLED.per else tuning.per, "project": self.project,
+                   "entity": self.entity, "name": self.name}
         return shlex.join(["python", "-m", "analysis", "dashboard", *self.filters, *(
             word for name, value in options.items() if value is not None for word in (f"--{name}", str(value)))])
 
@@ -93,7 +100,7 @@ def plan(asked: Asked, stored: Stored, analysis: Analysis) -> Story:
     """
     target, name = _target(asked, analysis.runs), _name(asked)
     # With --epsilon the rows have that epsilon, but in W&B the one that such a filter is about.
-    filters = [each for each in asked.filters if asked.epsilon is None or not each.startswith("epsilon=")]
+    filters = [each for each in asked.filters if not asked.epsilons or key_of(each) != "epsilon"]
     return Story(name=name, entity=target.entity, project=target.project, per=target.per, filters=filters,
                  command=asked.command, delta=asked.delta, stored=stored, analysis=analysis, figures={},
                  run=f"dashboard-{digest({'dashboard': name})}",

@@ -16,8 +16,9 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 from analysis import complexity, diagnostics, tune
-from analysis.load import ALIASES, Stored, decode, width_text
-from analysis.report import PROVENANCE, interval_of, number
+from analysis.filters import ALIASES, key_of
+from analysis.load import Stored, decode, width_text
+from analysis.report import PROVENANCE, number
 from analysis.verdict import Analysis, interval_text
 
 GROUPING = ("concept.name", "learner.name", "width")
@@ -112,7 +113,7 @@ def _filters(story: Story) -> str:
     The W&B run of a pack or a study has as its config what its members share, so their study alone can be asked for.
     """
     runs, asked = story.analysis.runs, story.filters if story.per == "run" else ()
-    keys = [each.partition("=")[0] for each in asked]
+    keys = [key_of(each) for each in asked]
     columns = dict.fromkeys(["study", *(ALIASES.get(key, key) for key in keys)])
     return " and ".join(f"{_metric(column)} in {_distinct(runs[column])!r}" for column in columns)
 
@@ -168,9 +169,9 @@ def _complexity(story: Story) -> list[Any]:
                         filters=f"Metric('ID') in {[story.run]!r}")
     panels = [_media(problem, keys) for problem, keys in story.figures.items() if keys]
     numbers = {row.problem: index for index, row in enumerate(story.analysis.verdicts.itertuples(), start=1)}
-    rows = [(numbers[row.problem], width_text(row.width), row.seeds, number(row.n_eps), interval_of(row.low, row.high),
+    rows = [(numbers[row.problem], width_text(row.width), row.seeds, *map(number, (row.n_eps, row.low, row.high)),
              row.left, row.right) for row in complexity.by_width(story.analysis.intervals).itertuples()]
-    names = ("#", "m", "seeds", "N_eps", "range over seeds", "pass at the least N", "pass at no N")
+    names = ("#", "m", "seeds", "N_eps", "all above", "all at most", "pass at the least N", "pass at no N")
     return [wr.H1("N_eps against the width m"),
             *([wr.PanelGrid(runsets=[figures], panels=panels, hide_run_sets=True)] if panels else []),
             _markdown(names, rows)]
@@ -199,7 +200,7 @@ def _provenance(story: Story) -> list[Any]:
     runs = story.analysis.runs
     facts = {"runs": [str(len(runs))], "last finished": [str(runs["finished_at"].max())]}
     facts |= {name: sorted(runs[name].dropna().astype(str).unique())
-              for name in (*PROVENANCE, "git_revision") if name in runs}
+              for name in PROVENANCE if name in runs}
     return [wr.H1("How this was made"), wr.CodeBlock(story.command, language=None),
             wr.UnorderedList(items=[f"{name}: {', '.join(values)}" for name, values in facts.items() if values])]
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from analysis.diagnostics import Panel, panels, traces
-from analysis.figures import BLACK, BLUE, GREY, ORANGE, STYLE, plain_log_axis, save_figure, slug
+from analysis.figures import plain_log_axis, save_figure, slug
+from analysis.style import BLACK, BLUE, GREY, MATPLOTLIB, ORANGE, SEQUENTIAL, SEQUENTIAL_END
 
 COLOURS, MARKERS = (BLUE, ORANGE, BLACK), "os^"
 COLUMNS = 3
@@ -20,13 +21,15 @@ CHARACTERS_PER_INCH = 11  # of a headline, at least
 
 
 def save(rows: pd.DataFrame, curves: pd.DataFrame, directory: Path) -> dict[str, list[Path]]:
-    """Draw the figures of every problem in `rows` (from `diagnostics.last_values`) as PNG and SVG; the SVGs' paths."""
+    """Draw the figures of every problem in `rows` (from `diagnostics.last_values`) as `figures.save` does.
+
+    Returns the PDFs' paths of each problem."""
     directory.mkdir(parents=True, exist_ok=True)
     along = traces(rows, curves)
     paths = {}
     for problem, values in rows.groupby("problem"):
         trace = along[along["problem"].eq(problem)]
-        with matplotlib.rc_context(STYLE | {"axes.titlesize": 9.5, "font.size": 9}):
+        with matplotlib.rc_context(MATPLOTLIB | {"axes.titlesize": 9.5, "font.size": 9}):
             drawn = {"diagnostics": width_figure(str(problem), values)}
             if len(trace):
                 drawn["curvature"] = trace_figure(str(problem), trace)
@@ -72,7 +75,7 @@ def trace_figure(problem: str, trace: pd.DataFrame) -> Figure:
     smallest eigenvalue lies in the band."""
     figure, axes = _grid(4, "The smoothed objective along training", problem, columns=2)
     widths = sorted(trace["width"].unique())
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(widths)))
+    colours = matplotlib.colormaps[SEQUENTIAL](np.linspace(0.0, SEQUENTIAL_END, len(widths)))
     titles = {"objective": "training objective", "smoothed_gradient_norm": "gradient norm, smoothed",
               "curvature": "smallest eigenvalue, bounds", "decay_decrease": "decrease by weight decay"}
     for each, (column, title) in zip(axes, titles.items(), strict=True):

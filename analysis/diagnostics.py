@@ -31,6 +31,9 @@ PANELS = (
     Panel("visits to saddle points", {"saddle_events": "a run"}),
 )
 COLUMNS = (*(column for panel in PANELS for column in panel.columns), "saddle_escape_steps")
+# Columns of the learning curves that measured curvature.
+TRACED = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
+          "decay_decrease", "saddle"]
 
 
 def last_values(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
@@ -59,10 +62,8 @@ def medians(rows: pd.DataFrame) -> pd.DataFrame:
 
 def traces(rows: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """Medians over seeds along training, one row a problem, width and step, of the curves that measured curvature."""
-    columns = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
-               "decay_decrease", "saddle"]
-    if not {"run_id", *columns} <= set(curves):
-        return pd.DataFrame(columns=["problem", "width", "step", *columns])
-    found = curves[["run_id", "step", *columns]].dropna(subset="curvature")
+    if not {"run_id", *TRACED} <= set(curves):
+        return pd.DataFrame(columns=["problem", "width", "step", *TRACED])
+    found = curves[["run_id", "step", *TRACED]].dropna(subset="curvature")
     found = found.merge(rows[["run_id", "problem", "width"]], on="run_id")
-    return found.groupby(["problem", "width", "step"])[columns].median().reset_index()
+    return found.groupby(["problem", "width", "step"])[TRACED].median().reset_index()

@@ -7,7 +7,6 @@ named *figures alone.
 import re
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,28 +16,22 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from analysis import scaling
+from analysis import scaling, style
 from analysis.complexity import by_width
+from analysis.limit import limit_of
 from analysis.load import width_text
 from analysis.scaling import ScalingLaw
+from analysis.style import BLACK, BLUE, GREY, ORANGE
 from analysis.verdict import LIMIT, Analysis, Finding, interval_text
 
-# Okabe and Ito's colours: distinct under the common kinds of colour blindness.
-BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
-STYLE: Any = {
-    "font.family": "sans-serif", "font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": BLACK,
-    "axes.grid": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6, "axes.axisbelow": True,
-    "legend.frameon": False, "legend.fontsize": 9, "svg.fonttype": "path", "svg.hashsalt": "ovpnet",
-}
 SLOPES = (0.0, 0.5, 1.0)
 SIZE = (7.6, 4.6)
 
 
 def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
-    """Draw both figures of every problem as PNG and SVG into `directory` (made if absent).
+    """Draw both figures of every problem as PDF, SVG and PNG into `directory` (made if absent).
 
-    Returns the SVG paths of each problem; each PNG lies beside its SVG. A problem with no finished run has none, and
+    Returns the PDFs' paths, the others lie beside them. A problem with no finished run has none, and
     one of infinite width no N_eps against m: it is a line in the other learners' figures of test risk.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -49,7 +42,7 @@ def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
         if intervals.empty:
             paths[problem] = []
             continue
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(style.MATPLOTLIB):
             drawn = {"risk": risk_figure(problem, best, limit_of(analysis, problem))}
             if finding.verdict != LIMIT:
                 drawn = {"complexity": complexity_figure(finding, intervals)} | drawn
@@ -64,12 +57,13 @@ def slug(problem: str) -> str:
 
 
 def save_figure(figure: Figure, stem: Path) -> Path:
-    """Write `stem`.png and `stem`.svg; returns the latter."""
+    """Write `stem`.pdf (for a paper), `stem`.svg and `stem`.png (for a page); returns the PDF's path."""
     # With no date and creator in it, the same store gives the same bytes.
+    pdf = Path(f"{stem}.pdf")
+    figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    figure.savefig(f"{stem}.svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     figure.savefig(f"{stem}.png", dpi=160)
-    svg = Path(f"{stem}.svg")
-    figure.savefig(svg, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return svg
+    return pdf
 
 
 # --- N_eps against m ---------------------------------------------------------------------------------
@@ -181,7 +175,7 @@ def _draw_seeds(axes: Axes, intervals: pd.DataFrame) -> None:
     seeds = {seed: index for index, seed in enumerate(sorted(intervals["seed"].unique()))}
     step = min(0.035, 0.25 / max(len(seeds), 1))
     labelled: set[str] = set()
-    for row in intervals.itertuples():
+    for row in intervals[~intervals["censored"].eq("both")].itertuples():
         x = row.width * np.exp(step * (seeds[row.seed] - (len(seeds) - 1) / 2))
         kind = "N$_\\epsilon$ of a seed" if row.censored == "" else "censored seed"
         label = kind if kind not in labelled else None
@@ -213,7 +207,7 @@ def risk_figure(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = N
     figure, axes = new_axes(_title("Test risk of the best-tuned learner against samples", problem))
     finite = best[np.isfinite(best["test_risk"])]
     widths = sorted(best["width"].unique())
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(widths)))
+    colours = matplotlib.colormaps[style.SEQUENTIAL](np.linspace(0.0, style.SEQUENTIAL_END, len(widths)))
     markers = "osD^vP*X"
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -232,18 +226,6 @@ def risk_figure(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = N
     plain_log_axis(axes.yaxis)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     return figure
-
-
-def limit_of(analysis: Analysis, problem: str) -> pd.DataFrame | None:
-    """`best` of the learner of infinite width with the same trained part, concept, inputs, noise, loss and epsilon."""
-    runs = analysis.runs
-    first = runs[runs["problem"].eq(problem)].iloc[0]
-    same = [name for name in runs if name.split(".")[0] in ("concept", "inputs", "noise", "loss")
-            or name in ("learner.trained", "learner.biases", "epsilon", "epsilon_unit")]
-    matches = (runs[same].eq(first[same]) | runs[same].isna() & first[same].isna()).all(axis=1)
-    matches &= runs["learner.name"].eq(f"{first['learner.name']}_limit")
-    found = analysis.best[analysis.best["problem"].isin(runs.loc[matches, "problem"].unique()[:1])]
-    return None if found.empty else found
 
 
 def _draw_goal(axes: Axes, best: pd.DataFrame, finite: pd.DataFrame) -> None:

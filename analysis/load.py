@@ -1,26 +1,26 @@
-"""Reading the store: problems, filters, and judging stored runs at another epsilon."""
+"""Reading the store: what of it can be used, problems, and judging stored runs at another epsilon."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ovpnet.config import NOT_IDENTITY, Config
-from ovpnet.errors import ConfigError, OvpnetError, StoreError
+from analysis.filters import as_text, config_columns, select
+from ovpnet.config import NOT_IDENTITY
+from ovpnet.errors import ConfigError, StoreError
 
-ALIASES = {"concept": "concept.name", "inputs": "inputs.family", "noise": "noise.kind", "loss": "loss.name",
-           "learner": "learner.name", "algorithm": "algorithm.name", "regularizer": "regularizer.name",
-           "diagnostics": "diagnostics.name"}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ovpnet.store import Store
 
 # What varies inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned away.
 WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
-
-# Undotted columns that are config keys; every dotted column is one.
-TOP_LEVEL_KEYS = {item.name for item in fields(Config) if not is_dataclass(item.type)}
 
 # The width that the rows of infinitely wide learners have (ovpnet.config.canonical).
 INFINITE = 0
@@ -31,45 +31,114 @@ DIAGNOSTICS = ("norms", "approximations", "saddles")
 LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
 
+# Columns that the analysis cannot do without, of every row and of one with results.
+TEXTS = ("run_id", "status", "concept.name", "concept.family", "learner.name", "learner.trained", "algorithm.name",
+         "epsilon_unit")
+NUMBERS = (*WITHIN_PROBLEM, "epsilon")
+WHOLE_NUMBERS = ("width", "samples", "seed")
+GOALS = ("opt", "threshold", "second_moment", "epsilon_absolute")  # of runs that were done or diverged
+RISKS = ("test_risk", "validation_risk")  # of runs that were done
+OTHER_RESULTS = ("test_risk_se", "excess_risk", "excess_risk_se", "train_seconds")  # may be missing
+
+
 @dataclass(frozen=True)
 class Stored:
-    """What the store holds: `runs` (one row a run, with the column `problem`), its `curves`, and what was skipped."""
+    """What the store holds: `runs` (one row a run, with the column `problem`), and what was skipped, in sentences."""
 
     runs: pd.DataFrame
-    curves: pd.DataFrame
     skipped: list[str]
+    store: "Store"
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The learning curves of `runs` with all that was measured: one row a run and evaluated step."""
+        return self.store.curves(self.runs["run_id"])
+
+    def curves_of(self, run_ids: Collection[str], columns: Sequence[str]) -> pd.DataFrame:
+        """run_id, step and those of `columns` that the store has, of these runs' learning curves. A million runs have
+        more points than memory: ask for what is shown."""
+        return self.store.curves(run_ids, columns)
 
 
-def load(path: str | Path, filters: Sequence[str] = (), epsilon: float | None = None) -> Stored:
-    """Read, filter and (with `epsilon`) re-judge the store at `path`. Raises StoreError when there is nothing to read,
-    ConfigError for a filter with an unknown key or value."""
+def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float] = ()) -> Stored:
+    """Read, filter and (with `epsilons`) re-judge the store at `path`: at several epsilons, each run at each of them.
+
+    Files and rows that cannot be made sense of are left out and named in `skipped`. Learning curves are read when
+    they are asked for. Raises StoreError when there is nothing to read or no run finished, ConfigError for a filter
+    with an unknown key or value.
+    """
     if not Path(path).is_dir():
         raise StoreError(f"no store at {path}. Train something first (python -m ovpnet.train), or name another "
                          "directory with --store")
     from ovpnet.store import Store  # pyarrow is slow to import: --help and a mistyped directory need not wait for it
 
     store = Store(path)
-    runs = store.runs()
+    runs, unusable = usable(store.runs(refuse=refuse))
+    skipped = [*store.skipped, *unusable]
     if runs.empty:
-        skipped = "".join(f"; {each}" for each in store.skipped)
-        raise StoreError(f"the store at {path} holds no runs{skipped}. Train something first "
-                         "(python -m ovpnet.train), or name another directory with --store")
+        raise StoreError(f"the store at {path} holds no runs{''.join(f'; {each}' for each in skipped)}. Train "
+                         "something first (python -m ovpnet.train), or name another directory with --store")
     runs = select(runs, filters)
-    if epsilon is not None:
-        runs = judge(runs, epsilon)
-    runs = with_problem(runs)
-    curves = store.curves()
-    if not curves.empty:
-        curves = curves[curves["run_id"].isin(runs["run_id"])]
-    return Stored(runs, curves, list(dict.fromkeys(store.skipped)))
+    if runs["status"].eq("failed").all():
+        raise StoreError(f"{_all_failed(runs)}. Tracebacks: python -m launch status --failed --store {path}; the same "
+                         "sweep again trains them again")
+    if epsilons:
+        runs = pd.concat([judge(runs, epsilon) for epsilon in dict.fromkeys(epsilons)], ignore_index=True)
+    return Stored(with_problem(runs), skipped, store)
+
+
+# --- what cannot be used -----------------------------------------------------------------------------
+
+
+def refuse(schema: "pa.Schema") -> str | None:
+    """Why a file with this schema holds no runs that the analysis can use; None where it does."""
+    from ovpnet.store import NUMBER, TEXT, wrong_columns
+
+    needed = dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(NUMBERS, NUMBER)
+    if set(schema.names) & {*GOALS, *RISKS}:  # else its runs all failed
+        needed |= dict.fromkeys((*GOALS, *RISKS), NUMBER)
+    return wrong_columns(schema, needed | {name: NUMBER for name in OTHER_RESULTS if name in schema.names})
+
+
+def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that say what was run and, unless it failed, what came out; and a sentence for each reason why others
+    were left out. Results that no row has (all failed) are columns of nan."""
+    if runs.empty:
+        return runs, []
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *GOALS, *RISKS, *OTHER_RESULTS])))
+    # A column of nulls alone has no type of its own.
+    runs = runs.astype(dict.fromkeys((*GOALS, *RISKS, *OTHER_RESULTS), float))
+    done, finished = runs["status"].eq("done"), runs["status"].isin(["done", "diverged"])
+    wrong = {f"{name} is missing": runs[name].isna() for name in TEXTS}
+    wrong["status is none of done, diverged, failed"] = ~(finished | runs["status"].eq("failed"))
+    wrong |= {f"{name} is no finite number": ~_finite(runs[name]) for name in NUMBERS}
+    wrong |= {f"{name} is no whole number": runs[name].astype(float).mod(1).ne(0) for name in WHOLE_NUMBERS}
+    wrong["width is negative"] = runs["width"].astype(float).lt(0)
+    wrong["samples is not positive"] = runs["samples"].astype(float).le(0)
+    wrong |= {f"{name} is no finite number": finished & ~_finite(runs[name]) for name in GOALS}
+    wrong |= {f"{name} is no finite number": done & ~_finite(runs[name]) for name in RISKS}
+    kept, messages = pd.Series(True, index=runs.index), []
+    for why, rows in wrong.items():
+        found = rows & kept
+        if found.any():
+            named = runs.loc[found, "run_id"].dropna()
+            which = f" ({', '.join(named[:3])}{', ...' if len(named) > 3 else ''})" if len(named) else ""
+            messages.append(f"skipped {found.sum()} rows of runs{which}: {why}")
+            kept &= ~found
+    return runs[kept].astype(dict.fromkeys(WHOLE_NUMBERS, "int64")), messages
+
+
+def _finite(column: pd.Series) -> pd.Series:
+    return np.isfinite(column.astype(float))
+
+
+def _all_failed(runs: pd.DataFrame) -> str:
+    errors = runs.get("error", pd.Series(dtype=object)).dropna().value_counts()
+    told = f": {errors.index[0]} ({errors.iloc[0]} runs)" if len(errors) else ""
+    return f"all {len(runs)} runs failed{told}"
 
 
 # --- problems ----------------------------------------------------------------------------------------
-
-
-def config_columns(runs: pd.DataFrame) -> list[str]:
-    """The columns of `runs` that are config keys."""
-    return [name for name in runs.columns if "." in name or name in TOP_LEVEL_KEYS]
 
 
 def problem_columns(runs: pd.DataFrame) -> list[str]:
@@ -88,15 +157,16 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     diagnostics. The number of steps is no part of a problem where it
     follows from the samples (epochs, one-pass SGD) or other keys (rounds of Algorithms 2 and 3, which depend on m).
     """
-    keys = _problem_keys(runs)
+    keys = problem_keys(runs)
     number = keys.groupby(list(keys), dropna=False).ngroup()
-    runs = runs.assign(problem=number.map(_labels(runs, keys, number)))
+    labels = _labels(runs, keys, number)
     measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS]).eq(True).sum(axis=1)
-    order = runs.assign(_failed=runs["status"].eq("failed"), _measured=measured).sort_values(
-        ["problem", *WITHIN_PROBLEM, "_failed", "_measured", "finished_at", "run_id"],
-        ascending=[True] * (2 + len(WITHIN_PROBLEM)) + [False, False, True])
-    kept = order.drop(columns=["_failed", "_measured"]).drop_duplicates(["problem", *WITHIN_PROBLEM])
-    return kept.reset_index(drop=True)
+    order = runs[[*WITHIN_PROBLEM, "finished_at", "run_id"]].assign(
+        _problem=number.map(labels.rank()), _failed=runs["status"].eq("failed"), _measured=measured)
+    order = order.sort_values(["_problem", *WITHIN_PROBLEM, "_failed", "_measured", "finished_at", "run_id"],
+                              ascending=[True] * (2 + len(WITHIN_PROBLEM)) + [False, False, True])
+    kept = order.index[~order.duplicated(["_problem", *WITHIN_PROBLEM])]
+    return runs.loc[kept].assign(problem=number.map(labels)[kept]).reset_index(drop=True)
 
 
 def _steps_follow(runs: pd.DataFrame) -> pd.Series:
@@ -110,12 +180,18 @@ def _steps_follow(runs: pd.DataFrame) -> pd.Series:
     return follows
 
 
-def _problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
+def problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
     """What tells problems apart, as text (stored values have mixed types and nulls), one row a run."""
-    keys = runs[problem_columns(runs)].apply(lambda column: column.map(_text))
+    keys = pd.DataFrame({name: _texts(runs[name]) for name in problem_columns(runs)}, index=runs.index)
     if "steps" in keys:
         keys["steps"] = keys["steps"].mask(_steps_follow(runs), "null")
     return keys
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    """`as_text` of each value, of which few are distinct."""
+    codes, distinct = pd.factorize(column, use_na_sentinel=False)
+    return np.array([as_text(value) for value in distinct], dtype=object)[codes]
 
 
 def _labels(runs: pd.DataFrame, keys: pd.DataFrame, number: pd.Series) -> pd.Series:
@@ -139,82 +215,6 @@ def _told_by_its_option(group: pd.DataFrame, name: str) -> bool:
 def _base_label(problem: pd.Series) -> str:
     learner = f"{problem['learner.name']} ({problem['learner.trained']})"
     return f"{problem['concept']}, {learner}, {problem['algorithm.name']}, epsilon={problem['epsilon']}"
-
-
-def _text(value: Any) -> str:
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return "null"
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
-
-
-# --- filters -----------------------------------------------------------------------------------------
-
-
-def select(runs: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
-    """The runs that match every filter `key=value[,value...]`, keys and values as in a Hydra override.
-
-    Raises ConfigError for an unknown key, a value that no run has, or filters that together match nothing.
-    """
-    kept = pd.Series(True, index=runs.index)
-    for expression in filters:
-        key, values = _parse(expression, runs)
-        column = ALIASES.get(key, key)
-        matches = pd.Series(False, index=runs.index)
-        for value in values:
-            found = runs[column].map(lambda stored, wanted=value: _equal(stored, wanted))
-            if not found.any():
-                raise ConfigError(key, value, f"no run has it; the store has {_values(runs[column])}")
-            matches |= found
-        kept &= matches
-    if not kept.any():
-        raise OvpnetError(f"{' '.join(filters)}: each value occurs, but no run has all of them; drop a filter")
-    return runs[kept]
-
-
-def _parse(expression: str, runs: pd.DataFrame) -> tuple[str, list[str]]:
-    key, equals, text = expression.partition("=")
-    allowed = [*ALIASES, "status", *config_columns(runs)]
-    if not equals or not text:
-        raise OvpnetError(f"{expression}: a filter is written key=value or key=value,value; keys: {', '.join(allowed)}")
-    if key not in allowed or ALIASES.get(key, key) not in runs:
-        raise ConfigError(key, text, f"unknown key; allowed: {', '.join(allowed)}")
-    return key, _split(text)
-
-
-def _split(text: str) -> list[str]:
-    """Split at the commas outside brackets, so that a list stays one value."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "[{") - (character in "]}")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
-
-
-def _equal(stored: Any, wanted: str) -> bool:
-    """Whether a stored value is the one written in a filter: numbers by value, lists by their items."""
-    if _text(stored) == wanted:
-        return True
-    if isinstance(stored, str):
-        return stored.startswith("[") and _items(stored) == _items(wanted)
-    try:
-        return float(stored) == float(wanted)
-    except (TypeError, ValueError):
-        return False
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip(" \"'") for item in text.strip("[]").split(",")]
-
-
-def _values(column: pd.Series, most: int = 20) -> str:
-    distinct = column.dropna().drop_duplicates().sort_values()
-    texts = [_text(value) for value in distinct[:most]] + ["null"] * bool(column.isna().any())
-    return ", ".join(texts) + (", ..." if len(distinct) > most else "")
 
 
 def width_text(width: int) -> str:

@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from analysis.figures import BLUE, GREY, ORANGE, STYLE, new_axes, plain_log_axis, save_figure
+from analysis.figures import new_axes, plain_log_axis, save_figure
 from analysis.load import INFINITE
 from analysis.paper import PENALTIES, SAMPLES
+from analysis.style import AMBER, BLUE, GREEN, GREY, MATPLOTLIB, ORANGE, SKY
 
 # Colour and marker of each series: networks in strong colours, kernels in lighter ones.
-LOOKS = {"3layer": (BLUE, "o"), "2layer": (ORANGE, "s"), "3layer(NTK)": ("#009E73", "^"),
-         "3layer(last)": ("#56B4E9", "D"), "2layer(last)": ("#E69F00", "v"), PENALTIES["frobenius"]: (BLUE, "o"),
+LOOKS = {"3layer": (BLUE, "o"), "2layer": (ORANGE, "s"), "3layer(NTK)": (GREEN, "^"),
+         "3layer(last)": (SKY, "D"), "2layer(last)": (AMBER, "v"), PENALTIES["frobenius"]: (BLUE, "o"),
          PENALTIES["row_24"]: (ORANGE, "s")}
 OURS: Any = {"markersize": 5.5, "linewidth": 1.7}
 PAPER: Any = {"markersize": 5, "linewidth": 1.1, "linestyle": (0, (4, 2)), "markerfacecolor": "white", "alpha": 0.8}
@@ -27,10 +28,11 @@ TARGETS = {1: "(sin 3x$_1$ + sin 3x$_2$ + sin 3x$_3$ - 2)$^2$ cos 7x$_4$",
 
 
 def save(table: pd.DataFrame, published: pd.DataFrame, directory: Path) -> list[Path]:
-    """Draw every panel that `table` (from `paper.points`) has points of, as PNG and SVG; returns the SVG paths."""
+    """Draw every panel that `table` (from `paper.points`) has points of, as PDF, SVG and PNG; returns the
+    PDFs' paths."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(MATPLOTLIB):
         for (number, panel), ours in table.groupby(["figure", "panel"]):
             paper = published[published["figure"].eq(number) & published["panel"].eq(panel)]
             paths.append(save_figure(panel_figure(number, panel, ours, paper), directory / f"figure{number}{panel}"))

@@ -1,39 +1,69 @@
 """Best-tuned risk: which learning rate and weight decay to judge a problem by, at each width and samples."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
 
+from ovpnet import tuning as rule
+from ovpnet.errors import ConfigError
+
 CELL = ["problem", "width", "samples"]
-SETTING = ["lr", "weight_decay"]
+SETTING = rule.SETTING
+BY = ("validation", "test")
+PER = ("pool", "seed")
 
 
-def best_tuned(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per problem, width, samples and seed, at the (lr, weight_decay) tuned for its cell.
+@dataclass(frozen=True)
+class Tuning:
+    """How (lr, weight_decay) is chosen in a cell (problem, width, samples).
 
-    `runs` comes from `load.with_problem`. The setting is chosen per (problem, width, samples) by the least VALIDATION
-    risk, averaged over seeds, and judged by its TEST risk, so the choice does not flatter the result (no winner's
-    curse). A diverged run has infinite risk. A setting that lacks a seed that others have (failed, or not run yet)
-    is chosen only where no setting has them all.
+    by: "validation", the least validation risk, so that the test risk which judges the choice does not flatter it; or
+    "test", the least test risk, which is what the paper's figures show and what `winners_curse` measures the flattery
+    of. per: "pool", one setting for all seeds, by the mean over them; or "seed", each seed's own.
+    """
+
+    by: str = "validation"
+    per: str = "pool"
+
+    def __post_init__(self) -> None:
+        for key, value, allowed in (("tune", self.by, BY), ("tune_per", self.per, PER)):
+            if value not in allowed:
+                raise ConfigError(key, value, f"must be one of {', '.join(allowed)}")
+
+    @property
+    def group(self) -> list[str]:
+        """The columns within which one setting is chosen."""
+        return [*CELL, "seed"] if self.per == "seed" else CELL
+
+
+POOLED = Tuning()
+
+
+def best_tuned(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
+    """One row per problem, width, samples and seed, at the (lr, weight_decay) tuned for it (see `Tuning`).
+
+    `runs` comes from `load.with_problem`. The chosen setting is judged by its TEST risk. A diverged run has infinite
+    risk. A setting that lacks a seed that others have (failed, or not run yet) is chosen only where no setting has
+    them all.
 
     Columns: problem, width, samples, seed, lr, weight_decay, status, validation_risk, test_risk, test_risk_se, opt,
-    threshold (units of the loss), reached, missing_seeds (seeds of the cell that the setting lacks), lr_edge ("low" or
-    "high" where the best lr is the end of a grid of at least 2, else "").
+    threshold (units of the loss), reached, missing_seeds (seeds that the setting lacks where it was chosen), lr_edge
+    ("low" or "high" where the best lr is the end of a grid of at least 2, else ""), tuned_by, tuned_per.
     """
-    finished = runs[runs["status"].isin(["done", "diverged"])].copy()
-    diverged = finished["status"].eq("diverged") | finished["test_risk"].isna()
-    finished.loc[diverged, ["test_risk", "validation_risk"]] = float("inf")
-    finished["status"] = finished["status"].where(~diverged, "diverged")
-    finished["reached"] = finished["test_risk"].le(finished["threshold"])
-    chosen = _choices(finished)
+    finished = rule.judged(runs)
     columns = [*CELL, "seed", *SETTING, "status", "validation_risk", "test_risk", "test_risk_se", "opt", "threshold",
                "reached"]
-    rows = finished[columns].merge(chosen, on=[*CELL, *SETTING])
+    rows = finished[columns].merge(_choices(finished, tuning), on=[*tuning.group, *SETTING])
+    rows = rows.assign(tuned_by=tuning.by, tuned_per=tuning.per)
     return rows.sort_values([*CELL, "seed"]).reset_index(drop=True)
 
 
 def choices(best: pd.DataFrame) -> pd.DataFrame:
-    """The tuning choices in `best` (from `best_tuned`), one row a cell: setting, number of seeds, mean risks."""
-    return best.groupby([*CELL, *SETTING, "missing_seeds", "lr_edge"], as_index=False).agg(
-        seeds=("seed", "size"), diverged=("status", lambda status: int(status.eq("diverged").sum())),
+    """The tuning choices in `best` (from `best_tuned`), one row a cell and setting: number of seeds, mean risks."""
+    counted = best.assign(diverged=best["status"].eq("diverged"))
+    return counted.groupby([*CELL, *SETTING, "missing_seeds", "lr_edge"], as_index=False).agg(
+        seeds=("seed", "size"), diverged=("diverged", "sum"),
         validation_risk=("validation_risk", "mean"), test_risk=("test_risk", "mean"),
         opt=("opt", "mean"), threshold=("threshold", "mean"), reached=("reached", "mean"))
 
@@ -41,6 +71,9 @@ def choices(best: pd.DataFrame) -> pd.DataFrame:
 def warnings(best: pd.DataFrame) -> list[str]:
     """What may make the tuning untrustworthy, one sentence per problem and kind."""
     found = []
+    if best["tuned_by"].eq("test").any():
+        found.append("lr and weight decay are those of the least TEST risk, as in the paper's figures: every risk "
+                     "and N_eps here flatters; without --tune test they are chosen by validation risk")
     for problem, rows in choices(best).groupby("problem"):
         for edge, advice in (("low", "smaller"), ("high", "larger")):
             at_edge = rows[rows["lr_edge"].eq(edge)]
@@ -54,23 +87,74 @@ def warnings(best: pd.DataFrame) -> list[str]:
     return found
 
 
-def _choices(finished: pd.DataFrame) -> pd.DataFrame:
-    finite = finished["validation_risk"].where(finished["status"].eq("done"))
-    settings = finished.assign(finite=finite).groupby([*CELL, *SETTING], as_index=False).agg(
-        seeds=("seed", "nunique"), diverged=("status", lambda status: status.eq("diverged").sum()),
-        validation=("finite", "mean"))
-    seeds = finished.groupby(CELL)["seed"].nunique().rename("cell_seeds").reset_index()
-    settings = settings.merge(seeds, on=CELL)
-    settings["missing_seeds"] = settings["cell_seeds"] - settings["seeds"]
-    # Fewest diverged first is the order by mean risk with infinite risks; it also ranks settings that all diverged.
-    best = settings.sort_values([*CELL, "missing_seeds", "diverged", "validation", *SETTING]).drop_duplicates(CELL)
-    grids = finished.groupby(CELL)["lr"].agg(lr_min="min", lr_max="max").reset_index()
-    best = best.merge(grids, on=CELL)
+def _choices(finished: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
+    best = rule.settings(finished, tuning.group, tuning.by)
+    grids = finished.groupby(tuning.group)["lr"].agg(lr_min="min", lr_max="max").reset_index()
+    best = best.merge(grids, on=tuning.group)
     edge = pd.Series("", index=best.index, dtype=object)
     searched = best["lr_min"] < best["lr_max"]
     edge[searched & best["lr"].eq(best["lr_min"])] = "low"
     edge[searched & best["lr"].eq(best["lr_max"])] = "high"
-    return best.assign(lr_edge=edge)[[*CELL, *SETTING, "missing_seeds", "lr_edge"]]
+    return best.assign(lr_edge=edge)[[*tuning.group, *SETTING, "missing_seeds", "lr_edge"]]
+
+
+def winners_curse(runs: pd.DataFrame, per: str = "pool") -> pd.DataFrame:
+    """How much the best of a grid flatters: per problem, width and samples, what choosing (lr, weight_decay) by test
+    risk reports, beside the choice by validation risk. One row a cell whose chosen settings all have finite risks.
+
+    Columns, risks in units of the loss, means over seeds:
+    - settings (of the grid, tried by every seed), seeds;
+    - validated_risk, best_risk: test risk of the setting that validation risk chose, and of the one that test risk
+      chose, per `Tuning.per`;
+    - gap = validated_risk - best_risk >= 0, what the reported number gains;
+    - optimism, the winner's curse proper: by how much the reported number is below the population risk of the nets it
+      names, E[validation_risk - test_risk] at the setting that test risk chose. Validation samples had no part in that
+      choice, so this is unbiased (it may come out negative). gap - optimism is by how much the net that validation risk
+      chose is worse than that, in population risk: 0 on average where both risks are measured equally well;
+    - most: E[max of `settings` standard Gaussians] x the mean test_risk_se. No grid flatters more on average if the
+      errors of its test risks are Gaussian and independent or positively correlated; equally good settings with
+      independent errors do by as much. Not for per="pool", where the choice is by a mean over seeds: divided by
+      sqrt(seeds) there.
+    gap_se and optimism_se are standard errors over seeds (nan with one seed; given the chosen settings). The columns
+    gap_epsilons, gap_epsilons_se, optimism_epsilons, optimism_epsilons_se are the same in units of epsilon.
+    """
+    finished = rule.judged(runs)
+    chosen = {}
+    for by in BY:
+        tuning = Tuning(by, per)
+        columns = [*CELL, "seed", "validation_risk", "test_risk", "test_risk_se", "epsilon_absolute"]
+        chosen[by] = finished[[*columns, *SETTING]].merge(rule.settings(finished, tuning.group, by),
+                                                         on=[*tuning.group, *SETTING])[columns]
+    pairs = chosen["test"].merge(chosen["validation"], on=[*CELL, "seed"], suffixes=("", "_validated"))
+    pairs = pairs.assign(gap=pairs["test_risk_validated"] - pairs["test_risk"],
+                         optimism=pairs["validation_risk"] - pairs["test_risk"])
+    table = pairs.groupby(CELL, as_index=False).agg(
+        seeds=("seed", "size"), validated_risk=("test_risk_validated", "mean"), best_risk=("test_risk", "mean"),
+        gap=("gap", "mean"), gap_se=("gap", "sem"), optimism=("optimism", "mean"), optimism_se=("optimism", "sem"),
+        most=("test_risk_se", "mean"), epsilon=("epsilon_absolute", "mean"))
+    table = table[np.isfinite(table["gap"])].merge(_grid_sizes(finished), on=CELL)
+    most = table["most"] * table["settings"].map(expected_maximum)
+    table["most"] = most / np.sqrt(table["seeds"]) if per == "pool" else most
+    for name in ("gap", "gap_se", "optimism", "optimism_se"):
+        table[name.replace("gap", "gap_epsilons").replace("optimism", "optimism_epsilons")] = (
+            table[name] / table["epsilon"])
+    columns = [*CELL, "settings", "seeds", "validated_risk", "best_risk", "gap", "gap_se", "optimism", "optimism_se",
+               "most", "gap_epsilons", "gap_epsilons_se", "optimism_epsilons", "optimism_epsilons_se"]
+    return table[columns].sort_values(CELL, ignore_index=True)
+
+
+def expected_maximum(count: int) -> float:
+    """E[max of `count` independent standard Gaussians], by the trapezoidal rule on int x d(Phi(x)^count)."""
+    from scipy.special import log_ndtr
+
+    x = np.linspace(-12.0, 12.0, 4001)
+    density = count * np.exp((count - 1) * log_ndtr(x) - x**2 / 2) / np.sqrt(2 * np.pi)
+    return float(np.trapezoid(x * density, x))
+
+
+def _grid_sizes(finished: pd.DataFrame) -> pd.DataFrame:
+    """The number of settings of each cell."""
+    return finished.drop_duplicates([*CELL, *SETTING]).groupby(CELL, as_index=False).agg(settings=("lr", "size"))
 
 
 def _cells(rows: pd.DataFrame, most: int = 3) -> str:

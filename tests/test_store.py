@@ -65,6 +65,38 @@ def test_a_file_of_another_kind_is_skipped_and_named(tmp_path, foreign):
     assert ["runs-Z.parquet" in message for message in store.skipped] == [True]
 
 
+@pytest.mark.parametrize("names", ["aZZ", "Zaa"])
+def test_most_files_say_of_what_kind_a_column_is(tmp_path, names):
+    """Whichever comes first: a reader that takes the first one's word skips all the good ones after a bad one."""
+    for number, name in enumerate(names):
+        value = 0.5 if names.count(name) == 2 else "half"
+        pq.write_table(pa.Table.from_pylist([row(f"r{number}", lr=value)]), tmp_path / f"runs-{name}{number}.parquet")
+    store = Store(tmp_path)
+    assert store.runs()["lr"].tolist() == [0.5, 0.5]
+    (message,) = store.skipped
+    assert "its column lr has values of the type string, not number as in most files" in message
+
+
+def test_a_row_that_does_not_say_when_is_older_than_one_that_does(tmp_path):
+    store = Store(tmp_path)
+    store.write_pack([row("a", "2026-01-01", test_risk=1.0)], [])
+    store.write_pack([row("a", None, test_risk=2.0)], [])
+    assert store.runs()["test_risk"].tolist() == [1.0]
+
+
+def test_curves_of_some_runs_and_columns(tmp_path):
+    store = Store(tmp_path)
+    for number, (run, risk) in enumerate([("a", 1.0), ("b", 2.0), ("a", 3.0)]):
+        points = [{"run_id": run, "step": step, "test_risk": risk, "gap": 0.0} for step in (1, 2)]
+        pq.write_table(pa.Table.from_pylist(points), tmp_path / f"curves-{number}.parquet")
+    (tmp_path / "curves-Z.parquet").write_bytes(b"")
+    first = store.curves(["a"], ["test_risk", "never_measured"])
+    assert first.to_dict("list") == {"run_id": ["a", "a"], "step": [1, 2], "test_risk": [3.0, 3.0]}  # the newest
+    assert "curves-Z.parquet" in store.skipped[0]
+    assert list(store.curves(["none"], ["test_risk"]).columns) == ["run_id", "step", "test_risk"]
+    assert len(store.curves()) == 4
+
+
 def test_store_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file: cannot be written"):

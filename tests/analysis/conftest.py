@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ovpnet import config
+from ovpnet.store import Store
 
+# Text that would run, were it not escaped.
+HOSTILE = "<script>window.hostile = true</script><img src=x onerror='window.hostile = true'>"
 WIDTHS = (64, 256, 1024, 4096)
 SAMPLES = tuple(round(100 * 1.25**step) for step in range(24))
 
 
+@cache
 def base_row(*overrides: str) -> dict[str, Any]:
     """The flat config columns of a run as the store writes them."""
     config.register_schemas()
@@ -55,6 +61,34 @@ def synthetic_runs(alpha: float = 0.0, *, overrides: Sequence[str] = (), n_first
     return pd.DataFrame(rows)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_runs() -> Callable[..., pd.DataFrame]:
     return synthetic_runs
+
+
+@pytest.fixture(scope="session")
+def rich_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store on disk with something of all that a report shows: two problems, learning curves, norms, two weight
+    decays, diverged and failed runs, points of Figure 1, and text that would be a script."""
+    few = {"samples": [400, 600, 900, 1300, 2000, 3000], "seeds": range(3), "widths": (64, 256, 1024)}
+    flat = synthetic_runs(0.0, **few).assign(study=HOSTILE)
+    steep = synthetic_runs(0.5, overrides=["concept=parity", "learner=three_layer"], **few)
+    steep = pd.concat([steep, steep.assign(weight_decay=0.01, run_id=steep["run_id"] + "-decay",
+                                           validation_risk=1.1 * steep["validation_risk"])])
+    figure1 = synthetic_runs(0.0, overrides=["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4",
+                                             "learner=two_layer"], samples=[1000], seeds=range(2), widths=(100, 1000))
+    runs = pd.concat([flat, steep, figure1], ignore_index=True)
+    runs["concept.name"] = runs["concept.name"].replace("parity", HOSTILE)
+    runs = runs.assign(norm_W=np.sqrt(runs["width"]), norm_ratio=1 + 10 / runs["width"], device_used="CPU, 2 threads",
+                       engine_used="fused", failure=None, error=None, reached_step=None, reached_samples=None)
+    diverged = runs["lr"].eq(1.0) & runs["width"].eq(64)
+    runs.loc[diverged, ["status", "test_risk", "validation_risk"]] = ["diverged", None, None]
+    failed = runs["lr"].eq(0.2) & runs["width"].eq(256) & runs["seed"].eq(0) & runs["samples"].eq(400)
+    runs.loc[failed, ["status", "test_risk", "validation_risk", "failure", "error"]] = [
+        "failed", None, None, "exception", HOSTILE]
+    curves = [{"run_id": run.run_id, "step": step, "train_risk": 4.0 / step, "test_risk": run.test_risk + 2.0 / step}
+              for run in runs[runs["status"].eq("done") & runs["lr"].eq(0.5)].itertuples()
+              for step in range(10, 1001, 10)]
+    store = Store(tmp_path_factory.mktemp("rich"))
+    store.write_pack(runs.astype(object).where(runs.notna(), None).to_dict("records"), curves)
+    return store.path

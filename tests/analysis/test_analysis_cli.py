@@ -1,5 +1,6 @@
-"""Filters, errors, and the commands end to end."""
+"""Errors, and the commands end to end."""
 
+import re
 import subprocess
 import sys
 import types
@@ -7,9 +8,9 @@ import types
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.load import select
-from ovpnet.errors import ConfigError, OvpnetError
+from analysis.__main__ import FORMATS, _parser, main
+from analysis.output import SUFFIXES
+from analysis.verdict import DELTA
 
 
 @pytest.fixture
@@ -21,11 +22,11 @@ def stored(monkeypatch, tmp_path):
             def __init__(self, path):
                 self.skipped = []
 
-            def runs(self):
+            def runs(self, refuse):
                 self.skipped.extend(skipped)
                 return runs
 
-            def curves(self):
+            def curves(self, run_ids, columns):
                 return pd.DataFrame(columns=["run_id", "step"])
 
         module = types.ModuleType("ovpnet.store")
@@ -45,38 +46,6 @@ def two_problems(make_runs):
     flat.loc[flat["lr"].eq(1.0) & flat["width"].eq(64), ["status", "test_risk", "validation_risk"]] = (
         "diverged", float("nan"), float("nan"))
     return pd.concat([flat, steep], ignore_index=True)
-
-
-# --- filters ---
-
-
-@pytest.mark.parametrize(("filters", "count"), [
-    (["width=64,256"], 2 * 2 * 2 * 3), (["concept=two_layer"], 4 * 2 * 2 * 3), (["lr=0.20", "seed=1"], 4 * 2),
-    (["concept.p=null"], 0), (["status=done", "width=64"], 2 * 2 * 3), (['opt.activations=["sin","cos"]'], 48),
-    (["opt.activations=[sin,cos]"], 48), (["concept.plain=false", "epochs=null"], 48)])
-def test_filters_are_written_like_overrides(make_runs, filters, count):
-    runs = make_runs(samples=[100, 200], seeds=range(2), lrs=[0.2, 0.5, 1.0])
-    if count == 0:
-        with pytest.raises(ConfigError, match=r"concept.p=null.*4"):
-            select(runs, filters)
-        return
-    assert len(select(runs, filters)) == count
-
-
-@pytest.mark.parametrize(("expression", "message"), [
-    ("widht=64", "widht=64: unknown key; allowed: concept.*width"), ("width=65", "width=65: .*64, 256, 1024, 4096"),
-    ("concept=cos", "concept=cos: .*two_layer"), ("width", "key=value"), ("test_risk=1", "unknown key"),
-    ("width=64,65", "width=65")])
-def test_a_filter_that_matches_nothing_names_key_value_and_what_is_allowed(make_runs, expression, message):
-    with pytest.raises(OvpnetError, match=message):
-        select(make_runs(samples=[100], seeds=[0], lrs=[0.5]), [expression])
-
-
-def test_filters_that_only_together_match_nothing(make_runs):
-    runs = make_runs(samples=[100], seeds=[0], lrs=[0.5])
-    runs.loc[runs["width"].eq(64), "seed"] = 7
-    with pytest.raises(OvpnetError, match="drop a filter"):
-        select(runs, ["width=256", "seed=7"])
 
 
 # --- commands ---
@@ -104,40 +73,85 @@ def test_verdict_at_another_epsilon(stored, two_problems, capsys):
     assert "epsilon=0.2" in capsys.readouterr().out
 
 
-def test_table_and_csv(stored, two_problems, capsys, tmp_path):
+def test_table_at_a_glance_and_seed_by_seed(stored, two_problems, capsys, tmp_path):
     path = tmp_path / "new" / "best.csv"
     assert main(["table", "--store", stored(two_problems)]) == 0
     assert "test risk" in capsys.readouterr().out
-    assert main(["table", "--csv", str(path), "--store", stored(two_problems)]) == 0
+    assert main(["table", "--out", str(path), "--store", stored(two_problems)]) == 0
+    assert len(pd.read_csv(path)) == 2 * 4 * 9
+    assert main(["table", "--seeds", "--out", str(path), "--store", stored(two_problems)]) == 0
     table = pd.read_csv(path)
     assert len(table) == 2 * 4 * 9 * 3
     assert {"problem", "width", "samples", "seed", "lr", "test_risk", "threshold", "reached"} <= set(table.columns)
 
 
+def test_a_verdict_in_every_format_says_the_same(stored, two_problems, capsys, tmp_path):
+    store, verdicts = stored(two_problems), {}
+    for suffix, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
+        path = tmp_path / f"v{suffix}"
+        assert main(["verdict", "--out", str(path), "--store", store]) == 0
+        verdicts[suffix] = read(path)["verdict"].tolist()
+    assert verdicts[".csv"] == verdicts[".parquet"]
+    for name in ("text", "latex", "markdown"):
+        capsys.readouterr()
+        assert main(["verdict", "--format", name, "--store", store]) == 0
+        out = capsys.readouterr().out
+        assert all(verdict in out for verdict in verdicts[".csv"]), name
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--format", "parquet"], "--format=parquet: is binary: give --out FILE"),
+    (["--out", "x.xls"], r"--out=x.xls: its suffix is no format's; .txt, .csv, .parquet")])
+def test_a_format_that_cannot_be_written_is_refused_before_anything_is_read(arguments, message, capsys):
+    assert main(["table", *arguments, "--store", "nowhere"]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_figures(stored, two_problems, tmp_path, capsys):
     assert main(["figures", "concept=two_layer", "--out", str(tmp_path / "r"), "--store", stored(two_problems)]) == 0
-    names = sorted(path.suffix for path in (tmp_path / "r" / "figures").iterdir())
-    assert names == [".png", ".png", ".svg", ".svg"]
+    paths = list((tmp_path / "r" / "figures").iterdir())
+    assert sorted(path.suffix for path in paths) == [".pdf", ".pdf", ".png", ".png", ".svg", ".svg"]
+    for path in paths:
+        if path.suffix == ".pdf":
+            assert b"/FontFile2" in path.read_bytes()  # TrueType, embedded
+            assert b"/CreationDate" not in path.read_bytes()
 
 
 def test_report_is_one_file_that_holds_everything(stored, two_problems, tmp_path, capsys):
     message = "skipped b.parquet: not whole"
     assert main(["report", "--out", str(tmp_path / "r"), "--store", stored(two_problems, [message])]) == 0
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["index.html"]
     page = (tmp_path / "r" / "index.html").read_text()
     assert capsys.readouterr().out.strip() == str(tmp_path / "r" / "index.html")
-    assert page.index("<h2>Verdicts") < page.index("<h2>Figures") < page.index("<h2>Sample complexity")
-    for wanted in ("scales with m", "<h2>Tuning", "<td>diverged</td>", message, "training time", "ovpnet_version",
-                   "0.1</dd>"):
-        assert wanted in page
-    assert page.count("<svg") == 4
-    assert "http" not in page
-    assert "src=" not in page
-    assert "<b>" not in page  # a label of the store is text, not markup
-    assert "&lt;b&gt;" in page
+    words = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.DOTALL)
+    order = [words.index(f"<h2>{each}") for each in ("Verdicts", "Sample complexity", "Test risk", "Tuning", "Failures",
+                                                    "Cost", "Provenance")]
+    assert order == sorted(order)
+    for wanted in ("scales with m", "<td>diverged</td>", message, "training time", "ovpnet version", "0.1</dd>"):
+        assert wanted in words
+    assert "http" not in words
+    assert "src=" not in words
+    assert "<b>" not in words  # a label of the store is text, not markup
+    assert "&lt;b&gt;" in words
 
 
-def test_report_of_runs_that_all_failed(stored, make_runs, tmp_path):
-    runs = make_runs(samples=[100], lrs=[0.5]).assign(status="failed")
+def test_compare(stored, two_problems, capsys):
+    arguments = ["concept=two_layer", "concept=<b>", "--store", stored(two_problems)]
+    assert main(["compare", "learner=two_layer", "learner=three_layer", "--store", arguments[-1]]) == 1
+    assert "no problem of A is one of B" in capsys.readouterr().err  # they differ in the concept, too
+    assert main(["compare", *arguments]) == 1
+    assert main(["compare", "concept=two_layer learner=two_layer", "concept=two_layer", *arguments[2:]]) == 0
+    out = capsys.readouterr().out
+    assert "in both" in out
+    assert "B - A = 0.00" in out
+    assert main(["compare", "nowhere", *arguments[1:]]) == 1
+    assert "neither the directory of a store nor filters" in capsys.readouterr().err
+
+
+def test_report_of_a_problem_whose_runs_all_failed(stored, make_runs, tmp_path):
+    few = {"samples": [100], "lrs": [0.5]}
+    runs = pd.concat([make_runs(**few).assign(status="failed"), make_runs(**few, overrides=["concept.p=6"])],
+                     ignore_index=True)
     assert main(["report", "--out", str(tmp_path / "r"), "--store", stored(runs)]) == 0
     page = (tmp_path / "r" / "index.html").read_text()
     assert "none of the 20 runs finished" in page
@@ -174,5 +188,14 @@ def test_a_closed_pipe_is_no_error(stored, two_problems, monkeypatch, tmp_path):
 
 
 def test_starting_up_imports_neither_torch_nor_matplotlib():
-    code = "import sys, analysis.__main__; print({'torch', 'matplotlib', 'launch'} & set(sys.modules))"
+    code = "import sys, analysis.commands; print({'torch', 'matplotlib', 'plotly', 'launch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_help_waits_for_no_library_and_tells_the_defaults():
+    code = ("import sys, analysis.__main__ as cli; cli._parser().parse_args(['verdict']); "
+            "print({'pandas', 'numpy', 'scipy', 'hydra', 'rich'} & set(sys.modules))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert f"(default: {DELTA:g})" in next(action.help for action in _parser()._subparsers._group_actions[0].choices[
+        "verdict"]._actions if action.dest == "delta")
+    assert tuple(SUFFIXES) == FORMATS

@@ -7,6 +7,7 @@ import pytest
 from analysis import diagnostic_figures, diagnostics, report
 from analysis.load import Stored, with_problem
 from analysis.verdict import analyze
+from ovpnet.store import Store
 
 TRACED = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
           "decay_decrease", "saddle"]
@@ -59,15 +60,23 @@ def test_figures_and_the_report_show_them(measured, tmp_path):
     figure = diagnostic_figures.width_figure("p", rows)
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
     np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1 / 16, 1 / 64])
-    page = report.write(Stored(runs, curves, []), analysis, tmp_path / "r").read_text()
-    assert page.index("<h2>Figures") < page.index("<h2>Diagnostics") < page.index("<h2>Sample complexity")
-    assert "<td>norm_ratio</td>" in page
-    assert page.count("<svg") == 4
+    store = Store(tmp_path / "store")
+    store.prepare()
+    store.write_pack([{"run_id": "none"}], curves.to_dict("records"))
+    page = report.write(Stored(runs, [], store), analysis, tmp_path / "r").read_text()
+    assert page.index("<h2>Sample complexity") < page.index("<h2>Diagnostics") < page.index("<h2>Tuning")
+    shown = page[page.index("<h2>Diagnostics"):page.index("<h2>Tuning")]
+    # Three panels against m, four quantities along training; and the table of medians.
+    assert shown.count('class="chart small"') == 3 + 4
+    assert "<strong>m ||W||_2,4^4 / ||W||_F^4, in [1, m]</strong>" in shown
+    assert ">norm ratio</button>" in shown
+    assert '<td class="number" data-sort="1.5">1.5</td>' in shown
 
 
 def test_no_diagnostics_no_section(make_runs, tmp_path):
     runs = with_problem(make_runs(widths=[16, 64], samples=[400, 900], seeds=[0], lrs=[0.5]))
     analysis = analyze(runs)
-    empty = pd.DataFrame(columns=["run_id", "step"])
     assert diagnostics.last_values(runs, analysis.best).empty
-    assert "Diagnostics" not in report.write(Stored(runs, empty, []), analysis, tmp_path).read_text()
+    page = report.write(Stored(runs, [], Store("nowhere")), analysis, tmp_path).read_text()
+    assert "<h2>Diagnostics" not in page
+    assert "<h2>Learning curves" not in page

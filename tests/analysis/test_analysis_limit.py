@@ -4,9 +4,11 @@ import pandas as pd
 import pytest
 
 from analysis import report
-from analysis.figures import limit_of, risk_figure, save
+from analysis.figures import risk_figure, save
+from analysis.limit import limit_of
 from analysis.load import INFINITE, Stored, with_problem
 from analysis.verdict import LIMIT, OPEN, analyze
+from ovpnet.store import Store
 
 ONE_LR = {"lrs": [0.5], "samples": [400, 800, 1600], "seeds": range(2)}
 
@@ -35,7 +37,7 @@ def test_figures_and_report_have_it_as_a_line(runs, tmp_path):
     analysis = analyze(runs)
     paths = save(analysis, tmp_path)
     assert sorted(len(each) for each in paths.values()) == [1, 1, 2]
-    page = report.write(Stored(runs, pd.DataFrame(), []), analysis, tmp_path).read_text()
+    page = report.write(Stored(runs, [], Store("nowhere")), analysis, tmp_path).read_text()
     assert "infinity" in page
 
 

@@ -47,7 +47,7 @@ def published(rows_of) -> Stored:
     for number, trained in enumerate(("last", "ntk")):
         rows += rows_of(("concept=figure1", "learner=three_layer_limit", f"learner.trained={trained}",
                          "algorithm=kernel_ridge"), 0, 1000, 1.0 + number)
-    return Stored(with_problem(pd.DataFrame(rows)), pd.DataFrame(), [])
+    return Stored(with_problem(pd.DataFrame(rows)), [], Store("nowhere"))
 
 
 def test_points_are_those_of_the_runs_tuned_by_validation(published):
@@ -72,7 +72,7 @@ def test_the_best_of_the_grid_is_by_test_error(rows_of):
     rows = [row for m in (100, 200) for row in rows_of(("concept=figure1", *LEARNERS["3layer"]), m, 1000, 1.0)]
     runs = pd.DataFrame(rows)
     runs.loc[runs["lr"].eq(0.2), "test_risk"] = 0.5  # better on the test, worse on the validation samples
-    table = paper.points(Stored(with_problem(runs), pd.DataFrame(), []))
+    table = paper.points(Stored(with_problem(runs), [], Store("nowhere")))
     assert list(table["value"]) == [1.0, 1.0]
     assert list(table["best_over_grid"]) == [0.5, 0.5]
 
@@ -91,7 +91,7 @@ def test_comparison_and_ordering(published):
 
 def test_panel_b_of_another_width_is_compared_at_the_same_samples(rows_of):
     rows = [row for n in (200, 500) for row in rows_of(("concept=figure1", *LEARNERS["3layer"]), 500, n, 6.006)]
-    compared = paper.compare(paper.points(Stored(with_problem(pd.DataFrame(rows)), pd.DataFrame(), [])),
+    compared = paper.compare(paper.points(Stored(with_problem(pd.DataFrame(rows)), [], Store("nowhere"))),
                              paper.reference())
     assert list(zip(compared["panel"], compared["m"], compared["paper_m"], strict=True)) == [("b", 500, 2000)] * 2
     assert compared["ratio"].iloc[0] == pytest.approx(1.0)
@@ -103,7 +103,7 @@ def test_figure_3_has_both_metrics(rows_of):
         for m in (100, 200):
             rows += rows_of(("concept=figure1", "learner=three_layer", f"regularizer={penalty}", "regularizer.V=none",
                              "regularizer.rest=none"), m, 1000, 0.2, norm_ratio=value)
-    table = paper.points(Stored(with_problem(pd.DataFrame(rows)), pd.DataFrame(), []))
+    table = paper.points(Stored(with_problem(pd.DataFrame(rows)), [], Store("nowhere")))
     assert set(table["figure"]) == {3}
     assert table.groupby(["panel", "metric", "series"])["value"].mean().to_dict() == pytest.approx({
         ("a", "test_error", "weight decay on W"): 0.2, ("a", "test_error", "||W||_{2,4}^4"): 0.2,
@@ -116,15 +116,15 @@ def test_figure_2_and_what_is_of_no_figure(rows_of):
     rows += rows_of(("concept=figure1", "noise=gaussian"), 100, 1000, 1.0)
     rows += rows_of(("concept=figure1", "algorithm=kernel_ridge", "learner.trained=ntk"), 100, 1000, 1.0)
     runs = pd.DataFrame(rows)
-    assert set(paper.points(Stored(with_problem(runs), pd.DataFrame(), []))["figure"]) == {2}
+    assert set(paper.points(Stored(with_problem(runs), [], Store("nowhere")))["figure"]) == {2}
     with pytest.raises(OvpnetError, match="experiment=figure1a"):
-        paper.points(Stored(with_problem(runs[runs["concept.family"].ne("figure2")]), pd.DataFrame(), []))
+        paper.points(Stored(with_problem(runs[runs["concept.family"].ne("figure2")]), [], Store("nowhere")))
 
 
 def test_a_series_of_two_problems_is_told(rows_of):
     rows = [row for m in (100, 200) for epochs in (10, 800) for row in rows_of(
         ("concept=figure1", *LEARNERS["3layer"]), m, 1000, 1.0, epochs=float(epochs), finished_at=str(epochs))]
-    stored = Stored(with_problem(pd.DataFrame(rows)), pd.DataFrame(), [])
+    stored = Stored(with_problem(pd.DataFrame(rows)), [], Store("nowhere"))
     [warning] = paper.warnings(stored)
     assert "figure 1, 3layer: the store has 2 problems" in warning
     assert len(paper.points(stored)) == 2
@@ -158,7 +158,8 @@ def test_the_command_on_real_runs(trained, tmp_path, capsys):
     for text in ("Figure 1 (a): test error", "Figure 1 (b): test error", "3layer(NTK)", "least validation risk"):
         assert text in out
     assert {path.name for path in (tmp_path / "r").iterdir()} == {
-        "ovpnet_figure1.csv", "figure1a.png", "figure1a.svg", "figure1b.png", "figure1b.svg"}
+        "ovpnet_figure1.csv",
+        *(f"figure1{panel}.{suffix}" for panel in "ab" for suffix in ("pdf", "png", "svg"))}
     table = pd.read_csv(tmp_path / "r" / "ovpnet_figure1.csv")
     assert set(table["series"]) == set(paper.SERIES.values())
     assert {"value", "value_se", "seeds", "lr", "weight_decay", "best_over_grid", "paper", "ratio"} <= set(table)
@@ -169,4 +170,4 @@ def test_the_figures_of_the_published_points(published, tmp_path):
     from analysis import paper_figures
 
     paths = paper_figures.save(paper.points(published), paper.reference(), tmp_path)
-    assert [path.name for path in paths] == ["figure1a.svg", "figure1b.svg"]
+    assert [path.name for path in paths] == ["figure1a.pdf", "figure1b.pdf"]

@@ -91,7 +91,7 @@ def put(runs: pd.DataFrame, tmp_path: Path) -> Callable[..., Path]:
 
 
 def told(path: Path, *filters: str, **options: Any) -> tuple[Asked, Any, Any]:
-    stored = load(path, filters, options.get("epsilon"))
+    stored = load(path, filters, options.get("epsilons", ()))
     return Asked(path, filters, **options), stored, analyze(stored.runs)
 
 

@@ -1,0 +1,181 @@
+"""How excess risk falls with N, and N_eps grows with 1/epsilon, p, k, d and the concept's complexity, beside theorems.
+
+Exponents are those of the law of `analysis.scaling`, log N_eps = c_m + exponent x log(quantity) + u_seed + e, with a
+free level c_m at each width, fitted to the intervals that the grid of samples leaves for N_eps; their 95% intervals are
+over seeds. Between problems N_eps is judged at one epsilon in units of the loss, the geometric mean of theirs: a
+relative epsilon is another goal where E||y||^2 is another, and the theorems' epsilon is of the loss.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis import scaling
+from analysis.complexity import sample_complexity
+from analysis.load import problem_keys
+from analysis.tune import POOLED, Tuning, best_tuned
+
+EXCESS, N_EPS = "excess risk", "N_eps"
+# Exponents of the theorems' bounds; a bound from above, so that a smaller exponent agrees with it. Excess risk falls as
+# N^(-1/2) where N grows as 1/epsilon^2.
+# Theorem 1: the samples used are min{N, T}, T = O~(C_s(phi, 1)^2 k^3 p^2 / epsilon^2).
+# Theorem 2: N = O~((C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) sqrt(p2) p1 k^2 / epsilon_0)^2); the store's C_eps
+# is the first factor, which is at least the second up to constants: together C_eps^4 at most. p2 is in the first factor
+# too, with an exponent that Phi decides. Neither has the dimension d, and Theorem 3's N no exponents but m's.
+BOUNDS: dict[int, dict[str, float]] = {
+    1: {"N": -0.5, "1/epsilon": 2.0, "p": 2.0, "k": 3.0, "d": 0.0, "C_s": 2.0},
+    2: {"N": -0.5, "1/epsilon": 2.0, "p1": 2.0, "k": 4.0, "d": 0.0, "C_eps": 4.0},
+    3: {},
+}
+KEYS = {"p": "concept.p", "p1": "concept.p1", "p2": "concept.p2", "k": "concept.k", "d": "inputs.d"}
+COMPLEXITIES = {"C_s": "log_C_s", "C_eps": "log_C_eps"}
+EPSILONS = 6  # at which stored runs are judged for the exponent of 1/epsilon
+MARGIN = 1.25  # by which these stay within the excess risks seen, lest N_eps be beyond the grid of samples
+MOST = 50.0  # logarithms that are written as such
+ERRORS = 2.0  # standard errors: what the excess risk of a run is known to within
+
+COLUMNS = ["of", "quantity", "values", "problems", "epsilon", "widths", "seeds", "exponent", "low", "high", "predicted",
+           "theorem", "stated", "compatible", "finding"]
+
+
+def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
+    """Measured exponents beside the theorems', one row an exponent. `runs` comes from `load.with_problem`.
+
+    - of "excess risk", in quantity N: of each problem, from its best-tuned runs at all N. A run's excess risk is
+      known to within 2 standard errors; one that may be 0 is bounded from above alone.
+    - of "N_eps", in quantity 1/epsilon: of each problem, judged at 6 epsilons between the excess risks that it has.
+    - of "N_eps", in quantity p, p1, p2, k or d: of problems that differ in that key alone.
+    - of "N_eps", in quantity C_s or C_eps: of concepts with other values of it, all but the concept being equal, p and
+      k too.
+
+    Columns: of, quantity, values (the quantity's, as text), problems (labels, one a line), epsilon (in units of the
+    loss; nan for the first two kinds), widths and seeds (numbers of), exponent, low, high (95%, clustered by seed;
+    infinite = unbounded), predicted (the exponent of the theorem's bound, nan where it has none), theorem (1, 2 or 3,
+    by learner and algorithm), stated (whether the theorem is about this algorithm and concept; else it is a comparison
+    beyond its statement), compatible (unless the interval lies above the bound; None without a prediction), finding
+    ("below the bound", "at the bound": the bound is in the interval, "above the bound", or "no bound").
+    """
+    best = best_tuned(runs, tuning)
+    measured = runs[runs["status"].ne("failed")]
+    first = measured.drop_duplicates("problem").set_index("problem")
+    by_problem = {str(problem): rows for problem, rows in best.groupby("problem")}
+    first = first.loc[[problem for problem in first.index if problem in by_problem]]
+    rows = [*_in_samples(runs, best, first), *_in_epsilon(by_problem, first), *_between(by_problem, first)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+# --- one problem -------------------------------------------------------------------------------------
+
+
+def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> Iterator[dict[str, object]]:
+    keys = ["problem", "width", "samples", "seed", "lr", "weight_decay"]
+    known = best[keys].merge(runs[[*keys, "excess_risk", "excess_risk_se"]], on=keys)
+    error = ERRORS * known["excess_risk_se"].fillna(0.0)
+    ends = known.assign(low=(known["excess_risk"] - error).clip(lower=0.0), high=known["excess_risk"] + error)
+    ends = ends[ends["high"].gt(0)]  # a diverged run has none; one that lies below OPT says nothing of a power of N
+    for problem, rows in ends.groupby("problem"):
+        if rows["samples"].nunique() > 1:
+            logs = np.log(rows["samples"].astype(float))
+            yield _row(EXCESS, "N", first.loc[[problem]], rows.assign(log_value=logs))
+
+
+def _in_epsilon(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Problems that differ in epsilon alone have the same risks, so that one of them does."""
+    keys = problem_keys(first).drop(columns=["epsilon", "epsilon_unit"])
+    for problem in keys.drop_duplicates().index:
+        rows = best[problem]
+        excess = (rows["test_risk"] - rows["opt"]).groupby(rows["samples"]).median()
+        excess = excess[np.isfinite(excess) & excess.gt(0)]
+        if excess.empty or excess.max() < MARGIN**3 * excess.min():
+            continue
+        epsilons = np.geomspace(excess.min() * MARGIN, excess.max() / MARGIN, EPSILONS)
+        judged = [_judged(rows, epsilon).assign(log_value=-np.log(epsilon)) for epsilon in epsilons]
+        yield _row(N_EPS, "1/epsilon", first.loc[[problem]], pd.concat(judged, ignore_index=True))
+
+
+# --- between problems --------------------------------------------------------------------------------
+
+
+def _between(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dict[str, object]]:
+    keys = problem_keys(first)
+    for quantity, column in KEYS.items():
+        if column in keys:
+            logs = np.log(first[column].astype(float))
+            yield from _compared(best, first, keys.drop(columns=column), quantity, logs)
+    sizes = set(KEYS.values())
+    others = keys[[name for name in keys if not name.startswith("concept.") or name in sizes]]
+    for quantity, column in COMPLEXITIES.items():
+        if column in first:
+            yield from _compared(best, first, others, quantity, first[column].astype(float))
+
+
+def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataFrame, quantity: str,
+              logs: pd.Series) -> Iterator[dict[str, object]]:
+    """An exponent for each set of problems that agree in `same` and have several values of the quantity, of which
+    `logs` are the logarithms."""
+    logs = logs[np.isfinite(logs)]
+    for _, group in first.loc[logs.index].groupby(list(same.loc[logs.index].T.to_numpy())):
+        if logs[group.index].nunique() < 2:
+            continue
+        epsilon = float(np.exp(np.log(group["epsilon_absolute"].astype(float)).mean()))
+        intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem])
+                               for problem in group.index], ignore_index=True)
+        yield _row(N_EPS, quantity, group, intervals, epsilon)
+
+
+def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """Intervals of N_eps of one problem at an epsilon in units of the loss."""
+    return sample_complexity(best.assign(reached=best["test_risk"].le(best["opt"] + epsilon)))
+
+
+# --- exponents ---------------------------------------------------------------------------------------
+
+
+def _fitted(intervals: pd.DataFrame) -> tuple[float, float, float]:
+    """The exponent of the quantity whose logarithm is `log_value` in the intervals `low` to `high`, with a free level
+    at each width, and its 95% interval."""
+    centre = intervals["log_value"].mean()
+    widths = sorted(intervals["width"].astype(float).unique())
+
+    def covariates(cells: pd.DataFrame) -> list[pd.Series]:
+        return [cells["log_value"] - centre, *(cells["width"].eq(width).astype(float) for width in widths[1:])]
+
+    inference = scaling.Inference(scaling.panel_of(intervals, covariates, ["width", "log_value"]))
+    return (inference.estimate(1), *inference.interval(1))
+
+
+def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame,
+         epsilon: float = np.nan) -> dict[str, object]:
+    exponent, low, high = _fitted(intervals)
+    theorems = {_theorem(row) for _, row in problems.iterrows()}
+    theorem = theorems.pop() if len(theorems) == 1 else None
+    predicted = BOUNDS[theorem].get(quantity, np.nan) if theorem else np.nan
+    finding = ("no bound" if np.isnan(predicted) else "above the bound" if low > predicted
+               else "below the bound" if high < predicted else "at the bound")
+    return {"of": of, "quantity": quantity, "values": _texts(intervals["log_value"]),
+            "problems": "\n".join(map(str, problems.index)), "epsilon": epsilon,
+            "widths": intervals["width"].nunique(), "seeds": intervals["seed"].nunique(), "exponent": exponent,
+            "low": low, "high": high, "predicted": predicted, "theorem": theorem,
+            "stated": all(_stated(row) for _, row in problems.iterrows()),
+            "compatible": None if np.isnan(predicted) else not low > predicted, "finding": finding}
+
+
+def _theorem(problem: pd.Series) -> int:
+    if problem["algorithm.name"] == "algorithm3":
+        return 3
+    return 1 if problem["learner.name"].startswith("two_layer") else 2
+
+
+def _stated(problem: pd.Series) -> bool:
+    """Whether a theorem is about this problem: Algorithm 1 on (3.1) with two layers, 2 or 3 on (4.1) with three."""
+    layers = {"sgd": "two_layer", "algorithm2": "three_layer", "algorithm3": "three_layer"}
+    expected = layers.get(problem["algorithm.name"])
+    return (problem["learner.name"], problem["learner.trained"], problem["concept.family"]) == (
+        expected, "hidden", expected)
+
+
+def _texts(logs: pd.Series) -> str:
+    """The values whose logarithms these are; C_eps may be beyond what a float holds."""
+    return ", ".join(f"exp({log:.4g})" if log > MOST else f"{np.exp(log):.0f}" if log > np.log(1000) else
+                     f"{np.exp(log):.3g}" for log in np.unique(logs.round(9)))
