@@ -42,8 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--store", metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
-    common.add_argument("--epsilon", type=float, metavar="E",
-                        help="judge the stored runs at this epsilon, in their own epsilon_unit, without training")
+    common.add_argument("--epsilon", type=_numbers, default=(), metavar="E[,E...]",
+                        help="judge the stored runs at these epsilons, in their own epsilon_unit, without training; of "
+                        "several, each is a problem, and verdict fits the law over all of them too")
     filters = argparse.ArgumentParser(add_help=False)
     filters.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
     per = argparse.ArgumentParser(add_help=False)
@@ -94,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     section7.add_argument("--reference", type=Path, metavar="CSV",
                           help="published points (default: those of Figure 1, read off the published figure)")
     return parser
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(each) for each in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -92,12 +93,32 @@ def _verdict_text(analysis: Analysis) -> str:
     for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
         # Not through rich: a wrapped command could not be copied, and its brackets are not markup.
         print(f"\n{index}. {row.problem}\n   why: {row.why}", file=sink)
-        if not pd.isna(row.bootstrap_low):
-            print(f"   bootstrap over seeds, for comparison: {interval_text(row.bootstrap_low, row.bootstrap_high)}",
-                  file=sink)
+        checks = _checks(row, analysis.models[analysis.models["problem"].eq(row.problem)])
+        if checks:
+            print(f"   beside it: {checks}", file=sink)
         if row.next:
             print(f"   next: {row.next}", file=sink)
+    for problem, rows in analysis.epsilons.groupby("problem", sort=False):
+        found = ", ".join(f"{each.coefficient} = {each.estimate:z.2f} {interval_text(each.low, each.high)}"
+                          for each in rows.itertuples())
+        listed = ", ".join(f"{each:g}" for each in rows["epsilons"].iloc[0])
+        print(f"\n{problem}\n   over epsilon {listed}: N_eps ~ m^alpha (1/epsilon)^beta, {found}", file=sink)
     return sink.getvalue()
+
+
+def _checks(row: Any, models: pd.DataFrame) -> str:
+    """Other estimates of alpha, which decide nothing, and how the laws compare."""
+    parts = []
+    if not pd.isna(row.logistic_alpha):
+        found = interval_text(row.logistic_low, row.logistic_high)
+        parts.append(f"logistic regression {row.logistic_alpha:z.2f} {found}")
+    if not pd.isna(row.bootstrap_low):
+        parts.append(f"bootstrap over seeds {interval_text(row.bootstrap_low, row.bootstrap_high)}")
+    weighed = models[models["aicc_weight"].notna()].sort_values("aicc_weight", ascending=False)
+    if len(weighed):
+        weights = ", ".join(f"{each.model} {each.aicc_weight:.0%}" for each in weighed.itertuples())
+        parts.append(f"laws by AICc {weights}")
+    return "; ".join(parts)
 
 
 # --- table -------------------------------------------------------------------------------------------

@@ -3,22 +3,54 @@
 import numpy as np
 import pandas as pd
 
+KEYS = ["problem", "width", "seed"]
+
 
 def sample_complexity(best: pd.DataFrame) -> pd.DataFrame:
     """N_eps of each problem, width and seed. `best` comes from `tune.best_tuned`.
 
-    N_eps is the least N whose best-tuned test risk is at most OPT + epsilon. A grid of samples only says that it lies
-    in (low, high]: high the least N of the grid that passes, low the greatest N below it that fails.
+    N_eps is the N at which the best-tuned test risk falls to OPT + epsilon. A grid of samples only says that it lies in
+    an interval (low, high] between a failing and a passing N of the grid.
 
-    Columns: problem, width, seed, low (0 where the smallest N passes: left-censored), high (inf where none passes:
-    right-censored), censored ("", "left" or "right"), monotone (False where a larger N than `high` fails).
+    A seed need not be monotone: it may pass at some N and fail at a larger one, by a risk measured with error, a
+    setting of lr that was poor for it, or a diverged run. Every interval between neighbours of the grid (and the two
+    beyond its ends) contradicts so many runs, those that pass below it and those that fail above it. (low, high] is
+    the hull of the intervals with the fewest contradictions: one stray run does not move it where the others
+    outvote it, and where two places are as likely it reaches over both. Where each run is misjudged with the same
+    probability below 1/2, these intervals have the greatest likelihood.
+
+    Columns: problem, width, seed, low (0 where left-censored: nothing in the grid need fail), high (inf where
+    right-censored: nothing need pass), censored ("", "left", "right" or "both"), monotone, contradictions (number of
+    runs that the interval contradicts at the least; 0 for a monotone seed), first_low and first_high (the interval
+    below the least N that passes, whatever is above it: the same for a monotone seed).
     """
-    keys = ["problem", "width", "seed"]
-    ordered = best.sort_values([*keys, "samples"])
-    rows = [(*key, *_interval(group["samples"].to_numpy(float), group["reached"].to_numpy(bool)))
-            for key, group in ordered.groupby(keys)]
-    table = pd.DataFrame(rows, columns=[*keys, "low", "high", "censored", "monotone"])
-    return table.astype({"low": float, "high": float, "monotone": bool})  # also where no run finished
+    ordered = best.sort_values([*KEYS, "samples"], ignore_index=True)
+    group = ordered.groupby(KEYS, sort=False).ngroup()
+    samples, passes = ordered["samples"].astype(float), ordered["reached"].astype(int)
+    fails = 1 - passes
+    passes_below = passes.groupby(group).cumsum() - passes
+    failures_from_here = fails.groupby(group).transform("sum") - (fails.groupby(group).cumsum() - fails)
+    contradictions = passes_below + failures_from_here  # of N_eps in the interval that ends at this row's N
+    beyond = passes.groupby(group).sum()  # of N_eps above the grid
+    least = np.minimum(contradictions.groupby(group).min(), beyond)
+
+    previous = samples.groupby(group).shift(fill_value=0.0)
+    at_least = contradictions.eq(group.map(least))
+    low = previous.where(at_least).groupby(group).min()
+    high = samples.where(at_least).groupby(group).max()
+    greatest = samples.groupby(group).max()
+    is_beyond = beyond.eq(least)
+    low, high = low.fillna(greatest), high.mask(is_beyond, np.inf)
+
+    first = passes.eq(1) & passes_below.eq(0)
+    first_low = previous.where(first).groupby(group).min().fillna(greatest)
+    first_high = samples.where(first).groupby(group).min().fillna(np.inf)
+
+    left, right = low.eq(0), np.isinf(high)
+    table = ordered[KEYS].drop_duplicates(ignore_index=True)
+    censored = np.select([left & right, left, right], ["both", "left", "right"], "")
+    return table.assign(low=low, high=high, censored=censored, monotone=least.eq(0), contradictions=least,
+                        first_low=first_low, first_high=first_high)
 
 
 def by_width(intervals: pd.DataFrame) -> pd.DataFrame:
@@ -26,24 +58,23 @@ def by_width(intervals: pd.DataFrame) -> pd.DataFrame:
     of the intervals; nan where a seed is censored), low, high (the range over seeds), left, right (number censored),
     non_monotone (number of seeds)."""
     middle = np.sqrt(intervals["low"] * intervals["high"]).where(intervals["censored"].eq(""))
-    table = intervals.assign(log_middle=np.log(middle), left=intervals["censored"].eq("left"),
-                             right=intervals["censored"].eq("right"), non_monotone=~intervals["monotone"])
+    table = intervals.assign(log_middle=np.log(middle), left=intervals["censored"].isin(["left", "both"]),
+                             right=intervals["censored"].isin(["right", "both"]), non_monotone=~intervals["monotone"],
+                             unknown=middle.isna())
     table = table.groupby(["problem", "width"], as_index=False).agg(
-        seeds=("seed", "size"), n_eps=("log_middle", lambda logs: logs.mean(skipna=False)),
-        low=("low", "min"), high=("high", "max"), left=("left", "sum"), right=("right", "sum"),
-        non_monotone=("non_monotone", "sum"))
-    return table.assign(n_eps=np.exp(table["n_eps"]))
+        seeds=("seed", "size"), n_eps=("log_middle", "mean"), unknown=("unknown", "any"), low=("low", "min"),
+        high=("high", "max"), left=("left", "sum"), right=("right", "sum"), non_monotone=("non_monotone", "sum"))
+    return table.assign(n_eps=np.exp(table["n_eps"]).mask(table["unknown"])).drop(columns="unknown")
+
+
+def first_passing(intervals: pd.DataFrame) -> pd.DataFrame:
+    """`intervals` under the other reading of a seed that is not monotone: N_eps is the least N that passes."""
+    return intervals.assign(low=intervals["first_low"], high=intervals["first_high"])
 
 
 def warnings(intervals: pd.DataFrame) -> list[str]:
     """One sentence per problem with seeds whose risk is not monotone in N."""
-    return [f"{problem}: {len(rows)} seeds and widths pass at some N and fail at a larger one; N_eps is the least that "
-            "passes" for problem, rows in intervals[~intervals["monotone"]].groupby("problem")]
-
-
-def _interval(samples: np.ndarray, passes: np.ndarray) -> tuple[float, float, str, bool]:
-    if not passes.any():
-        return float(samples[-1]), float("inf"), "right", True
-    first = int(passes.argmax())
-    low = float(samples[first - 1]) if first else 0.0
-    return low, float(samples[first]), "" if first else "left", bool(passes[first:].all())
+    sizes = intervals.groupby("problem").size()
+    return [f"{problem}: {len(rows)} of {sizes[problem]} seeds and widths pass at some N and fail at a larger one; "
+            "N_eps is taken from where the fewest runs contradict it"
+            for problem, rows in intervals[~intervals["monotone"]].groupby("problem")]

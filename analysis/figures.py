@@ -175,7 +175,7 @@ def _draw_seeds(axes: Axes, intervals: pd.DataFrame) -> None:
     seeds = {seed: index for index, seed in enumerate(sorted(intervals["seed"].unique()))}
     step = min(0.035, 0.25 / max(len(seeds), 1))
     labelled: set[str] = set()
-    for row in intervals.itertuples():
+    for row in intervals[~intervals["censored"].eq("both")].itertuples():
         x = row.width * np.exp(step * (seeds[row.seed] - (len(seeds) - 1) / 2))
         kind = "N$_\\epsilon$ of a seed" if row.censored == "" else "censored seed"
         label = kind if kind not in labelled else None

@@ -60,8 +60,8 @@ class Stored:
         return self.store.curves(run_ids, columns)
 
 
-def load(path: str | Path, filters: Sequence[str] = (), epsilon: float | None = None) -> Stored:
-    """Read, filter and (with `epsilon`) re-judge the store at `path`.
+def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float] = ()) -> Stored:
+    """Read, filter and (with `epsilons`) re-judge the store at `path`: at several epsilons, each run at each of them.
 
     Files and rows that cannot be made sense of are left out and named in `skipped`. Learning curves are read when
     they are asked for. Raises StoreError when there is nothing to read or no run finished, ConfigError for a filter
@@ -82,8 +82,8 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilon: float | None = 
     if runs["status"].eq("failed").all():
         raise StoreError(f"{_all_failed(runs)}. Tracebacks: python -m launch status --failed --store {path}; the same "
                          "sweep again trains them again")
-    if epsilon is not None:
-        runs = judge(runs, epsilon)
+    if epsilons:
+        runs = pd.concat([judge(runs, epsilon) for epsilon in dict.fromkeys(epsilons)], ignore_index=True)
     return Stored(with_problem(runs), skipped, store)
 
 

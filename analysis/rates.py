@@ -1,6 +1,6 @@
 """How excess risk falls with N, and N_eps grows with 1/epsilon, p, k, d and the concept's complexity, beside theorems.
 
-Exponents are those of the law of `analysis.scaling`, log N_eps = c_m + exponent x log(quantity) + e, with a
+Exponents are those of the law of `analysis.scaling`, log N_eps = c_m + exponent x log(quantity) + u_seed + e, with a
 free level c_m at each width, fitted to the intervals that the grid of samples leaves for N_eps; their 95% intervals are
 over seeds. Between problems N_eps is judged at one epsilon in units of the loss, the geometric mean of theirs: a
 relative epsilon is another goal where E||y||^2 is another, and the theorems' epsilon is of the loss.
@@ -119,8 +119,9 @@ def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataF
         if logs[group.index].nunique() < 2:
             continue
         epsilon = float(np.exp(np.log(group["epsilon_absolute"].astype(float)).mean()))
-        intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem])
-                               for problem in group.index], ignore_index=True)
+        # A problem has cells of its own: of a concept's complexity, several may have the same value.
+        intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem], cell=number)
+                               for number, problem in enumerate(group.index)], ignore_index=True)
         yield _row(N_EPS, quantity, group, intervals, epsilon)
 
 
@@ -135,13 +136,16 @@ def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 def _fitted(intervals: pd.DataFrame) -> tuple[float, float, float]:
     """The exponent of the quantity whose logarithm is `log_value` in the intervals `low` to `high`, with a free level
     at each width, and its 95% interval."""
-    log = intervals["log_value"].to_numpy(float)
-    levels = [intervals["width"].eq(width) for width in intervals["width"].unique()[1:]]
-    sample = scaling._sample(intervals, np.column_stack([np.ones_like(log), log - log.mean(), *levels]).astype(float))
-    best = scaling._maximize(sample)
-    low, high = scaling._hull(scaling._likelihood_interval(sample, 1, best),
-                              scaling._jackknife_interval(sample, 1, best, intervals["seed"]))
-    return float(best.coefficients[1]), low, high
+    centre = float(intervals["log_value"].mean())
+    widths = np.unique(intervals["width"].astype(float))
+
+    def covariates(cells: pd.DataFrame) -> list[pd.Series]:
+        return [cells["log_value"] - centre, *(cells["width"].eq(width).astype(float) for width in widths[1:])]
+
+    cells = ["width", "log_value", *(["cell"] if "cell" in intervals else [])]
+    law = scaling.Inference(scaling.panel_of(intervals, covariates, cells))
+    low, high = law.interval(1)
+    return law.estimate(1), low, high
 
 
 def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame,

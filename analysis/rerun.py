@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -14,14 +15,31 @@ from analysis.filters import ALIASES
 from analysis.load import WITHIN_PROBLEM, decode, problem_columns
 from ovpnet import config
 
+MOST_LISTED = 10  # more seeds than these are written as a range
+
 
 def command(runs: pd.DataFrame, **changed: Iterable[float]) -> str:
     """The `python -m ovpnet.train -m ...` line that sweeps one problem over its own widths, samples, seeds, lr and
     weight_decay, with the axes in `changed` replaced. `runs`: rows of that problem. Runs that the store already
     has are not trained again, so the line asks for the whole grid."""
-    axes = {name: sorted(changed.get(name, runs[name].unique())) for name in WITHIN_PROBLEM}
-    words = [f"{name}={','.join(_number(value) for value in values)}" for name, values in axes.items()]
-    return " ".join(["python -m ovpnet.train -m", *problem_overrides(runs), *words])
+    return commands(runs, [changed])[0]
+
+
+def commands(runs: pd.DataFrame, changes: Iterable[Mapping[str, Iterable[float]]]) -> list[str]:
+    """`command` for several changes of the axes; what the problem needs besides is found once."""
+    overrides = problem_overrides(runs)
+    lines = []
+    for changed in changes:
+        axes = {name: sorted(changed.get(name, runs[name].unique())) for name in WITHIN_PROBLEM}
+        words = [_axis(name, values) for name, values in axes.items()]
+        lines.append(" ".join(["python -m ovpnet.train -m", *overrides, *words]))
+    return lines
+
+
+def _axis(name: str, values: list[float]) -> str:
+    if len(values) > MOST_LISTED and values == list(range(len(values))):
+        return shlex.quote(f"{name}=range({len(values)})")
+    return f"{name}={','.join(_number(value) for value in values)}"
 
 
 def problem_overrides(runs: pd.DataFrame) -> list[str]:
@@ -38,19 +56,21 @@ def problem_overrides(runs: pd.DataFrame) -> list[str]:
     if (wanted.get("epochs") is not None or wanted.get("algorithm.sampling") == "one_pass"
             or wanted.get("algorithm.inner_steps") is not None):
         wanted["steps"] = None
-    default = _composed(choices)
+    default = _composed(tuple(choices))
     kept = _needed(choices, default, columns)
     different = [f"{name}={_value(value)}" for name, value in wanted.items()
                  if (value is not None or name in default) and default.get(name) != value]
     return [shlex.quote(word) for word in [*kept, *different]]
 
 
-def _composed(choices: list[str]) -> Mapping[str, Any]:
-    """The flat default config under these choices; empty where conf/ has no such option."""
+@cache
+def _composed(choices: tuple[str, ...]) -> Mapping[str, Any]:
+    """The flat default config under these choices; empty where conf/ has no such option. Hydra takes half a second, and
+    the problems of a store share their choices."""
     config.register_schemas()
     try:
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-            return config.flat(OmegaConf.to_object(compose("config", overrides=choices)))
+            return config.flat(OmegaConf.to_object(compose("config", overrides=list(choices))))
     except HydraException:
         return {}
 
@@ -62,7 +82,7 @@ def _needed(choices: list[str], composed: Mapping[str, Any], columns: Mapping[st
         return choices
     options = dict(choice.split("=") for choice in choices)
     kept = {group: option for group, option in options.items() if _default_choices().get(group) != option}
-    without = _composed([f"{group}={option}" for group, option in kept.items()])
+    without = _composed(tuple(f"{group}={option}" for group, option in kept.items()))
     return [f"{group}={option}" for group, option in options.items()
             if group in kept or without.get(columns[group]) != composed.get(columns[group])]
 

@@ -1,35 +1,23 @@
-"""The scaling law log N_eps = c + alpha log m, fitted to intervals that are known to contain N_eps.
+"""The scaling law log N_eps = c + alpha log m (+ beta log(1/epsilon)) + u_seed + e, fitted to intervals of N_eps.
 
-Model: for seed s and width m, log N_eps lies in (log N_low, log N_high] and is Gaussian about the law with
-standard deviation sigma. N_low = 0 (left-censored) and N_high = inf (right-censored) are ordinary intervals of
-the likelihood, so censored seeds are used, not dropped.
-
-sigma is kept within [SIGMA_FLOOR, SIGMA_CEILING]. At the floor (1% of N) the likelihood says
-no more than "the law passes through the intervals": on a coarse grid of samples it would otherwise run off to
-sigma = 0.
+u_seed is a random effect: the widths of one seed share its data. The likelihood is that of `analysis.censored`;
+censored seeds are ordinary intervals of it and are used, not dropped.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize
-from scipy.special import log_ndtr
-from scipy.stats import chi2, t
+from scipy.stats import f as f_distribution
+from scipy.stats import t
 
-Array = NDArray[np.float64]
+from analysis.censored import Array, Maximum, Panel, maximize
 
-SIGMA_FLOOR = 0.01
-SIGMA_CEILING = 5.0
-ALPHA_LIMIT = 20.0  # an end of the interval further than this from the estimate is reported as infinite
-# Weight of the squared distance (in sigma) to the middle of an interval, or to the known end of a censored one. It
-# makes the maximum unique where the likelihood is flat (every law through all intervals is as good, and every steeper
-# law where the rest is censored), and is too weak to move a law, or an end of an interval, that the data decide.
-TIE_BREAK, TIE_BREAK_CENSORED = 1e-6, 1e-9
+LIMIT = 20.0  # an end of an interval further than this from the estimate is reported as infinite
 LEVEL = 0.95
-RESAMPLES = 200
+RESAMPLES, RESAMPLE_ITERATIONS = 100, 4
 
 
 @dataclass(frozen=True)
@@ -39,217 +27,244 @@ class ScalingLaw:
     alpha: float
     alpha_low: float
     alpha_high: float
+    alpha_se: float  # standard error over seeds (jackknife); nan with one seed
+    p_equivalence: float  # of "|alpha| >= delta": small where alpha is proven to lie inside (-delta, delta)
+    p_scales: float  # of "alpha <= delta"
+    p_shrinks: float  # of "alpha >= -delta"
     bootstrap_low: float  # 95% percentiles of a cluster bootstrap over seeds, shown beside; nan with one seed
     bootstrap_high: float
     log_n: float  # log N_eps at the central width
     log_m: float  # log of the central width (mean of log m over the observations)
-    sigma: float
+    sigma: float  # standard deviation of e
+    tau: float  # standard deviation of u_seed
     bent_p: float  # p-value of "a straight line suffices" against one free level a width; small = not a power law
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Intervals of log N_eps (`low`, `high`, possibly infinite) with the design matrix of the law, one row each."""
+class Inference:
+    """Maximum likelihood of one law with intervals and p-values of its coefficients, the seeds being the sample.
 
-    low: Array
-    high: Array
-    design: Array
+    An interval is the hull of two:
 
-    @property
-    def middle(self) -> Array:
-        """Middle of each interval; the finite end of a censored one."""
-        low = np.where(np.isfinite(self.low), self.low, self.high)
-        high = np.where(np.isfinite(self.high), self.high, self.low)
-        return (low + high) / 2
+    - estimate +- t_{S-1} x standard error of the delete-one-seed jackknife, S the number of seeds. Seeds are what is
+      independent: their widths share data, a seed may shift the law (tau) or tilt it (no parameter of the likelihood),
+      and the jackknife knows all of it. For complete data it is the t interval of the seeds' own slopes, exact for
+      Gaussian ones.
+    - profile likelihood, with the threshold n log(1 + t^2 / (n - k)) of Student's t in place of chi-squared, n the
+      number of uncensored intervals and k of coefficients (exact for complete Gaussian data), its root reduced to the
+      share that the grid has in a residual's standard deviation, the root of (h^2 / 12) / (sigma^2 + h^2 / 12), h the
+      log step of the grid around N_eps. It knows what the grid cannot tell: where all seeds fall into one interval, the
+      jackknife's error is 0, and every slope that fits through the intervals is as likely. On a fine grid, where the
+      jackknife alone is exact, it has next to no part. Where a width is censored its share is 1, and the interval may
+      be unbounded on one side.
 
-    @property
-    def tie_break(self) -> Array:
-        return np.where(np.isfinite(self.low) & np.isfinite(self.high), TIE_BREAK, TIE_BREAK_CENSORED)
-
-    def at(self, rows: NDArray[np.int_] | NDArray[np.bool_]) -> "_Sample":
-        return _Sample(self.low[rows], self.high[rows], self.design[rows])
-
-    def with_fixed(self, column: int, value: float) -> "_Sample":
-        """The same model with one coefficient fixed: its part of the law moves into the intervals."""
-        shift = value * self.design[:, column]
-        return _Sample(self.low - shift, self.high - shift, np.delete(self.design, column, axis=1))
-
-
-@dataclass(frozen=True)
-class _Maximum:
-    coefficients: Array
-    sigma: float
-    log_likelihood: float
-
-
-def fit(intervals: pd.DataFrame) -> ScalingLaw:
-    """Fit the scaling law of one problem. `intervals`: columns width, seed, low, high (in samples), one row a seed
-    and width, as made by `complexity.sample_complexity`. Needs at least 2 widths (ValueError otherwise).
-
-    The 95% interval of alpha is the hull of two intervals, each of which covers something the other misses:
-
-    - profile likelihood, with the threshold n log(1 + t^2 / (n - 2)) of Student's t in place of chi-squared, n the
-      number of uncensored intervals (exact for uncensored Gaussian data). It knows the resolution of the grid of
-      samples: where every seed falls into one interval, it holds every slope that fits through the intervals.
-    - alpha +- t_{S-1} x the standard error of the delete-one-seed jackknife, S the number of seeds. It knows
-      that the widths of one seed share their data, so that a seed may tilt the whole law.
-
-    The percentiles of a cluster bootstrap over seeds are reported beside it and decide nothing: with 3 to 5 seeds
-    they are too narrow, and where all seeds agree (a coarse grid) they have no width at all.
-
-    Measured coverage of the nominal 95%: 94.7 to 99.3% in 11 settings of 300 simulated problems each (standard error
-    0.5 to 1.3%): 3, 5 or 10 seeds, 2, 4 or 5 widths, sigma 0.1 to 0.3, grids of samples with ratio 1.25 to 2, alpha
-    0, 0.5 and 1.5 (there with the largest width right-censored), and slopes that differ between seeds by a standard
-    deviation of 0.1. It errs on the wide side on coarse grids. The percentile cluster bootstrap over seeds (60
-    resamples, SIGMA_FLOOR at 0.05) covered 28 to 89% in the same settings. What the interval leaves out: a deviation
-    of the true N_eps(m) from a power law, common to all seeds; `bent_p` looks for it.
+    A one-sided p-value is likewise the larger of the two, so that an interval's ends are where it crosses 2.5%.
     """
-    ordered = intervals.sort_values(["width", "seed"])
-    log_m = np.log(ordered["width"].to_numpy(float))
+
+    def __init__(self, panel: Panel, best: Maximum | None = None, left_out: Array | None = None):
+        """best and left_out: the fit, and the coefficients of the fits without each seed [S, k], where they are known
+        already."""
+        self.panel, self.seeds, self.floor = panel, panel.low.shape[0], panel.floor
+        self.best = best or maximize(panel, floor=self.floor)
+        if left_out is not None:
+            self.left_out = left_out
+        elif self.seeds > 1:
+            self.left_out = maximize(panel, 1 - np.eye(self.seeds), self.best.parameters[0], self.floor).beta
+        else:
+            self.left_out = np.full((1, panel.design.shape[-1]), np.nan)
+        self.freedom = self.seeds - 1
+        self.spare = max(int(panel.uncensored.sum()) - panel.design.shape[-1], 1)
+        grid = panel.step**2 / 12
+        self.share = 1.0 if panel.censored.any() else float(np.sqrt(grid / (grid + self.best.sigma[0] ** 2)))
+
+    def estimate(self, column: int) -> float:
+        return float(self.best.beta[0, column])
+
+    def error(self, column: int) -> float:
+        """Standard error by the jackknife over seeds; nan with one seed."""
+        values = self.left_out[:, column]
+        return float(np.sqrt((self.seeds - 1) / self.seeds * ((values - values.mean()) ** 2).sum()))
+
+    def root(self, column: int, values: Array) -> Array:
+        """Root of twice the log-likelihood ratio of the estimate to each value of the coefficient."""
+        start = np.delete(self.best.parameters[0], column)
+        profiled = maximize(self.panel.with_fixed(column, np.asarray(values, float)), start=start, floor=self.floor,
+                            search=True)
+        return np.sqrt(2 * np.maximum(self.best.log_likelihood - profiled.log_likelihood, 0.0))
+
+    def p_below(self, column: int, value: float) -> float:
+        """One-sided p-value of "the coefficient is at least `value`"."""
+        return self._p(column, value, value - self.estimate(column))
+
+    def p_above(self, column: int, value: float) -> float:
+        """One-sided p-value of "the coefficient is at most `value`"."""
+        return self._p(column, value, self.estimate(column) - value)
+
+    def _p(self, column: int, value: float, distance: float) -> float:
+        if self.seeds < 2:
+            return 1.0
+        by_seeds = self.p_of_seeds(column, distance)
+        return by_seeds if distance <= 0 else max(by_seeds, self.p_of_root(self.root(column, np.array([value]))[0]))
+
+    def p_of_seeds(self, column: int, distance: float) -> float:
+        """The jackknife's part in a p-value of a value at `distance` from the estimate."""
+        error = self.error(column)
+        return float(t.sf(distance / error if error > 0 else np.copysign(np.inf, distance), self.freedom))
+
+    def p_of_root(self, root: float) -> float:
+        """The likelihood's part in the p-value of a value with this `root`."""
+        if not self.share:
+            return 0.0
+        ratio = (root / self.share) ** 2
+        with np.errstate(over="ignore"):
+            in_errors = np.sqrt(self.spare * np.expm1(ratio / (self.spare + self.panel.design.shape[-1])))
+        return float(t.sf(in_errors, self.spare))
+
+    def interval(self, column: int) -> tuple[float, float]:
+        """95% interval of a coefficient; unbounded with a single seed."""
+        if self.seeds < 2:
+            return -np.inf, np.inf
+        reach, centre = float(t.ppf((1 + LEVEL) / 2, self.freedom)) * self.error(column), self.estimate(column)
+        allowed = self.share * np.sqrt((self.spare + self.panel.design.shape[-1])
+                                       * np.log1p(float(t.ppf((1 + LEVEL) / 2, self.spare)) ** 2 / self.spare))
+
+        def below(distances: Array) -> NDArray[np.bool_]:
+            return self.root(column, centre - distances) < allowed
+
+        def above(distances: Array) -> NDArray[np.bool_]:
+            return self.root(column, centre + distances) < allowed
+
+        return centre - _edge(below, reach), centre + _edge(above, reach)
+
+    def bootstrap(self, column: int) -> tuple[float, float]:
+        """95% percentiles of the estimate over resamples of whole seeds, a few Newton steps each; nan with one seed."""
+        if self.seeds < 2:
+            return np.nan, np.nan
+        draws = np.random.default_rng(0).multinomial(self.seeds, np.full(self.seeds, 1 / self.seeds), size=RESAMPLES)
+        drawn, counts = np.unique(draws, axis=0, return_counts=True)  # few seeds have few distinct resamples
+        found = maximize(self.panel, drawn.astype(float), self.best.parameters[0], self.floor, RESAMPLE_ITERATIONS)
+        low, high = np.quantile(np.repeat(found.beta[:, column], counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(low), float(high)
+
+    def at(self, transform: Array) -> "Inference":
+        """The same law in other coefficients: design @ transform takes the place of the design."""
+        inverse = np.linalg.inv(transform).T
+        parameters = np.column_stack([self.best.parameters[:, :-2] @ inverse, self.best.parameters[:, -2:]])
+        best = replace(self.best, beta=self.best.beta @ inverse, parameters=parameters)
+        return Inference(Panel(self.panel.low, self.panel.high, self.panel.design @ transform), best,
+                         self.left_out @ inverse)
+
+
+def fit(intervals: pd.DataFrame, delta: float) -> ScalingLaw:
+    """Fit the scaling law of one problem. `intervals`: columns width, seed, low, high (in samples), one row a seed
+    and width, as made by `complexity.sample_complexity`; delta: the exponent that the p-values compare alpha with.
+    Needs at least 2 widths (ValueError otherwise).
+
+    The interval of alpha that decides is that of `Inference`. docs/statistics.md has how often it covers, in
+    simulations of problems whose law is known. The percentiles of a cluster bootstrap over seeds are reported beside
+    it and decide nothing: with 3 to 5 seeds they are too narrow, and where all seeds agree (a coarse grid) they have no
+    width at all. What the interval leaves out: a deviation of the true N_eps(m) from a power law that is common to
+    all seeds; `bent_p` and `analysis.models` look for it.
+    """
+    log_m = np.log(intervals["width"].to_numpy(float))
     if len(np.unique(log_m)) < 2:
         raise ValueError("a scaling law needs at least 2 widths")
     centre = float(log_m.mean())
-    sample = _sample(ordered, np.column_stack([np.ones_like(log_m), log_m - centre]))
-    best = _maximize(sample)
-    low, high = _hull(_likelihood_interval(sample, 1, best), _jackknife_interval(sample, 1, best, ordered["seed"]))
-    bootstrap_low, bootstrap_high = _bootstrap_interval(sample, 1, ordered["seed"])
-    return ScalingLaw(alpha=float(best.coefficients[1]), alpha_low=low, alpha_high=high,
-                      bootstrap_low=bootstrap_low, bootstrap_high=bootstrap_high,
-                      log_n=float(best.coefficients[0]), log_m=centre, sigma=best.sigma,
-                      bent_p=_bent(ordered, best))
+    inference = Inference(panel_of(intervals, lambda cells: [np.log(cells["width"]) - centre]))
+    (low, high), (bootstrap_low, bootstrap_high) = inference.interval(1), inference.bootstrap(1)
+    best = inference.best
+    return ScalingLaw(
+        alpha=inference.estimate(1), alpha_low=low, alpha_high=high, alpha_se=inference.error(1),
+        p_equivalence=max(inference.p_below(1, delta), inference.p_above(1, -delta)),
+        p_scales=inference.p_above(1, delta), p_shrinks=inference.p_below(1, -delta),
+        bootstrap_low=bootstrap_low, bootstrap_high=bootstrap_high, log_n=inference.estimate(0), log_m=centre,
+        sigma=float(best.sigma[0]), tau=float(best.tau[0]), bent_p=_bent(intervals, inference))
+
+
+def epsilon_law(intervals: pd.DataFrame) -> pd.DataFrame:
+    """The law over several epsilons, log N_eps = c + alpha log m + beta log(1/epsilon) + u_seed + e, fitted to
+    `intervals` with a column epsilon besides (one row a seed, width and epsilon).
+
+    Returns the rows alpha and beta: coefficient, estimate, low, high (95%), se. A run judged at two epsilons counts in
+    both, so that their errors go together; the interval is over seeds and does not mind. Needs at least 2 widths, 2
+    epsilons and 2 seeds (ValueError otherwise).
+    """
+    for name, what in (("width", "widths"), ("epsilon", "epsilons"), ("seed", "seeds")):
+        if intervals[name].nunique() < 2:
+            raise ValueError(f"a law over epsilons needs at least 2 {what}")
+    log_m, log_e = np.log(intervals["width"].astype(float)).mean(), np.log(intervals["epsilon"].astype(float)).mean()
+    inference = Inference(panel_of(intervals, lambda cells: [np.log(cells["width"]) - log_m,
+                                                             log_e - np.log(cells["epsilon"])], ["width", "epsilon"]))
+    rows = [(name, inference.estimate(column), *inference.interval(column), inference.error(column))
+            for column, name in ((1, "alpha"), (2, "beta"))]
+    return pd.DataFrame(rows, columns=["coefficient", "estimate", "low", "high", "se"])
 
 
 def band(intervals: pd.DataFrame, widths: Array) -> pd.DataFrame:
     """The fitted law and its 95% band at `widths`: columns width, law, low, high (in samples).
 
-    The level at a width is the intercept of the model whose log m is measured from that width, so its interval
+    The level at a width is the intercept of the law whose log m is measured from that width, so its interval
     is found as alpha's is. Ends may be 0 or inf.
     """
-    ordered = intervals.sort_values(["width", "seed"])
-    log_m = np.log(ordered["width"].to_numpy(float))
+    centre = float(np.log(intervals["width"].astype(float)).mean())
+    law = Inference(panel_of(intervals, lambda cells: [np.log(cells["width"]) - centre]))
     rows = []
     for width in widths:
-        sample = _sample(ordered, np.column_stack([np.ones_like(log_m), log_m - np.log(width)]))
-        best = _maximize(sample)
-        low, high = _hull(_likelihood_interval(sample, 0, best), _jackknife_interval(sample, 0, best, ordered["seed"]))
-        rows.append((width, np.exp(best.coefficients[0]), np.exp(low), np.exp(high)))
+        there = law.at(np.array([[1.0, centre - np.log(width)], [0.0, 1.0]]))
+        low, high = there.interval(0)
+        rows.append((width, np.exp(there.estimate(0)), np.exp(low), np.exp(high)))
     return pd.DataFrame(rows, columns=["width", "law", "low", "high"])
 
 
-def _sample(intervals: pd.DataFrame, design: Array) -> _Sample:
+def panel_of(intervals: pd.DataFrame, covariates: Callable[[pd.DataFrame], list[pd.Series]],
+             cells: list[str] | None = None) -> Panel:
+    """The rows of `intervals` as seeds x cells, a constant and the covariates of each cell as design.
+
+    covariates: from a frame of the cells (columns `cells`, by default width alone, as floats) to its columns. A cell
+    that a seed has no row for is unknown. Of several rows for one seed and cell the narrowest intersection is kept.
+    """
+    names = cells or ["width"]
+    columns = pd.MultiIndex.from_frame(intervals[names].astype(float))
+    distinct = columns.unique().sort_values()
+    seeds, seed = np.unique(intervals["seed"].to_numpy(), return_inverse=True)
+    cell = distinct.get_indexer(columns)
+    low, high = np.full((len(seeds), len(distinct)), -np.inf), np.full((len(seeds), len(distinct)), np.inf)
     with np.errstate(divide="ignore"):
-        return _Sample(np.log(intervals["low"].to_numpy(float)), np.log(intervals["high"].to_numpy(float)), design)
+        np.maximum.at(low, (seed, cell), np.log(intervals["low"].to_numpy(float)))
+        np.minimum.at(high, (seed, cell), np.log(intervals["high"].to_numpy(float)))
+    frame = distinct.to_frame(index=False, name=names)
+    design = np.column_stack([np.ones(len(frame)), *covariates(frame)])
+    return Panel(low, high, np.broadcast_to(design, (len(seeds), *design.shape)))
 
 
-def _maximize(sample: _Sample) -> _Maximum:
-    """Maximum likelihood, in (coefficients / sigma, 1 / sigma): there the log-likelihood is concave (Burridge 1981)."""
-    middle = sample.middle
-    start, *_ = np.linalg.lstsq(sample.design, middle)
-    spread = float(np.std(middle - sample.design @ start))
-    precision = 1 / np.clip(spread, 0.1, SIGMA_CEILING)
-    found = minimize(_loss, np.append(start * precision, precision), args=(sample, middle, sample.tie_break),
-                     jac=True, method="SLSQP", options={"ftol": 1e-10, "maxiter": 500},
-                     bounds=[(None, None)] * len(start) + [(1 / SIGMA_CEILING, 1 / SIGMA_FLOOR)])
-    precision = found.x[-1]
-    return _Maximum(found.x[:-1] / precision, float(1 / precision), float(-found.fun))
+def _edge(inside: Callable[[Array], NDArray[np.bool_]], least: float) -> float:
+    """The distance, at least `least`, up to which the likelihood holds values possible; infinite beyond LIMIT."""
+    near = max(least, 1e-3)
+    if not inside(np.array([near]))[0]:
+        return least
+    far = near
+    while far < LIMIT:
+        distances = near * np.array([1.5, 2.25, 3.4, 5.0])
+        outside = ~inside(distances)
+        if outside.any():
+            first = int(outside.argmax())
+            near, far = distances[first - 1] if first else near, distances[first]
+            break
+        near = far = distances[-1]
+    else:
+        return np.inf
+    between = np.linspace(near, far, 12)[1:-1]
+    within = inside(between)
+    steps = len(between) if within.all() else int(within.argmin())
+    return float(near + (far - near) * (steps + 0.5) / (len(between) + 1))
 
 
-def _loss(parameters: Array, sample: _Sample, middle: Array, tie_break: Array) -> tuple[float, Array]:
-    """Negative log-likelihood (with the tie-break) and its gradient."""
-    scaled, precision = parameters[:-1], parameters[-1]
-    law = sample.design @ scaled
-    below, above = precision * sample.low - law, precision * sample.high - law
-    log_mass = _log_mass(below, above)
-    density_below, density_above = _density_ratio(below, log_mass), _density_ratio(above, log_mass)
-    off = precision * middle - law
-    value = -log_mass.sum() + tie_break @ (off * off)
-    by_law = density_above - density_below - 2 * tie_break * off
-    by_precision = (_times(density_below, sample.low) - _times(density_above, sample.high)
-                    + 2 * tie_break * off * middle).sum()
-    return float(value), np.append(sample.design.T @ by_law, by_precision)
-
-
-def _log_mass(below: Array, above: Array) -> Array:
-    """log P(below < Z <= above) of a standard Gaussian, accurate in both tails."""
-    flip = below + above > 0  # mirror intervals of the upper half: log_ndtr loses its digits there
-    low, high = np.where(flip, -above, below), np.where(flip, -below, above)
-    log_high = log_ndtr(high)
-    return log_high + np.log1p(-np.exp(np.minimum(log_ndtr(low) - log_high, -1e-15)))
-
-
-def _density_ratio(z: Array, log_mass: Array) -> Array:
-    return np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_mass)
-
-
-def _times(density: Array, end: Array) -> Array:
-    """density x end, 0 where the end is infinite (its density is 0)."""
-    return np.where(np.isfinite(end), density * np.where(np.isfinite(end), end, 0.0), 0.0)
-
-
-def _likelihood_interval(sample: _Sample, column: int, best: _Maximum) -> tuple[float, float]:
-    """Profile-likelihood interval of one coefficient, calibrated by Student's t (see `fit`)."""
-    uncensored = int((np.isfinite(sample.low) & np.isfinite(sample.high)).sum())
-    freedom = max(uncensored - sample.design.shape[1], 1)
-    n = freedom + sample.design.shape[1]
-    allowed = n * np.log1p(float(t.ppf((1 + LEVEL) / 2, freedom)) ** 2 / freedom)
-    centre = float(best.coefficients[column])
-
-    def excess(value: float) -> float:
-        profiled = _maximize(sample.with_fixed(column, value)).log_likelihood
-        return 2 * (best.log_likelihood - profiled) - allowed
-
-    return _crossing(excess, centre, -1.0), _crossing(excess, centre, 1.0)
-
-
-def _crossing(excess: Callable[[float], float], centre: float, direction: float) -> float:
-    """Where `excess` becomes positive, going from `centre` in `direction`; infinite if nowhere within ALPHA_LIMIT."""
-    inner, step = 0.0, 0.05
-    while excess(centre + direction * step) < 0:
-        inner, step = step, 2 * step
-        if step > ALPHA_LIMIT:
-            return direction * np.inf
-    distance = brentq(lambda each: excess(centre + direction * each), inner, step, xtol=1e-4)
-    return centre + direction * float(distance)
-
-
-def _jackknife_interval(sample: _Sample, column: int, best: _Maximum, seeds: pd.Series) -> tuple[float, float]:
-    """Estimate +- t_{S-1} x delete-one-seed jackknife standard error; unbounded with a single seed."""
-    labels = seeds.to_numpy()
-    distinct = np.unique(labels)
-    if len(distinct) < 2:
-        return -np.inf, np.inf
-    left_out = np.array([_maximize(sample.at(labels != seed)).coefficients[column] for seed in distinct])
-    centre, count = float(best.coefficients[column]), len(distinct)
-    error = np.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
-    reach = float(t.ppf((1 + LEVEL) / 2, count - 1) * error)
-    return centre - reach, centre + reach
-
-
-def _bootstrap_interval(sample: _Sample, column: int, seeds: pd.Series) -> tuple[float, float]:
-    """Percentiles of the estimate over resamples of whole seeds; nan with a single seed."""
-    labels = seeds.to_numpy()
-    distinct = np.unique(labels)
-    if len(distinct) < 2:
-        return np.nan, np.nan
-    members = [np.flatnonzero(labels == seed) for seed in distinct]
-    draws = np.sort(np.random.default_rng(0).integers(len(distinct), size=(RESAMPLES, len(distinct))), axis=1)
-    drawn, counts = np.unique(draws, axis=0, return_counts=True)  # few seeds have few distinct resamples
-    estimates = [_maximize(sample.at(np.concatenate([members[i] for i in draw]))).coefficients[column]
-                 for draw in drawn]
-    low, high = np.quantile(np.repeat(estimates, counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def _hull(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
-    return min(first[0], second[0]), max(first[1], second[1])
-
-
-def _bent(intervals: pd.DataFrame, line: _Maximum) -> float:
-    """p-value of the likelihood-ratio test of the line against a free level at each width; nan for 2 widths."""
-    widths = intervals["width"].to_numpy()
-    distinct = np.unique(widths)
-    if len(distinct) < 3:
+def _bent(intervals: pd.DataFrame, line: Inference) -> float:
+    """p-value of the likelihood-ratio test of the line against a free level at each width, by the F distribution (exact
+    for complete balanced data); nan for 2 widths."""
+    widths = np.sort(intervals["width"].unique()).astype(float)
+    extra, freedom = len(widths) - 2, len(intervals) - len(widths) - line.seeds + 1
+    if extra < 1 or freedom < 1:
         return float("nan")
-    levels = _maximize(_sample(intervals, (widths[:, None] == distinct[None, :]).astype(float)))
-    ratio = 2 * (levels.log_likelihood - line.log_likelihood)
-    return float(chi2.sf(max(ratio, 0.0), len(distinct) - 2))
+    levels = panel_of(intervals, lambda cells: [cells["width"].eq(width).astype(float) for width in widths[1:]])
+    ratio = 2 * max(float((maximize(levels, floor=line.floor).log_likelihood - line.best.log_likelihood)[0]), 0.0)
+    return float(f_distribution.sf(np.expm1(ratio / len(intervals)) * freedom / extra, extra, freedom))

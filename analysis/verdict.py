@@ -1,20 +1,20 @@
 """Does N_eps scale with m? One row per problem: the exponent, the verdict, why, and what to run next.
 
-The verdict is an equivalence test (TOST) read off the 95% interval of alpha: "does not scale with m" needs the whole
-interval inside (-delta, delta), so too little data never passes for "does not scale".
+The verdict is an equivalence test (TOST) on alpha: "does not scale with m" needs alpha proven to lie inside (-delta,
+delta), so too little data never passes for "does not scale". Each one-sided test is at 2.5%, which is the same as
+reading the verdict off the 95% interval.
 """
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from analysis import rerun, scaling
-from analysis.complexity import by_width, sample_complexity
-from analysis.load import INFINITE
-from analysis.scaling import ScalingLaw
+from analysis import models, scaling, settle
+from analysis.complexity import first_passing, sample_complexity
+from analysis.crosscheck import Logistic, disagree, logistic
+from analysis.load import INFINITE, problem_keys
+from analysis.scaling import LEVEL, ScalingLaw
 from analysis.tune import POOLED, Tuning, best_tuned
 from ovpnet.errors import ConfigError
 
@@ -22,28 +22,38 @@ DELTA = 0.1
 FLAT, SCALES, SHRINKS, OPEN = "does not scale with m", "scales with m", "shrinks with m", "inconclusive"
 LIMIT = "m = infinity"
 BENT = 0.01  # below this p-value the straight line is called a poor description
+ALONE = (1 - LEVEL) / 2  # level of each one-sided test
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for one problem; `law` is None where no law can be fitted (fewer than 2 widths or seeds)."""
+    """What was found for one problem; `law` is None where no law can be fitted (fewer than 2 widths or seeds), and with
+    it what compares with the law: `check`, and `first`, the law where a seed's least passing N counts as its N_eps
+    (None also where all seeds are monotone, and it would be the same)."""
 
     problem: str
     verdict: str
     why: str
     next: str
     law: ScalingLaw | None
+    check: Logistic | None = None
+    first: ScalingLaw | None = None
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All tables of a set of runs: `best` (tune), `intervals` (complexity), `findings` by problem, `verdicts`."""
+    """All tables of a set of runs, tidy: `best` (tune.best_tuned), `intervals` (complexity.sample_complexity),
+    `verdicts` (`analyze`), `models` (models.compare, with the column problem), `plans` (settle.plans of the open
+    problems) and `epsilons` (`over_epsilons`); and the findings by problem."""
 
     runs: pd.DataFrame
     best: pd.DataFrame
     intervals: pd.DataFrame
     findings: dict[str, Finding]
     verdicts: pd.DataFrame
+    models: pd.DataFrame
+    plans: pd.DataFrame
+    epsilons: pd.DataFrame
 
 
 def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -> Analysis:
@@ -51,8 +61,12 @@ def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -
     `tuning`: how learning rate and weight decay are chosen.
 
     verdicts has one row per problem: problem, concept, learner, trained, algorithm, epsilon, epsilon_unit, widths and
-    seeds (numbers of), alpha, alpha_low, alpha_high (95%; infinite = unbounded, nan = no law), bootstrap_low,
-    bootstrap_high (95% percentiles of a bootstrap over seeds, which decide nothing: see scaling.fit), verdict, why,
+    seeds (numbers of), alpha, alpha_low, alpha_high (95%; infinite = unbounded, nan = no law), alpha_se,
+    p_equivalence, p_scales, p_shrinks (one-sided, see scaling.ScalingLaw), p (the least of the three), p_holm (p as
+    corrected by `holm` for all problems here: a verdict with p_holm below 2.5% holds for all of them at once),
+    bootstrap_low and bootstrap_high (95% percentiles of a bootstrap over seeds, which decide nothing: see
+    scaling.fit), logistic_alpha, logistic_low, logistic_high (crosscheck.logistic), bent_p, non_monotone (number of
+    seeds and widths), first_alpha, first_low, first_high (the law where their least passing N counts), verdict, why,
     next.
     Raises ConfigError unless delta > 0.
     """
@@ -60,138 +74,136 @@ def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -
         raise ConfigError("delta", delta, "must be greater than 0")
     best = best_tuned(runs, tuning)
     intervals = sample_complexity(best)
-    findings = {str(problem): _find(rows, intervals[intervals["problem"].eq(problem)], delta)
-                for problem, rows in runs.groupby("problem")}
-    verdicts = pd.DataFrame([_row(runs[runs["problem"].eq(problem)], finding) for problem, finding in findings.items()])
-    return Analysis(runs, best, intervals, findings, verdicts)
+    rows = {str(problem): group for problem, group in runs.groupby("problem")}
+    bests, ranges = ({str(problem): group for problem, group in table.groupby("problem")}
+                     for table in (best, intervals))
+    findings, plans, compared = {}, [settle.no_plans()], []
+    for problem, group in rows.items():
+        mine = ranges.get(problem, intervals[:0])
+        findings[problem], plan = _find(group, bests.get(problem, best[:0]), mine, delta)
+        plans.append(plan)
+        if findings[problem].law:
+            compared.append(models.compare(mine).assign(problem=problem))
+    verdicts = pd.DataFrame([_row(rows[problem], ranges.get(problem, intervals[:0]), finding)
+                             for problem, finding in findings.items()])
+    verdicts = _corrected(verdicts)
+    findings = {row.problem: replace(findings[row.problem], why=row.why) for row in verdicts.itertuples()}
+    return Analysis(runs, best, intervals, findings, verdicts,
+                    pd.concat(compared or [pd.DataFrame(columns=[*models.COLUMNS, "problem"])], ignore_index=True),
+                    pd.concat([each for each in plans if len(each)] or plans, ignore_index=True),
+                    over_epsilons(runs, intervals))
 
 
-def judge(law: ScalingLaw, delta: float) -> str:
-    """The verdict that the 95% interval of alpha allows."""
-    if -delta < law.alpha_low and law.alpha_high < delta:
+def judge(law: ScalingLaw) -> str:
+    """The verdict that the p-values of the law allow."""
+    if law.p_equivalence < ALONE:
         return FLAT
-    if law.alpha_low > delta:
+    if law.p_scales < ALONE:
         return SCALES
-    if law.alpha_high < -delta:
+    if law.p_shrinks < ALONE:
         return SHRINKS
     return OPEN
 
 
-def _row(runs: pd.DataFrame, finding: Finding) -> dict[str, object]:
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values: the chance of any false claim among all stays below the level at which they are cut,
+    however the tests depend on each other (problems of one store share seeds, and with them data)."""
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return adjusted
+
+
+def over_epsilons(runs: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
+    """scaling.epsilon_law of every problem that is judged at several epsilons: columns problem (the label without its
+    epsilon), epsilons (list), coefficient (alpha, beta), estimate, low, high, se. A width, seed or epsilon that is
+    censored throughout takes part as what it is: an interval."""
+    first = runs.drop_duplicates("problem").set_index("problem")
+    keys = problem_keys(first).drop(columns="epsilon")
+    tables = []
+    for _, group in first.groupby(keys.groupby(list(keys)).ngroup()):
+        chosen = intervals[intervals["problem"].isin(group.index)]
+        chosen = chosen.assign(epsilon=chosen["problem"].map(group["epsilon"]).astype(float))
+        if min(chosen["epsilon"].nunique(), chosen["width"].nunique(), chosen["seed"].nunique()) < 2:
+            continue
+        label = str(group.index[0]).replace(f"epsilon={group['epsilon'].iloc[0]:.12g}", "epsilon=any")
+        epsilons = sorted(chosen["epsilon"].unique())
+        tables.append(scaling.epsilon_law(chosen).assign(problem=label, epsilons=[epsilons] * 2))
+    columns = ["problem", "epsilons", "coefficient", "estimate", "low", "high", "se"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _row(runs: pd.DataFrame, intervals: pd.DataFrame, finding: Finding) -> dict[str, object]:
     first, law = runs.iloc[0], finding.law
+
+    def value(of: object, name: str) -> float:
+        return float(getattr(of, name)) if of else np.nan
+
+    p_values = {name: value(law, name) for name in ("p_equivalence", "p_scales", "p_shrinks")}
     return {
         "problem": finding.problem, "concept": first["concept.name"], "learner": first["learner.name"],
         "trained": first["learner.trained"], "algorithm": first["algorithm.name"], "epsilon": first["epsilon"],
         "epsilon_unit": first["epsilon_unit"], "widths": runs["width"].nunique(), "seeds": runs["seed"].nunique(),
-        "alpha": law.alpha if law else np.nan, "alpha_low": law.alpha_low if law else np.nan,
-        "alpha_high": law.alpha_high if law else np.nan,
-        "bootstrap_low": law.bootstrap_low if law else np.nan,
-        "bootstrap_high": law.bootstrap_high if law else np.nan, "verdict": finding.verdict, "why": finding.why,
-        "next": finding.next}
+        **{name: value(law, name) for name in ("alpha", "alpha_low", "alpha_high", "alpha_se")},
+        **p_values, "p": min(p_values.values()),
+        **{name: value(law, name) for name in ("bootstrap_low", "bootstrap_high")},
+        "logistic_alpha": value(finding.check, "alpha"), "logistic_low": value(finding.check, "alpha_low"),
+        "logistic_high": value(finding.check, "alpha_high"), "bent_p": value(law, "bent_p"),
+        "non_monotone": int((~intervals["monotone"]).sum()), "first_alpha": value(finding.first, "alpha"),
+        "first_low": value(finding.first, "alpha_low"), "first_high": value(finding.first, "alpha_high"),
+        "verdict": finding.verdict, "why": finding.why, "next": finding.next}
 
 
-def _find(runs: pd.DataFrame, intervals: pd.DataFrame, delta: float) -> Finding:
+def _find(runs: pd.DataFrame, best: pd.DataFrame, intervals: pd.DataFrame,
+          delta: float) -> tuple[Finding, pd.DataFrame]:
+    """The finding of one problem, and the plans that would settle it."""
     problem = runs["problem"].iloc[0]
     if runs["width"].eq(INFINITE).all():
         return Finding(problem, LIMIT, "the learner is of infinite width: the line of reference for finite ones",
-                       "", law=None)
-    lacking = _lacks_runs(runs, intervals) or _lacks_widths(runs, intervals) or _lacks_seeds(runs, intervals)
-    if lacking:
-        return Finding(problem, OPEN, *lacking, law=None)
-    law = scaling.fit(intervals)
-    verdict = judge(law, delta)
-    if verdict != OPEN:
-        return Finding(problem, verdict, _decided(law, verdict, delta), "", law)
-    return Finding(problem, OPEN, *(_censored(runs, intervals, law) or _too_wide(runs, intervals, law, delta)), law=law)
+                       "", law=None), settle.no_plans()
+    lack = settle.lacking(runs, intervals)
+    if lack:
+        return Finding(problem, OPEN, lack.why, lack.next, law=None), lack.plans
+    law, check = scaling.fit(intervals, delta), logistic(best)
+    first = None if intervals["monotone"].all() else scaling.fit(first_passing(intervals), delta)
+    verdict, found = judge(law), interval_text(law.alpha_low, law.alpha_high)
+    if verdict == OPEN:
+        lack = settle.open_because(runs, intervals, law, delta, found)
+        why, command, plans = lack.why, lack.next, lack.plans
+    else:
+        where = {FLAT: f"inside ({-delta:g}, {delta:g})", SCALES: f"above {delta:g}", SHRINKS: f"below {-delta:g}"}
+        why, command, plans = f"the 95% interval of alpha, {found}, lies {where[verdict]}", "", settle.no_plans()
+    why += "".join(f"; but {each}" for each in _doubts(law, check, first, verdict, int((~intervals["monotone"]).sum())))
+    return Finding(problem, verdict, why, command, law, check, first), plans
 
 
-def _decided(law: ScalingLaw, verdict: str, delta: float) -> str:
-    where = {FLAT: f"inside ({-delta:g}, {delta:g})", SCALES: f"above {delta:g}", SHRINKS: f"below {-delta:g}"}[verdict]
-    return f"the 95% interval of alpha, {interval_text(law.alpha_low, law.alpha_high)}, lies {where}{_bent(law)}"
+def _doubts(law: ScalingLaw, check: Logistic, first: ScalingLaw | None, verdict: str, stray: int) -> list[str]:
+    """What speaks against the law, in words."""
+    doubts = []
+    if law.bent_p < BENT:
+        doubts.append(f"a power law describes N_eps poorly (p = {law.bent_p:.1g}): look at the figure")
+    if disagree(law, check):
+        doubts.append(f"logistic regression of the runs that pass finds alpha = {check.alpha:z.2f}, "
+                      f"{interval_text(check.alpha_low, check.alpha_high)}: look at the figure")
+    if first and judge(first) != verdict:
+        found = interval_text(first.alpha_low, first.alpha_high)
+        doubts.append(f"with the least N that passes taken for N_eps in the {stray} seeds and widths that fail again "
+                      f"at a larger one, the interval is {found}: {judge(first)}")
+    return doubts
 
 
-def _bent(law: ScalingLaw) -> str:
-    if not law.bent_p < BENT:
-        return ""
-    return f"; but a power law describes N_eps poorly (p = {law.bent_p:.1g}): look at the figure"
-
-
-# --- what an inconclusive problem lacks: (why, next) or None -----------------------------------------
-
-
-def _lacks_runs(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[str, str] | None:
-    if len(intervals):
-        return None
-    return f"none of the {len(runs)} runs finished", rerun.command(runs)
-
-
-def _lacks_widths(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[str, str] | None:
-    widths = sorted(intervals["width"].unique())
-    if len(widths) >= 2:
-        return None
-    more = [widths[0] * factor for factor in (1, 4, 16)]
-    return f"a law needs at least 2 widths; there is {widths[0]} alone", rerun.command(runs, width=more)
-
-
-def _lacks_seeds(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[str, str] | None:
-    if intervals["seed"].nunique() >= 2:
-        return None
-    return "an interval needs at least 2 seeds; there is 1", rerun.command(runs, seed=_more_seeds(runs, 5))
-
-
-def _censored(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw) -> tuple[str, str] | None:
-    """Widths of which at least half the seeds are beyond the grid of samples."""
-    table = by_width(intervals)
-    left, right = table[2 * table["left"] >= table["seeds"]], table[2 * table["right"] >= table["seeds"]]
-    samples = sorted(int(each) for each in runs["samples"].unique())
-    reasons, more = [], []
-    if len(right):
-        reasons.append(f"no N up to {samples[-1]} passes at width {_listing(right['width'])}")
-        more += [2 * samples[-1], 4 * samples[-1]]
-    if len(left):
-        reasons.append(f"the smallest N ({samples[0]}) already passes at width {_listing(left['width'])}")
-        more += [each for each in (samples[0] // 4, samples[0] // 2) if each]
-    if not reasons:
-        return None
-    why = f"censored: {'; '.join(reasons)}; the 95% interval of alpha is {interval_text(law.alpha_low, law.alpha_high)}"
-    return why, rerun.command(runs, samples={*samples, *more})
-
-
-def _too_wide(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: float) -> tuple[str, str]:
-    found = interval_text(law.alpha_low, law.alpha_high)
-    why = f"the 95% interval of alpha, {found}, is neither inside ({-delta:g}, {delta:g}) nor outside it"
-    if _grid_step(intervals) / math.sqrt(12) > law.sigma:  # sd of a value known only to lie within one step
-        return (f"{why}: the grid of samples is too coarse to place N_eps better{_bent(law)}",
-                rerun.command(runs, samples=_finer(runs, intervals)))
-    seeds = intervals["seed"].nunique()
-    reach = (law.alpha_high - law.alpha_low) / 2
-    room = max(abs(delta - abs(law.alpha)), reach / 2)  # at most 4 times the seeds at once
-    wanted = max(seeds + 2, math.ceil(seeds * (reach / room) ** 2))
-    return f"{why}: too few seeds ({seeds}){_bent(law)}", rerun.command(runs, seed=_more_seeds(runs, wanted))
-
-
-def _grid_step(intervals: pd.DataFrame) -> float:
-    """Typical log ratio of neighbouring N around N_eps; 0 where every seed is censored."""
-    known = intervals[intervals["censored"].eq("")]
-    return float(np.log(known["high"] / known["low"]).median()) if len(known) else 0.0
-
-
-def _finer(runs: pd.DataFrame, intervals: pd.DataFrame) -> list[int]:
-    """The grid of samples with every step that holds some N_eps cut in two."""
-    known = intervals[intervals["censored"].eq("")]
-    halves = {round(math.sqrt(low * high)) for low, high in zip(known["low"], known["high"], strict=True)}
-    return sorted({int(each) for each in runs["samples"].unique()} | halves)
-
-
-def _more_seeds(runs: pd.DataFrame, wanted: int) -> list[int]:
-    """The seeds there are, and the smallest unused ones, `wanted` in all."""
-    present = {int(seed) for seed in runs["seed"].unique()}
-    unused = (seed for seed in range(wanted + len(present)) if seed not in present)
-    return sorted([*present, *(next(unused) for _ in range(max(wanted - len(present), 0)))])
-
-
-def _listing(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+def _corrected(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """`verdicts` with p_holm, and with a word where a verdict does not outlive the correction."""
+    tested = verdicts["p"].notna()
+    adjusted = pd.Series(np.nan, index=verdicts.index)
+    adjusted[tested] = holm(verdicts.loc[tested, "p"].to_numpy())
+    alone = tested & ~verdicts["verdict"].eq(OPEN) & adjusted.ge(ALONE)
+    said = ("; it holds for this problem alone, not for all " + str(int(tested.sum())) + " here at once (Holm's p = "
+            + adjusted.map("{:.2g}".format) + f", needed {ALONE:g})")
+    verdicts = verdicts.assign(why=verdicts["why"] + said.where(alone, ""))
+    verdicts.insert(verdicts.columns.get_loc("p") + 1, "p_holm", adjusted)
+    return verdicts
 
 
 def differences(verdicts: pd.DataFrame) -> list[str]:

@@ -1,0 +1,347 @@
+"""Gaussian regression on interval-censored data with a random effect of the seed, by maximum likelihood.
+
+Model of one problem: for seed s and cell j (a width, and where several are judged an epsilon)
+
+    y_sj = design_sj . beta + u_s + e_sj,    u_s ~ N(0, tau^2),    e_sj ~ N(0, sigma^2),
+
+of which only low_sj < y_sj <= high_sj is known (y = log N_eps). A left- or right-censored cell has an infinite end; a
+cell with two infinite ends says nothing, and is how a missing one is written. A seed's likelihood is the integral over
+u_s of the product over its cells of Phi((high - law - u) / sigma) - Phi((low - law - u) / sigma).
+
+The parameters are (beta, tau, 1) / sigma: with u_s / tau given, the log-likelihood is concave in them (Burridge 1981,
+JRSS B 43:41). The integral is a trapezoidal sum over u_s / tau, on the support that the intervals and the prior leave;
+its derivatives are those of Louis (1982, JRSS B 44:226). Gauss-Hermite nodes would miss the integrand of a coarse grid,
+which is a box with soft edges.
+
+Many fits of the same shape (jackknife, bootstrap, a profile, simulated data) are one batched Newton iteration.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+
+Array = NDArray[np.float64]
+
+SIGMA_FLOOR = 0.01  # 1% of N: at the floor the likelihood says no more than "the law passes through the intervals"
+FLOOR_OF_STEP = 1 / 20  # nor is a sigma below this part of the typical interval told from one at it
+SIGMA_CEILING = 5.0
+TAU_CEILING = 5.0
+# Weight of the squared distance (in sigma) to the middle of an interval, or to the known end of a censored one. It
+# makes the maximum unique where the likelihood is flat (every law through all intervals is as good, and every steeper
+# law where the rest is censored), and is too weak to move a law, or an end of an interval, that the data decide.
+TIE_BREAK, TIE_BREAK_CENSORED = 1e-6, 1e-9
+NODES = 32
+GRID = np.linspace(0.0, 1.0, NODES)
+REACH = 4.5  # sigmas beyond the intervals where the integrand is taken for 0
+PRIOR_REACH = 6.0  # taus likewise
+ITERATIONS, SHORTENINGS = 40, 4
+TOLERANCE = 1e-5  # gain in log-likelihood that a Newton step promises, below which it is not taken
+BATCH = 200  # fits at once: more do not fit the processor's cache
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Intervals of y, `low` and `high` [..., S, J] for S seeds and J cells, with the design matrix [S, J, k]."""
+
+    low: Array
+    high: Array
+    design: Array
+
+    def with_fixed(self, column: int, values: Array) -> "Panel":
+        """The model with coefficient `column` fixed, one batch element a value: [B, S, J], design [S, J, k-1]."""
+        shift = values[:, None, None] * self.design[..., column]
+        return Panel(self.low - shift, self.high - shift, np.delete(self.design, column, axis=-1))
+
+    def without(self, cells: NDArray[np.bool_]) -> "Panel":
+        """The panel with `cells` [..., S, J] unknown."""
+        return Panel(np.where(cells, -np.inf, self.low), np.where(cells, np.inf, self.high), self.design)
+
+    @property
+    def uncensored(self) -> NDArray[np.bool_]:
+        """Which cells have two finite ends."""
+        return np.isfinite(self.low) & np.isfinite(self.high)
+
+    @property
+    def censored(self) -> NDArray[np.bool_]:
+        """Which cells have one finite end."""
+        return np.isfinite(self.low) ^ np.isfinite(self.high)
+
+    @property
+    def step(self) -> float:
+        """Median length of the uncensored intervals: the log step of the grid around N_eps; 0 where there are none."""
+        lengths = (self.high - self.low)[self.uncensored]
+        return float(np.median(lengths)) if lengths.size else 0.0
+
+    @property
+    def floor(self) -> float:
+        """The least sigma that these intervals can tell."""
+        return max(SIGMA_FLOOR, FLOOR_OF_STEP * self.step)
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """Maximum-likelihood fits, B of them."""
+
+    beta: Array  # [B, k]
+    sigma: Array  # [B]
+    tau: Array  # [B]
+    log_likelihood: Array  # [B], without the tie-break
+    parameters: Array  # [B, k + 2]: (beta, tau, 1) / sigma, to start another fit from
+
+
+def maximize(panel: Panel, weights: Array | None = None, start: Array | None = None, floor: float | None = None,
+             iterations: int = ITERATIONS, search: bool = False) -> Maximum:
+    """Fit every batch element of `panel` (low, high [B, S, J]; [S, J] is a batch of one, or of as many as weights).
+
+    weights [B, S]: how often each seed counts (0 leaves it out, as in a jackknife). start [B, k+2] or [k+2]:
+    `parameters` of a fit nearby, from which the nearest maximum is found; search: from the starts of a fit that has
+    none (least squares) as well, since on a coarse grid there may be several. floor: the least sigma (default:
+    panel.floor). iterations: the most Newton steps.
+    """
+    floor = panel.floor if floor is None else floor
+    low, high = np.atleast_3d(panel.low.T).T, np.atleast_3d(panel.high.T).T
+    count = max(len(low), 1 if weights is None else len(weights))
+    low, high = (np.broadcast_to(each, (count, *each.shape[1:])) for each in (low, high))
+    weights = np.ones(low.shape[:2]) if weights is None else np.broadcast_to(weights, low.shape[:2])
+    if start is not None:
+        start = np.broadcast_to(start, (count, start.shape[-1]))
+    parts = []
+    for first in range(0, count, BATCH):
+        rows = slice(first, first + BATCH)
+        fit = _Fit(Panel(low[rows], high[rows], panel.design), weights[rows], floor)
+        # A step too far has no finite likelihood, and is not taken.
+        with np.errstate(over="ignore", invalid="ignore"):
+            starts = ([] if start is None else [start[rows]]) + (fit.starts() if search or start is None else [])
+            parts.append(_better([fit.run(each, iterations) for each in starts]))
+    return Maximum(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def log_likelihoods(panel: Panel, parameters: Array) -> Array:
+    """Log-likelihood of every seed, [B, S], at `parameters` [B, k+2]; panel as in `maximize`."""
+    low, high = np.atleast_3d(panel.low.T).T, np.atleast_3d(panel.high.T).T
+    low, high = (np.broadcast_to(each, (len(parameters), *each.shape[1:])) for each in (low, high))
+    return _Fit(Panel(low, high, panel.design), np.ones(low.shape[:2]), SIGMA_FLOOR).seeds(parameters)
+
+
+class _Fit:
+    """A batch of fits with the arrays that all iterations share."""
+
+    def __init__(self, panel: Panel, weights: Array, floor: float):
+        self.low, self.high, self.design, self.weights = panel.low, panel.high, panel.design, weights
+        self.known_low, self.known_high = np.isfinite(panel.low), np.isfinite(panel.high)
+        self.middle = _middle(panel)
+        self.tie = np.where(self.known_low & self.known_high, TIE_BREAK,
+                            np.where(self.known_low | self.known_high, TIE_BREAK_CENSORED, 0.0)) * weights[..., None]
+        self.columns = panel.design.shape[-1]
+        self.transposed = panel.design.swapaxes(1, 2)
+        self.bounds = 1 / SIGMA_CEILING, 1 / floor
+
+    def run(self, start: Array, iterations: int) -> tuple[Array, Array, Array, Array, Array]:
+        """Newton's method with a step that is shortened until the likelihood grows; each element stops by itself."""
+        theta = self.project(start)
+        value, gradient, hessian = self.derivatives(theta)
+        rows = np.arange(len(theta))
+        for _ in range(iterations):
+            step, promise = self.newton(theta[rows], gradient[rows], hessian[rows])
+            rows, step = rows[promise > TOLERANCE], step[promise > TOLERANCE]
+            todo, accepted = rows, []
+            for _ in range(SHORTENINGS):
+                if not len(todo):
+                    break
+                trial = self.project(theta[todo] + step)
+                new_value, new_gradient, new_hessian = self.at(todo).derivatives(trial)
+                gained = new_value > value[todo]
+                better = todo[gained]
+                theta[better], value[better] = trial[gained], new_value[gained]
+                gradient[better], hessian[better] = new_gradient[gained], new_hessian[gained]
+                accepted.append(better)
+                todo, step = todo[~gained], step[~gained] / 4
+            rows = np.concatenate(accepted) if accepted else rows[:0]
+            if not len(rows):
+                break
+        theta[:, self.columns] = abs(theta[:, self.columns])
+        sigma = 1 / theta[:, -1]
+        likelihood = value + self.penalty(theta)[1]
+        return theta[:, :self.columns] * sigma[:, None], sigma, theta[:, self.columns] * sigma, likelihood, theta
+
+    def at(self, rows: NDArray[np.int_]) -> "_Fit":
+        """The same for some elements of the batch."""
+        part = object.__new__(_Fit)
+        part.design, part.transposed = self.design, self.transposed
+        part.columns, part.bounds = self.columns, self.bounds
+        for name in ("low", "high", "weights", "known_low", "known_high", "middle", "tie"):
+            setattr(part, name, getattr(self, name)[rows])
+        return part
+
+    def starts(self) -> list[Array]:
+        """Least squares on the middles; tau and sigma from their residuals between and within seeds. And the same with
+        a small sigma: on a coarse grid the likelihood may have a second maximum, where the law just fits."""
+        known = self.tie > 0
+        root = np.sqrt(known * self.weights[..., None])
+        design = root[..., None] * self.design
+        flat = design.reshape(len(design), -1, self.columns)
+        beta = np.einsum("bkn,bn->bk", np.linalg.pinv(flat), (root * self.middle).reshape(len(design), -1))
+        residual = np.where(known, self.middle - np.einsum("sjk,bk->bsj", self.design, beta), 0.0)
+        counts = known.sum(axis=2)
+        means = residual.sum(axis=2) / np.maximum(counts, 1)
+        within = np.where(known, residual - means[..., None], 0.0)
+        used = self.weights * (counts > 0)
+        tau = np.sqrt((used * means**2).sum(axis=1) / used.sum(axis=1))
+        sigma = np.sqrt((self.weights[..., None] * within**2).sum(axis=(1, 2)) / (used * counts).sum(axis=1))
+        loose = np.column_stack([beta, tau.clip(0.05, TAU_CEILING), np.ones(len(beta))])
+        tight = min(3 / self.bounds[1], 0.1)
+        return [loose / sigma.clip(0.1, 1.0)[:, None], loose / tight]
+
+    def project(self, theta: Array) -> Array:
+        theta = theta.copy()
+        theta[:, -1] = theta[:, -1].clip(*self.bounds)
+        most = TAU_CEILING * theta[:, -1]
+        theta[:, self.columns] = theta[:, self.columns].clip(-most, most)
+        return theta
+
+    def newton(self, theta: Array, gradient: Array, hessian: Array) -> tuple[Array, Array]:
+        """Step and the gain it promises. Directions of positive curvature are climbed too; sigma keeps its bounds."""
+        at_floor = (theta[:, -1] >= self.bounds[1]) & (gradient[:, -1] > 0)
+        at_ceiling = (theta[:, -1] <= self.bounds[0]) & (gradient[:, -1] < 0)
+        held = at_floor | at_ceiling
+        gradient, hessian = gradient.copy(), hessian.copy()
+        gradient[held, -1] = 0.0
+        hessian[held, -1, :] = 0.0
+        hessian[held, :, -1] = 0.0
+        hessian[held, -1, -1] = -1.0
+        eigenvalues, vectors = np.linalg.eigh(hessian)
+        inverse = 1 / np.maximum(abs(eigenvalues), 1e-9 + 1e-12 * abs(eigenvalues).max(axis=1, keepdims=True))
+        along = np.einsum("bpe,bp->be", vectors, gradient)
+        step = np.einsum("bpe,be->bp", vectors, inverse * along)
+        return step, (inverse * along**2).sum(axis=1) / 2
+
+    def law(self, theta: Array) -> Array:
+        """The law of every cell in sigmas, [B, S, J]."""
+        return (self.design @ theta[:, None, :self.columns, None])[..., 0]
+
+    def nodes(self, theta: Array) -> tuple[Array, Array, Array, Array]:
+        """Ends of the intervals in sigmas about the law, below and above [B, S, J]; values of u / tau and the
+        logarithms of their weights, [B, S, Q].
+
+        The support in u / sigma lies within REACH of where the intervals leave u, and within PRIOR_REACH taus of 0 or
+        of where the intervals pull u.
+        """
+        law = self.law(theta)
+        below, above = theta[:, -1, None, None] * self.low - law, theta[:, -1, None, None] * self.high - law
+        tau = np.maximum(abs(theta[:, self.columns, None]), 1e-6)
+        last, first = below.max(axis=2), above.min(axis=2)  # u is above all lows and below all highs
+        cells = below.shape[2]
+        pull = cells * tau**2 / (1 + cells * tau**2)
+        margin = REACH * np.minimum(tau, 1.0)
+        left, right = np.minimum(last, first) - REACH, np.maximum(last, first) + REACH
+        up = PRIOR_REACH * tau + pull * np.where(np.isfinite(last), np.maximum(last, 0.0), 0.0)
+        down = PRIOR_REACH * tau - pull * np.where(np.isfinite(first), np.minimum(first, 0.0), 0.0)
+        left = np.where(left > 0, -margin, np.maximum(left, -down))
+        right = np.where(right < 0, margin, np.minimum(right, up))
+        z = (left[..., None] + (right - left)[..., None] * GRID) / tau[..., None]
+        spacing = (right - left) / tau / (NODES - 1)
+        log_weight = -0.5 * z * z - 0.5 * np.log(2 * np.pi) + np.log(spacing)[..., None]
+        return below, above, z, log_weight
+
+    def masses(self, theta: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
+        """below, above, log mass of every cell at every node, [B, S, J, Q]; z; posterior weights of the nodes and
+        the log-likelihood of every seed."""
+        below, above, z, log_weight = self.nodes(theta)
+        shift = (theta[:, self.columns, None, None] * z)[:, :, None, :]
+        below, above = below[..., None] - shift, above[..., None] - shift
+        log_mass = _log_mass(below, above)
+        joint = log_mass.sum(axis=2) + log_weight
+        top = joint.max(axis=2, keepdims=True)
+        terms = np.exp(joint - top)
+        total = terms.sum(axis=2, keepdims=True)
+        return below, above, log_mass, z, terms / total, (top + np.log(total))[..., 0]
+
+    def seeds(self, theta: Array) -> Array:
+        """Log-likelihood of every seed, [B, S]."""
+        return self.masses(theta)[-1]
+
+    def penalty(self, theta: Array) -> tuple[Array, Array]:
+        """The tie-break's distances [B, S, J] and its part of the value, [B]."""
+        off = theta[:, -1, None, None] * self.middle - self.law(theta)
+        return off, (self.tie * off * off).sum(axis=(1, 2))
+
+    def derivatives(self, theta: Array) -> tuple[Array, Array, Array]:
+        """What is maximized, the log-likelihood less the tie-break, [B]; its gradient [B, k+2] and Hessian
+        [B, k+2, k+2] with respect to `theta`."""
+        below, above, log_mass, z, posterior, likelihood = self.masses(theta)
+        at_low, at_high = _density_ratio(below, log_mass), _density_ratio(above, log_mass)
+        # d^2 log mass / d below^2, / d above^2 and / d below d above
+        curve_low = np.where(self.known_low[..., None], below, 0.0) * at_low - at_low**2
+        curve_high = -np.where(self.known_high[..., None], above, 0.0) * at_high - at_high**2
+        curve_both = at_low * at_high
+        low = np.where(self.known_low, self.low, 0.0)[..., None]
+        high = np.where(self.known_high, self.high, 0.0)[..., None]
+
+        # d/d law and d/d precision of log mass, and their second derivatives, [B, S, J, Q]
+        by_law = at_low - at_high
+        by_precision = high * at_high - low * at_low
+        law_law = curve_low + 2 * curve_both + curve_high
+        law_precision = -(low * curve_low + (low + high) * curve_both + high * curve_high)
+        precision_precision = low**2 * curve_low + 2 * low * high * curve_both + high**2 * curve_high
+
+        score = np.empty((*z.shape[:2], self.columns + 2, NODES))  # of the seed with u given, [B, S, P, Q]
+        score[:, :, :-2] = self.transposed @ by_law
+        score[:, :, -2] = z * by_law.sum(axis=2)
+        score[:, :, -1] = by_precision.sum(axis=2)
+        weighted = score * posterior[:, :, None, :]
+        mean = weighted.sum(axis=3)
+
+        moments = np.stack([posterior, z * posterior, z * z * posterior], axis=-1)  # of z, [B, S, Q, 3]
+        law_law, law_precision = law_law @ moments, law_precision @ moments  # posterior means, [B, S, J, 3]
+        blocks = weighted @ score.swapaxes(2, 3) - mean[..., :, None] * mean[..., None, :]
+        extra = np.empty_like(blocks)
+        extra[:, :, :-2, :-2] = self.transposed @ (law_law[..., :1] * self.design)
+        extra[:, :, :-2, -2] = (self.transposed @ law_law[..., 1:2])[..., 0]
+        extra[:, :, :-2, -1] = (self.transposed @ law_precision[..., :1])[..., 0]
+        extra[:, :, -2, :-2], extra[:, :, -1, :-2] = extra[:, :, :-2, -2], extra[:, :, :-2, -1]
+        extra[:, :, -2, -2] = law_law[..., 2].sum(axis=2)
+        extra[:, :, -2, -1] = extra[:, :, -1, -2] = law_precision[..., 1].sum(axis=2)
+        extra[:, :, -1, -1] = (precision_precision @ posterior[..., None]).sum(axis=(2, 3))
+
+        off, penalty = self.penalty(theta)
+        away = np.concatenate([np.broadcast_to(-self.design, (*off.shape, self.columns)), np.zeros((*off.shape, 1)),
+                               self.middle[..., None]], axis=-1).reshape(len(theta), -1, self.columns + 2)
+        tie = (2 * self.tie).reshape(len(theta), -1, 1)
+        value = (self.weights * likelihood).sum(axis=1) - penalty
+        gradient = (self.weights[..., None] * mean).sum(axis=1)
+        gradient -= (tie * off.reshape(tie.shape) * away).sum(axis=1)
+        hessian = (self.weights[..., None, None] * (blocks + extra)).sum(axis=1) - (tie * away).swapaxes(1, 2) @ away
+        return value, gradient, hessian
+
+
+def _better(fits: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """Of several fits of the same batch, the likeliest of each element."""
+    best, *others = fits
+    for other in others:
+        better = other[3] > best[3]
+        best = tuple(np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+                     for old, new in zip(best, other, strict=True))
+    return best
+
+
+def _middle(panel: Panel) -> Array:
+    """Middle of each interval; the finite end of a censored one; 0 where nothing is known."""
+    low = np.where(np.isfinite(panel.low), panel.low, panel.high)
+    high = np.where(np.isfinite(panel.high), panel.high, panel.low)
+    known = np.isfinite(panel.low) | np.isfinite(panel.high)
+    return np.where(known, (np.where(known, low, 0.0) + np.where(known, high, 0.0)) / 2, 0.0)
+
+
+def _log_mass(below: Array, above: Array) -> Array:
+    """log P(below < Z <= above) of a standard Gaussian, accurate in both tails."""
+    flip = above > -below  # mirror intervals of the upper half: log_ndtr loses its digits there
+    low, high = np.where(flip, -above, below), np.where(flip, -below, above)
+    log_high = log_ndtr(high)
+    return log_high + np.log1p(-np.exp(np.minimum(log_ndtr(low) - log_high, -1e-15)))
+
+
+def _density_ratio(z: Array, log_mass: Array) -> Array:
+    """Density at z over the mass of the cell; 0 at an infinite end."""
+    return np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_mass)

@@ -1,0 +1,84 @@
+"""Alpha by another road: logistic regression of P(reached | N, m).
+
+logit P(reached) = a + b log N + g log m. Where P = 1/2, log N = -(a + g log m) / b, so alpha = -g / b. It looks at
+single runs, knows no intervals and no monotony, and has errors of another shape; what it shares with
+`analysis.scaling` is the power law itself. Firth's penalty keeps it finite where the runs are separated (every N below
+some value fails and every N above it passes), as they are on a coarse grid (Heinze and Schemper 2002, Statistics in
+Medicine 21:2409).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from analysis.censored import Array
+from analysis.scaling import LEVEL, ScalingLaw
+
+ITERATIONS = 100
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Alpha by logistic regression, with its 95% interval (t_{S-1}, delete-one-seed jackknife); nan: not estimable."""
+
+    alpha: float
+    alpha_low: float
+    alpha_high: float
+
+
+def logistic(best: pd.DataFrame) -> Logistic:
+    """`best`: one problem's rows of `tune.best_tuned` (width, samples, seed, reached). Runs of one seed share its data,
+    so the error is over seeds. Not estimable (nan) with fewer than 2 widths or seeds, where all runs pass or all fail,
+    or where more samples do not help (b <= 0)."""
+    unknown = Logistic(np.nan, np.nan, np.nan)
+    passes = best["reached"].to_numpy(float)
+    seeds, seed = np.unique(best["seed"], return_inverse=True)
+    if best["width"].nunique() < 2 or len(seeds) < 2 or passes.min() == passes.max():
+        return unknown
+    log_n, log_m = np.log(best["samples"].to_numpy(float)), np.log(best["width"].to_numpy(float))
+    design = np.column_stack([np.ones(len(best)), log_n - log_n.mean(), log_m - log_m.mean()])
+    # Equal rows but for the seed are counted together: [seeds, cells] runs and passes.
+    cells, cell = np.unique(design, axis=0, return_inverse=True)
+    trials, passed = np.zeros((len(seeds), len(cells))), np.zeros((len(seeds), len(cells)))
+    np.add.at(trials, (seed, cell.ravel()), 1.0)
+    np.add.at(passed, (seed, cell.ravel()), passes)
+    whole = _firth(cells, trials.sum(axis=0), passed.sum(axis=0), np.zeros(3))
+    if whole is None or whole[1] <= 0:
+        return unknown
+    left_out = [_firth(cells, trials.sum(axis=0) - trials[s], passed.sum(axis=0) - passed[s], whole)
+                for s in range(len(seeds))]
+    if any(each is None or each[1] <= 0 for each in left_out):
+        return unknown
+    alpha = -whole[2] / whole[1]
+    values = np.array([-each[2] / each[1] for each in left_out if each is not None])
+    error = np.sqrt((len(seeds) - 1) / len(seeds) * ((values - values.mean()) ** 2).sum())
+    reach = t.ppf((1 + LEVEL) / 2, len(seeds) - 1) * error
+    return Logistic(float(alpha), float(alpha - reach), float(alpha + reach))
+
+
+def disagree(law: ScalingLaw, check: Logistic) -> bool:
+    """Whether each of the two estimates lies outside the other's interval."""
+    return (not law.alpha_low <= check.alpha <= law.alpha_high
+            and not check.alpha_low <= law.alpha <= check.alpha_high and not np.isnan(check.alpha))
+
+
+def _firth(design: Array, trials: Array, passed: Array, start: Array) -> Array | None:
+    """Coefficients that maximize the log-likelihood + log det(information) / 2; None where that does not converge."""
+    coefficients = start
+    for _ in range(ITERATIONS):
+        probability = 1 / (1 + np.exp(-np.clip(design @ coefficients, -500, 500)))
+        weight = trials * probability * (1 - probability)
+        information = (design * weight[:, None]).T @ design
+        try:
+            inverse = np.linalg.inv(information)
+        except np.linalg.LinAlgError:
+            return None
+        leverage = weight * np.einsum("ij,jk,ik->i", design, inverse, design)
+        step = inverse @ (design.T @ (passed - trials * probability + leverage * (0.5 - probability)))
+        size = abs(step).max()
+        coefficients = coefficients + step * min(1.0, 5.0 / size if size else 1.0)
+        if size < 1e-8:
+            return coefficients
+    return None

@@ -1,0 +1,105 @@
+"""What would settle an open verdict: the power of the deciding test with more seeds, widths or samples.
+
+The interval of alpha is alpha_hat +- max(t_{S-1} x standard error, what the grid of samples leaves open), so its power
+follows from the variance of one seed's slope, at the parameters that were estimated:
+
+    V = tilt^2 + (sigma^2 + h^2 / 12) / Sxx,    standard error^2 = V / S,
+
+with Sxx the sum of squares of log m about its mean, h the log step of the grid of samples around N_eps (a uniform error
+within it), and tilt the part of the seeds' spread that the residuals do not explain and that only more seeds reduce.
+Where sigma is below h / sqrt(12) the seeds share their cells of the grid and do not average its error out: slopes up to
+h / (range of log m) beside the estimate stay possible whatever S is.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import chi2, norm, t
+
+from analysis.censored import Array
+from analysis.scaling import LEVEL
+
+ENOUGH = 0.8  # power that counts as settling
+MOST_SEEDS = 400
+NODES = 200
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seeds, widths and log step of the grid of samples of one problem, as it is or as it might be."""
+
+    seeds: int
+    widths: tuple[int, ...]
+    step: float
+
+    @property
+    def spread(self) -> float:
+        """Sxx of one seed."""
+        log_m = np.log(np.array(self.widths, dtype=float))
+        return float(((log_m - log_m.mean()) ** 2).sum())
+
+    @property
+    def span(self) -> float:
+        return float(np.log(max(self.widths) / min(self.widths)))
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a fitted law says of its own errors: alpha, sigma and tilt (see the module)."""
+
+    alpha: float
+    sigma: float
+    tilt: float
+
+    @classmethod
+    def of(cls, alpha: float, alpha_se: float, sigma: float, plan: Plan) -> "Estimates":
+        """From a law fitted to `plan`: the tilt is what alpha_se has beyond the residuals' part."""
+        explained = (sigma**2 + plan.step**2 / 12) / plan.spread
+        return cls(alpha, sigma, float(np.sqrt(max(plan.seeds * alpha_se**2 - explained, 0.0))))
+
+    def slope_variance(self, plan: Plan) -> float:
+        return self.tilt**2 + (self.sigma**2 + plan.step**2 / 12) / plan.spread
+
+    def resolution(self, plan: Plan) -> float:
+        """How far beside the estimate the grid leaves slopes possible, whatever the number of seeds."""
+        return plan.step / plan.span if self.sigma < plan.step / np.sqrt(12) else 0.0
+
+
+def power(estimates: Estimates, plan: Plan, delta: float) -> float:
+    """Probability that the 95% interval of alpha lies inside (-delta, delta), above delta or below -delta, if alpha
+    is what was estimated. The estimate is Gaussian and its variance chi-squared with S - 1 degrees of freedom, the
+    latter integrated by quantiles."""
+    freedom = plan.seeds - 1
+    error = np.sqrt(estimates.slope_variance(plan) / plan.seeds)
+    chances = (np.arange(NODES) + 0.5) / NODES
+    reach: Array = t.ppf((1 + LEVEL) / 2, freedom) * error * np.sqrt(chi2.ppf(chances, freedom) / freedom)
+    reach = np.maximum(reach, estimates.resolution(plan))
+    inside = (norm.cdf((delta - reach - estimates.alpha) / error) - norm.cdf((reach - delta - estimates.alpha) / error))
+    above = norm.sf((delta + reach - estimates.alpha) / error)
+    below = norm.cdf((-delta - reach - estimates.alpha) / error)
+    return float((np.maximum(inside, 0.0) + above + below).mean())
+
+
+def seeds_needed(estimates: Estimates, plan: Plan, delta: float) -> int | None:
+    """The least number of seeds with power ENOUGH, the rest of `plan` as it is; None beyond MOST_SEEDS."""
+    def settles(seeds: int) -> bool:
+        return power(estimates, replace(plan, seeds=seeds), delta) >= ENOUGH
+
+    enough = plan.seeds
+    while not settles(enough):
+        if enough >= MOST_SEEDS:
+            return None
+        plan_before, enough = enough, min(2 * enough, MOST_SEEDS)
+    if enough == plan.seeds:
+        return enough
+    low, high = plan_before, enough  # power grows with seeds: bisect
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if settles(middle) else (middle, high)
+    return high
+
+
+def wider(widths: tuple[int, ...], more: int) -> tuple[int, ...]:
+    """`widths` and `more` further ones, each larger than the last by the typical ratio of neighbours (2 at least)."""
+    ratio = max(2, round(float(np.exp(np.median(np.diff(np.log(np.array(widths, dtype=float))))))))
+    return (*widths, *(widths[-1] * ratio ** (k + 1) for k in range(more)))
