@@ -119,8 +119,9 @@ def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataF
         if logs[group.index].nunique() < 2:
             continue
         epsilon = float(np.exp(np.log(group["epsilon_absolute"].astype(float)).mean()))
-        intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem])
-                               for problem in group.index], ignore_index=True)
+        # A problem has cells of its own: of a concept's complexity, several may have the same value.
+        intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem], cell=number)
+                               for number, problem in enumerate(group.index)], ignore_index=True)
         yield _row(N_EPS, quantity, group, intervals, epsilon)
 
 
@@ -135,14 +136,16 @@ def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 def _fitted(intervals: pd.DataFrame) -> tuple[float, float, float]:
     """The exponent of the quantity whose logarithm is `log_value` in the intervals `low` to `high`, with a free level
     at each width, and its 95% interval."""
-    centre = intervals["log_value"].mean()
-    widths = sorted(intervals["width"].astype(float).unique())
+    centre = float(intervals["log_value"].mean())
+    widths = np.unique(intervals["width"].astype(float))
 
     def covariates(cells: pd.DataFrame) -> list[pd.Series]:
         return [cells["log_value"] - centre, *(cells["width"].eq(width).astype(float) for width in widths[1:])]
 
-    inference = scaling.Inference(scaling.panel_of(intervals, covariates, ["width", "log_value"]))
-    return (inference.estimate(1), *inference.interval(1))
+    cells = ["width", "log_value", *(["cell"] if "cell" in intervals else [])]
+    law = scaling.Inference(scaling.panel_of(intervals, covariates, cells))
+    low, high = law.interval(1)
+    return law.estimate(1), low, high
 
 
 def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame,

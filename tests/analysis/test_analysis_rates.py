@@ -75,6 +75,15 @@ def test_complexity_of_concepts(make_runs):
     assert (found["predicted"], found["finding"], found["values"]) == (2, "below the bound", "10, 20, 40")
 
 
+def test_two_concepts_of_one_complexity_are_two_problems(make_runs):
+    """The second of the complexity 10 needs 16 times the samples of the first: no interval holds both."""
+    parts = [make_runs(0.0, n_first=n, rng_seed=number, **FEW).assign(**{"concept.seed": number, "log_C_s": np.log(c)})
+             for number, (n, c) in enumerate([(150, 10.0), (2400, 10.0), (600, 20.0), (2400, 40.0)])]
+    found = row(rates(with_problem(pd.concat(parts, ignore_index=True))), "C_s")
+    slope, _ = np.polyfit(np.log([10, 10, 20, 40]), np.log([150, 2400, 600, 2400]), 1)
+    assert found["exponent"] == pytest.approx(slope, abs=0.2)
+
+
 def test_complexities_beyond_floats(make_runs):
     runs = with_exponent(make_runs, "concept.seed", [1, 2, 4], 1.0, log_C_s=np.log([1.0, 2.0, 4.0]) + 5000)
     found = row(rates(runs), "C_s")
