@@ -1,7 +1,7 @@
 """The tuning rule: by which learning rate and weight decay a width is judged at some number of samples.
 
-Shared by the analysis, which reports what it finds, and the search for N_eps (`launch.search`), which decides by it what
-to train next.
+Shared by the analysis, which reports what it finds, and the search for N_eps (`launch.search`), which decides by it
+what to train next.
 """
 
 from collections.abc import Sequence
