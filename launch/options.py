@@ -100,12 +100,12 @@ class BisectConf:
     _target_: str = "hydra_plugins.ovpnet.plugins.BisectSweeper"
     params: dict[str, str] | None = None
     grids: list[dict[str, Any]] | None = None
-    resolution: float = key(1.1, "the greatest ratio of the ends of an interval, up to the rounding of N to whole numbers. "
-                            "N are powers of two, or as many between them as it takes: a smaller resolution adds some "
-                            "and keeps the others", low=1.01)
-    samples_min: int = key(16, "the least N: where it passes, all that is known of N_eps is that it is not larger",
+    resolution: float = key(1.1, "ratio of the ends of an interval, at most (but for the rounding of N to whole "
+                            "numbers). N are powers of two and as many between two of them as it takes, so that a "
+                            "smaller resolution adds N and keeps the others", low=1.01)
+    samples_min: int = key(16, "the least N; where it passes, N_eps is not larger, and that is all", low=1)
+    samples_max: int = key(16384, "the greatest N; where no N passes, N_eps is larger than this, and that is all",
                            low=1)
-    samples_max: int = key(16384, "the greatest N: where none passes, N_eps is larger", low=1)
 
 
 # What sbatch knows under the same name, or submitit does.

@@ -18,6 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from launch.options import BisectConf, LocalConf, Options, SlurmConf, SubprocessConf, check_bisect, checked
+from ovpnet.config import flat
 from ovpnet.errors import ConfigError, OvpnetError
 
 
@@ -91,8 +92,7 @@ class BisectSweeper(PackSweeper):
     def __init__(self, params: dict[str, str] | None, grids: list[dict[str, Any]] | None, resolution: float,
                  samples_min: int, samples_max: int):
         super().__init__(None, params, grids)
-        check_bisect(resolution, samples_min, samples_max)
-        self.resolution, self.least, self.greatest = resolution, samples_min, samples_max
+        self.resolution, self.samples_min, self.samples_max = resolution, samples_min, samples_max
 
     def sweep(self, arguments: list[str]) -> None:
         from launch.bisection import points, spacing
@@ -100,26 +100,31 @@ class BisectSweeper(PackSweeper):
         from launch.search import Search, cells, search
 
         assert self.hydra_context is not None
+        assert self.config is not None
+        check_bisect(self.resolution, self.samples_min, self.samples_max)
         if not isinstance(self.launcher, PackLauncher):
-            raise OvpnetError("hydra/sweeper=bisect_samples trains in packs; allowed: hydra/launcher=local, subprocess, "
-                              "slurm")
+            raise ConfigError("hydra/launcher", self.config.hydra.runtime.choices["hydra/launcher"],
+                              "hydra/sweeper=bisect_samples trains in packs; allowed: local, subprocess, slurm")
         for text in arguments:
             if text.lstrip("+~").split("=")[0] == "samples":
                 raise OvpnetError(f"{text}: hydra/sweeper=bisect_samples chooses the samples; give their range, "
                                   "hydra.sweeper.samples_min=... hydra.sweeper.samples_max=...")
-        found = points(self.least, self.greatest, self.resolution)
-        if len(found) < 2:
-            raise ConfigError("hydra.sweeper.resolution", self.resolution, f"leaves {len(found)} N from {self.least} to "
-                              f"{self.greatest}; at least 2 are needed: a smaller resolution, or a wider range")
+        among = points(self.samples_min, self.samples_max, self.resolution)
+        if len(among) < 2:
+            raise ConfigError("hydra.sweeper.resolution", self.resolution, f"leaves {len(among)} N from "
+                              f"{self.samples_min} to {self.samples_max}, and 2 are needed: make it smaller, or the "
+                              "range wider")
         jobs = self.jobs(arguments, chosen="samples")
-        # At both ends, so that what cannot be with some N is refused before anything is trained.
-        configs, others = (compose(self.hydra_context.config_loader, self.config, [[*job, f"samples={N}"] for job in jobs])
-                           for N in (found[0], found[-1]))
-        for job, config, other in zip(jobs, configs, others, strict=True):
-            if replace(config, samples=found[-1]) != other:
-                raise OvpnetError(f"{' '.join(job)}: another key follows samples, so runs of different N are of different "
-                                  "problems, and have no N_eps")
-        search(Search(cells(jobs, configs, found), spacing(self.resolution)), self.launcher.options)
+        # With the least N and with the greatest, so that what cannot be is refused before anything is trained.
+        few, many = (compose(self.hydra_context.config_loader, self.config, [[*job, f"samples={N}"] for job in jobs])
+                     for N in (among[0], among[-1]))
+        for config, other in zip(few, many, strict=True):
+            one, two = flat(replace(config, samples=among[-1])), flat(other)
+            for name, value in one.items():
+                if value != two[name]:
+                    raise ConfigError(name, value, "follows samples, so runs that differ in N would be of different "
+                                      "problems, and none has an N_eps; give one value")
+        search(Search(cells(jobs, few, among), spacing(self.resolution)), self.launcher.options)
 
 
 def _check_one_study(overrides: Sequence[Override]) -> None:

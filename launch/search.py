@@ -77,10 +77,11 @@ def cells(jobs: Sequence[Sequence[str]], configs: Sequence[Config], points: list
         _, members = groups.setdefault((problem, config.width), (label, {}))
         members[run_id(config)] = config
     found = []
-    for (problem, _), (label, by_id) in sorted(groups.items(), key=lambda item: item[0][1]):
-        members = list(by_id.values())
-        tuned = len({(config.lr, config.weight_decay) for config in members}) > 1
-        found += [Cell(label, problem, each, points) for each in ([members] if tuned else [[one] for one in members])]
+    for (problem, _), (label, members) in sorted(groups.items(), key=lambda item: item[0][1]):
+        all_of_them = list(members.values())
+        tuned = len({(config.lr, config.weight_decay) for config in all_of_them}) > 1
+        found += [Cell(label, problem, each, points) for each in (
+            [all_of_them] if tuned else [[config] for config in all_of_them])]
     order = list(dict.fromkeys(problem for problem, _ in groups))
     return sorted(found, key=lambda cell: order.index(cell.problem))
 
@@ -115,7 +116,8 @@ class Search:
 
     def _reached(self, places: dict[str, tuple[int, int]]) -> dict[tuple[int, int, int], bool]:
         """By cell, point and seed, whether the best-tuned run passes; nothing where it failed."""
-        columns = ["run_id", "status", "finished_at", "seed", *tuning.SETTING, "validation_risk", "test_risk", "threshold"]
+        columns = ["run_id", "status", "finished_at", "seed", *tuning.SETTING, "validation_risk", "test_risk",
+                   "threshold"]
         rows = self.store.runs(columns).reindex(columns=columns)
         rows = rows[rows["run_id"].isin(places.keys())]
         if rows.empty:
@@ -202,8 +204,8 @@ def search(what: Search, options: Options) -> None:
         _wait(what.store, wanted, options)
         what.tried |= wanted
         if not wanted & what.store.finished():
-            raise OvpnetError(f"all {len(wanted)} runs of round {number} failed, {run.failures(_failed(what.store, wanted))}; the "
-                              "same command tries them again")
+            raise OvpnetError(f"all {len(wanted)} runs of round {number} failed, "
+                              f"{run.failures(_failed(what.store, wanted))}; the same command tries them again")
         what.look()
     Checkpoints(what.store.path).clean(what.store.finished())
     _outcome(what)
@@ -247,8 +249,8 @@ def _announcement(what: Search) -> str:
     widths = sorted({cell.width for cell in all_cells})
     known = sum(map(len, what.looked))
     return (f"looking for N_eps among {len(points)} N from {points[0]} to {points[-1]}: "
-            f"{report.count(len(all_cells), 'cell')}, of width {', '.join(map(str, widths))}; a grid of these N would be "
-            f"{grid} runs" + f"; {known} cells x N are in {what.store.path} already" * bool(known))
+            f"{report.count(len(all_cells), 'cell')}, of width {', '.join(map(str, widths))}; a grid of these N would "
+            f"be {grid} runs" + f"; {known} cells x N are in {what.store.path} already" * bool(known))
 
 
 def _outcome(what: Search) -> None:
@@ -265,8 +267,8 @@ def _outcome(what: Search) -> None:
     print(f"{runs} runs; a grid with the same intervals has {all_runs}, and is predicted to train {whole / spent:.1f} "
           f"times as long. Next: python -m analysis verdict{report.store_option(what.store.path.resolve())}")
     if failed := what.tried - what.store.finished():
-        raise OvpnetError(f"{len(failed)} runs failed and count as not passing, {run.failures(_failed(what.store, failed))}; the same "
-                          "command tries them again")
+        raise OvpnetError(f"{len(failed)} runs failed and count as not passing, "
+                          f"{run.failures(_failed(what.store, failed))}; the same command tries them again")
 
 
 def _table(what: Search) -> Table:
