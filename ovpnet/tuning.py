@@ -30,10 +30,10 @@ def settings(finished: pd.DataFrame, cell: Sequence[str]) -> pd.DataFrame:
     Columns: those of `cell`, lr, weight_decay, missing_seeds (seeds of the cell that the setting lacks).
     """
     keys = list(cell)
-    finite = finished["validation_risk"].where(finished["status"].eq("done"))
-    found = finished.assign(finite=finite).groupby([*keys, *SETTING], as_index=False).agg(
-        seeds=("seed", "nunique"), diverged=("status", lambda status: status.eq("diverged").sum()),
-        validation=("finite", "mean"))
+    done = finished["status"].eq("done")
+    rows = finished.assign(diverged=~done, finite=finished["validation_risk"].where(done))
+    found = rows.groupby([*keys, *SETTING], as_index=False).agg(
+        seeds=("seed", "nunique"), diverged=("diverged", "sum"), validation=("finite", "mean"))
     seeds = finished.groupby(keys)["seed"].nunique().rename("cell_seeds").reset_index()
     found = found.merge(seeds, on=keys)
     found["missing_seeds"] = found["cell_seeds"] - found["seeds"]

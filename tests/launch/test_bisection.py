@@ -1,6 +1,7 @@
 """Bisection on log N, against oracles: it ends, finds what there is, and looks at few points."""
 
 import math
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -45,8 +46,8 @@ def test_seeds_that_are_not_monotone_end_with_the_interval_that_the_analysis_rea
     looked, _ = searched(passes, number, min(start, number - 1), reach)
     best = pd.DataFrame([{"problem": "p", "width": 8, "seed": seed, "samples": 10 + point, "reached": passed}
                          for seed, seen in enumerate(looked) for point, passed in seen.items()])
-    for found, row in zip((bracket(seen, number) for seen in looked), sample_complexity(best).itertuples(), strict=True):
-        low, high = found
+    for seen, row in zip(looked, sample_complexity(best).itertuples(), strict=True):
+        low, high = found = bracket(seen, number)
         assert closed(found)
         assert row.censored == censored(found, number)
         assert (row.low, row.high) == (10 + low if low >= 0 else 0, 10 + high if high < number else math.inf)
@@ -65,8 +66,8 @@ def test_neighbours_differ_by_at_most_the_resolution_and_finer_points_include_co
     assert all(least <= N <= least * factor for N in found)
     # Each N is within a half of the power that it stands for.
     assert all(high - 0.5 <= (low + 0.5) * resolution * (1 + 1e-9) or high == low + 1
-               for low, high in zip(found, found[1:], strict=False))
-    assert set(found) <= set(points(least, least * factor, math.sqrt(resolution) if resolution > 1.03 else resolution))
+               for low, high in pairwise(found))
+    assert set(found) <= set(points(least, least * factor, max(1.01, math.sqrt(resolution))))
 
 
 def test_points_by_hand():
