@@ -365,7 +365,7 @@ def test_a_command_that_is_killed_and_given_again_ends_as_an_undisturbed_one(she
 def test_rounds_are_trained_by_processes_of_this_machine_and_waited_for(shell):
     told = shell("ovpnet.train", "-m", *SMALL, "steps=30", "hydra/launcher=subprocess")
     assert "a round waits for what came out of the last one" in told
-    assert told.count("submitted") == told.count("round ") > 2
+    assert told.count("\nsubmitted") == told.count("\nround ") > 2
     assert "Next: python -m analysis verdict" in told
     here = shell("ovpnet.train", "-m", *SMALL, "steps=30", "store=here")
     assert found(shell.store) == found(shell.folder / "here")
