@@ -86,7 +86,7 @@ def markdown(table: pd.DataFrame) -> str:
         ours = ways[ways["way"].eq("bisection")].iloc[0]
         for _, row in ways.iterrows():
             cells = [str(row["different_N"])]
-            for name, text in (("runs", "{:,}"), ("steps", "{:,.0f}"), ("train_seconds", "{:.1f}"),
+            for name, text in (("runs", "{:,}"), ("steps", "{:.2f}"), ("train_seconds", "{:.1f}"),
                                ("cpu_seconds", "{:.1f}")):
                 value = row[name] / 1e6 if name == "steps" else row[name]
                 times = "" if row["way"] == "bisection" else f" ({row[name] / ours[name]:.1f}x)"
