@@ -207,7 +207,8 @@ def search(what: Search, options: Options) -> None:
             raise OvpnetError(f"all {len(wanted)} runs of round {number} failed, "
                               f"{run.failures(_failed(what.store, wanted))}; the same command tries them again")
         what.look()
-    Checkpoints(what.store.path).clean(what.store.finished())
+    if not options.dry_run:
+        Checkpoints(what.store.path).clean(what.store.finished())
     _outcome(what)
 
 

@@ -19,7 +19,7 @@ from analysis.load import with_problem
 from analysis.tune import best_tuned
 from launch import run
 from launch.bisection import points, spacing
-from launch.options import LocalConf
+from launch.options import LocalConf, SubprocessConf
 from launch.search import Search, cells, search
 from ovpnet.config import conf_dir, register_schemas, run_id
 from ovpnet.errors import ConfigError, OvpnetError
@@ -245,6 +245,46 @@ def test_problems_are_searched_apart_and_named(grid, oracle, capsys, make):
     told = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("concept.p")]
     assert [line[:2] for line in told] == [["concept.p=1", "8"], ["concept.p=1", "16"], ["concept.p=4", "8"],
                                            ["concept.p=4", "16"]]
+
+
+def submitted(monkeypatch, *answers):
+    """Rounds are submitted from now on, and nothing is trained; live jobs say in turn what they have to train."""
+    monkeypatch.setattr(run, "train", lambda configs, options: None)
+    given = iter(answers)
+
+    def under_way(store, wanted):
+        answer = next(given)
+        return answer() if callable(answer) else answer
+
+    monkeypatch.setattr("launch.search.under_way", under_way)
+    monkeypatch.setattr("launch.search._SECONDS", 0.0)
+    monkeypatch.setattr("launch.search._LATE", 0.0)
+
+
+def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(grid, monkeypatch, capsys):
+    jobs, configs = grid(width=[8], seed=[0])
+    store = Store(configs[0].store)
+    store.prepare()
+
+    def busy():
+        raise OvpnetError("squeue did not answer")
+
+    def stored():  # at the least N, where it passes: the search ends
+        store.write_pack([row(replace(configs[0], samples=N), 0.5, 0.5) for N in AMONG], [])
+        return {"another sweep": {"its run"}}
+
+    submitted(monkeypatch, {"a sweep": {"a run"}}, busy, stored)
+    search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), SubprocessConf())
+    told = capsys.readouterr()
+    assert "squeue did not answer; asking again" in told.err
+    assert f"<= {AMONG[0]}" in told.out
+
+
+def test_a_round_that_nobody_trains_is_an_error(grid, monkeypatch):
+    jobs, configs = grid(width=[8], seed=[0, 1], lr=[1.0, 2.0])
+    submitted(monkeypatch, {"a sweep": {"a run"}}, {})
+    with pytest.raises(OvpnetError, match=r"4 runs were not trained: python -m launch logs.*the same command goes on"):
+        search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), SubprocessConf())
 
 
 # --- with nets ---
