@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -98,6 +98,7 @@ class Search:
         self.looked: list[set[int]] = []  # of each cell the points at which all runs have come to an end
         self.begun: list[set[int]] = []  # of each cell the points at which some are in the store
         self.passes: list[dict[int, dict[int, bool]]] = []  # of each cell and seed, whether it passes at these points
+        self.brackets: list[dict[int, Bracket]] = []  # of each cell and seed
 
     def look(self) -> None:
         """Read the store."""
@@ -113,6 +114,8 @@ class Search:
         reached = self._reached(places)
         self.passes = [{seed: {point: reached.get((number, point, seed), False) for point in self.looked[number]}
                         for seed in cell.seeds} for number, cell in enumerate(self.cells)]
+        self.brackets = [{seed: bracket(passes, len(self.points)) for seed, passes in each.items()}
+                         for each in self.passes]
 
     def _reached(self, places: dict[str, tuple[int, int]]) -> dict[tuple[int, int, int], bool]:
         """By cell, point and seed, whether the best-tuned run passes; nothing where it failed."""
@@ -127,10 +130,6 @@ class Search:
         chosen = finished.merge(tuning.settings(finished, ["cell", "point"]), on=["cell", "point", *tuning.SETTING])
         return {(row.cell, row.point, row.seed): bool(row.reached) for row in chosen.itertuples()}
 
-    def brackets(self, number: int) -> dict[int, Bracket]:
-        """Of a cell's seeds."""
-        return {seed: bracket(passes, len(self.points)) for seed, passes in self.passes[number].items()}
-
     def asked(self) -> dict[int, set[int]]:
         """The points to train next, of each cell that is to go on; none where the search has ended.
 
@@ -138,45 +137,44 @@ class Search:
         """
         if any(self.begun):
             return {number: points for number, points in enumerate(self.begun) if points}
+        problems: dict[str, list[int]] = {}
+        for number, cell in enumerate(self.cells):
+            problems.setdefault(cell.problem, []).append(number)
         asked = {}
-        for problem in dict.fromkeys(cell.problem for cell in self.cells):
-            for number in self._going_on(problem):
-                start, reach = self._guess(number)
+        for mine in problems.values():
+            left = [number for number in mine if not all(map(closed, self.brackets[number].values()))]
+            known = {number: found for number in mine if number not in left and (found := self._uncensored(number))}
+            for number in self._going_on(mine, left, known.keys()):
+                start, reach = self._guess(number, known)
                 asked[number] = following(list(self.passes[number].values()), len(self.points), start, reach)
         return asked
 
-    def _found(self, number: int) -> list[Bracket]:
-        """The brackets of a cell whose seeds all have one; those that are not censored."""
-        all_of_them = list(self.brackets(number).values())
-        return [each for each in all_of_them if not censored(each, len(self.points))] if all(
-            map(closed, all_of_them)) else []
+    def _uncensored(self, number: int) -> list[Bracket]:
+        """Of a cell's brackets, which are closed."""
+        return [each for each in self.brackets[number].values() if not censored(each, len(self.points))]
 
-    def _going_on(self, problem: str) -> list[int]:
+    def _going_on(self, mine: Sequence[int], left: Sequence[int], known: AbstractSet[int]) -> Sequence[int]:
         """The cells of a problem to look at now: of the narrowest width, which costs least, until its N_eps is known
         (or if that is nowhere among the points, of the next one); then all others, which start from there."""
-        mine = [number for number, cell in enumerate(self.cells) if cell.problem == problem]
-        left = [number for number in mine if not all(map(closed, self.brackets(number).values()))]
         for width in sorted({self.cells[number].width for number in mine}):
             pilots = [number for number in mine if self.cells[number].width == width]
             if unfinished := [number for number in pilots if number in left]:
                 return unfinished
-            if any(self._found(number) for number in pilots):
+            if not known.isdisjoint(pilots):
                 return left
         return []
 
-    def _guess(self, number: int) -> tuple[int, int]:
+    def _guess(self, number: int, known: Mapping[int, list[Bracket]]) -> tuple[int, int]:
         """Where a cell starts, and how far from there it looks next: from the width nearest to it whose N_eps is known,
         by the same seeds if that can be; else from the middle, a quarter of all points."""
+        if not known:
+            return len(self.points) // 2, max(1, len(self.points) // 4)
         cell = self.cells[number]
 
         def distance(other: int) -> tuple[float, bool]:
             widths = math.log(max(1, self.cells[other].width)) - math.log(max(1, cell.width))
             return abs(widths), self.cells[other].seeds != cell.seeds
 
-        known = {other: brackets for other, each in enumerate(self.cells)
-                 if each.problem == cell.problem and other != number and (brackets := self._found(other))}
-        if not known:
-            return len(self.points) // 2, max(1, len(self.points) // 4)
         brackets = known[min(known, key=distance)]
         spread = max(high for _, high in brackets) - min(low for low, _ in brackets)
         return int(statistics.median_low(high for _, high in brackets)), max(self.half_octave, math.ceil(spread / 2))
@@ -280,7 +278,7 @@ def _table(what: Search) -> Table:
         column.justify = "right"
     table.columns[2 + labels].justify = "left"
     for (label, width, _), numbers in _rows(what):
-        found = Counter(each for number in numbers for each in what.brackets(number).values())
+        found = Counter(each for number in numbers for each in what.brackets[number].values())
         intervals = ", ".join(_interval(each, what.points) + (f" x{times}" if times > 1 else "")
                               for each, times in sorted(found.items()))
         looked = set().union(*(what.looked[number] for number in numbers))
