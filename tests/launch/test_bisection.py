@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.complexity import sample_complexity
@@ -40,6 +40,7 @@ def test_the_bracket_of_a_monotone_seed_is_its_own_whatever_the_others_are(numbe
     assert len(looked[0]) <= min(number, most * len(set(truths)))
 
 
+@settings(max_examples=50)
 @given(**SEARCH, data=st.data())
 def test_seeds_that_are_not_monotone_end_with_the_interval_that_the_analysis_reads(number, start, reach, data):
     passes = data.draw(st.lists(st.lists(st.booleans(), min_size=number, max_size=number), min_size=1, max_size=4))

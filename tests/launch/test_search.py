@@ -76,9 +76,9 @@ def row(config, test, validation):
         "error": "a bad N" if status == "failed" else None}
 
 
-def found(store, least=0):
-    """(low, high) that the analysis reads from the store, by width and seed."""
-    table = sample_complexity(best_tuned(with_problem(Store(store).runs())))
+def found(store):
+    """(low, high) that the analysis reads from the store of one problem, by width and seed."""
+    table = sample_complexity(best_tuned(Store(store).runs().assign(problem="")))
     return {(row.width, row.seed): (row.low, row.high) for row in table.itertuples()}
 
 
