@@ -33,32 +33,38 @@ def bracket(passes: Mapping[int, bool], number: int) -> Bracket:
     return max((point for point in passes if point < high), default=-1), high
 
 
-def closed(found: Bracket) -> bool:
-    """Whether no point is left inside."""
-    low, high = found
-    return high - low <= 1
+def settled(passes: Mapping[int, bool], number: int, margin: int) -> bool:
+    """Whether no point is left inside the bracket, and it failed at one `margin` points or more below it, too.
+
+    N_eps is the least N that passes. A search that came from below, past a point that failed by chance, would not have
+    seen that it passes at smaller ones.
+    """
+    low, high = bracket(passes, number)
+    return high - low <= 1 and (low < 0 or min(passes) <= max(0, low - margin))
 
 
 def censored(found: Bracket, number: int) -> str:
-    """Of a closed bracket: `left` where the first point passes, `right` where none does, else nothing."""
+    """Of a settled bracket: `left` where the first point passes, `right` where none does, else nothing."""
     low, high = found
     return "left" if low < 0 else "right" if high == number else ""
 
 
-def following(seeds: Sequence[Mapping[int, bool]], number: int, start: int, reach: int) -> set[int]:
-    """The points to look at next, for seeds that are looked at together: none where all brackets are closed.
+def following(seeds: Sequence[Mapping[int, bool]], number: int, start: int, reach: int, margin: int) -> set[int]:
+    """The points to look at next, for seeds that are looked at together: none where all are settled.
 
     At first `start`. Where a bracket has one end, `reach` points beyond it, then as far again as was looked so far:
     the steps double, so a bad guess costs logarithmically many looks. Where it has both, its middle. Since all seeds
     are looked at at the same points, two brackets are either the same or do not overlap: no look of a round makes
-    another one of that round unnecessary.
+    another one of that round unnecessary. At last, where it is still to be seen, `margin` points below the bracket.
     """
     asked = set()
     for passes in seeds:
         low, high = bracket(passes, number)
-        if closed((low, high)):
+        if settled(passes, number, margin):
             continue
-        if not passes:
+        if high - low <= 1:
+            asked.add(max(0, low - margin))
+        elif not passes:
             asked.add(start)
         elif low < 0:
             asked.add(max(0, high - max(reach, max(passes) - high)))

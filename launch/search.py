@@ -22,7 +22,7 @@ import pandas as pd
 from rich.table import Table
 
 from launch import report, run
-from launch.bisection import Bracket, bracket, censored, closed, following
+from launch.bisection import Bracket, bracket, censored, following, settled
 from launch.options import LocalConf, Options, SlurmConf
 from launch.submit import one_of_each, under_way
 from ovpnet import tuning
@@ -142,15 +142,19 @@ class Search:
             problems.setdefault(cell.problem, []).append(number)
         asked = {}
         for mine in problems.values():
-            left = [number for number in mine if not all(map(closed, self.brackets[number].values()))]
+            left = [number for number in mine if not self._settled(number)]
             known = {number: found for number in mine if number not in left and (found := self._uncensored(number))}
             for number in self._going_on(mine, left, known.keys()):
                 start, reach = self._guess(number, known)
-                asked[number] = following(list(self.passes[number].values()), len(self.points), start, reach)
+                asked[number] = following(list(self.passes[number].values()), len(self.points), start, reach,
+                                          self.half_octave)
         return asked
 
+    def _settled(self, number: int) -> bool:
+        return all(settled(passes, len(self.points), self.half_octave) for passes in self.passes[number].values())
+
     def _uncensored(self, number: int) -> list[Bracket]:
-        """Of a cell's brackets, which are closed."""
+        """Of a cell's brackets, which are settled."""
         return [each for each in self.brackets[number].values() if not censored(each, len(self.points))]
 
     def _going_on(self, mine: Sequence[int], left: Sequence[int], known: AbstractSet[int]) -> Sequence[int]:

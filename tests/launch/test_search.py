@@ -403,13 +403,13 @@ def test_a_command_that_is_killed_and_given_again_ends_as_an_undisturbed_one(she
 
 @pytest.mark.slow
 def test_rounds_are_trained_by_processes_of_this_machine_and_waited_for(shell):
-    told = shell("ovpnet.train", "-m", *SMALL, "steps=30", "hydra/launcher=subprocess")
+    few = [*SMALL, "steps=30", "width=8", "hydra.sweeper.resolution=2"]
+    told = shell("ovpnet.train", "-m", *few, "hydra/launcher=subprocess")
     assert "a round waits for what came out of the last one" in told
-    assert told.count("\nsubmitted") == told.count("\nround ") > 2
+    assert told.count("\nsubmitted") == told.count("\nround ") > 1
     assert "Next: python -m analysis verdict" in told
-    here = shell("ovpnet.train", "-m", *SMALL, "steps=30", "store=here")
+    shell("ovpnet.train", "-m", *few, "store=here")
     assert found(shell.store) == found(shell.folder / "here")
-    assert "round" in here
 
 
 @pytest.mark.slow
