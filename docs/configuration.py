@@ -29,6 +29,7 @@ def page() -> str:
                   for name, schema in schemas.items()]
     parts += [_section("test", "test.", config.TestConfig), _section("opt", "opt.", config.OptConfig)]
     parts += [_section(f"hydra/launcher={name}", "hydra.launcher.", node) for name, node in LAUNCHERS.items()]
+    parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", options.BisectConf))
     parts.append("## Not part of a run's identity\n\nRuns that differ only in these are the same run, trained once: "
                  + ", ".join(f"`{name}`" for name in config.NOT_IDENTITY)
                  + " (epochs count as the steps they amount to).\n")

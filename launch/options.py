@@ -92,6 +92,21 @@ class SlurmConf(LauncherConf):
                 "A pack goes to the first tier whose memory and timeout fit it; each tier is an array of its own"})
 
 
+@dataclass
+class BisectConf:
+    """hydra/sweeper=bisect_samples: N_eps of everything in the swept grid by bisection on log N (docs/bisect.md)."""
+
+    _target_: str = "hydra_plugins.ovpnet.plugins.BisectSweeper"
+    params: dict[str, str] | None = None
+    grids: list[dict[str, Any]] | None = None
+    resolution: float = key(1.1, "ratio of the ends of an interval, at most (but for the rounding of N to whole "
+                            "numbers). N are powers of two and as many between two of them as it takes, so that a "
+                            "smaller resolution adds N and keeps the others", low=1.01)
+    samples_min: int = key(16, "the least N; where it passes, N_eps is not larger, and that is all", low=1)
+    samples_max: int = key(16384, "the greatest N; where no N passes, N_eps is larger than this, and that is all",
+                           low=1)
+
+
 # What sbatch knows under the same name, or submitit does.
 _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "exclusive", "dependency", "comment",
            "mail_type", "mail_user", "gres", "gpus_per_task", "mem_per_cpu", "mem_per_gpu", "additional_parameters",
@@ -128,6 +143,17 @@ def checked(kind: type[Options], given: Mapping[str, Any]) -> Any:
                 except OmegaConfBaseException as error:
                     raise ConfigError(where, value, str(error).splitlines()[0]) from error
     return options
+
+
+def check_bisect(resolution: float, samples_min: int, samples_max: int) -> None:
+    """Check the options of hydra/sweeper=bisect_samples. Raises ConfigError."""
+    given = {"resolution": resolution, "samples_min": samples_min, "samples_max": samples_max}
+    for item in fields(BisectConf):
+        if item.name in given:
+            _check(f"hydra.sweeper.{item.name}", given[item.name], item.metadata)
+    if samples_min >= samples_max:
+        raise ConfigError("hydra.sweeper.samples_min", samples_min,
+                          f"must be less than hydra.sweeper.samples_max ({samples_max})")
 
 
 def sbatch(options: SlurmConf, name: str, setup: list[str]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Hydra's side of a sweep: a sweeper that leaves composing to the launcher, and the launchers.
+"""Hydra's side of a sweep: a sweeper that leaves composing to the launcher, one that searches, and the launchers.
 
 Hydra finds plug-ins only in its namespace package; hydra_plugins/ovpnet names these classes there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -17,7 +17,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from launch.options import LocalConf, Options, SlurmConf, SubprocessConf, checked
+from launch.options import BisectConf, LocalConf, Options, SlurmConf, SubprocessConf, check_bisect, checked
+from ovpnet.config import flat
 from ovpnet.errors import ConfigError, OvpnetError
 
 
@@ -38,7 +39,8 @@ class PackSweeperConf:
 def register() -> None:
     """Make the choices known to Hydra."""
     store = ConfigStore.instance()
-    store.store(group="hydra/sweeper", name="packs", node=PackSweeperConf, provider="ovpnet")
+    for name, sweeper in (("packs", PackSweeperConf), ("bisect_samples", BisectConf)):
+        store.store(group="hydra/sweeper", name=name, node=sweeper, provider="ovpnet")
     for name, node in (("local", LocalConf), ("subprocess", SubprocessConf), ("slurm", SlurmConf)):
         store.store(group="hydra/launcher", name=name, node=node, provider="ovpnet")
 
@@ -51,24 +53,29 @@ class PackSweeper(BasicSweeper):
         self.grids = grids or [{}]
 
     def sweep(self, arguments: list[str]) -> Any:
-        assert self.hydra_context is not None
         assert self.launcher is not None
+        jobs = self.jobs(arguments)
+        return [self.launcher.launch(jobs[start:start + size], initial_job_idx=0)
+                for size in [self.max_batch_size or len(jobs)] for start in range(0, len(jobs), size)]
+
+    def jobs(self, arguments: list[str], chosen: str = "") -> list[list[str]]:
+        """The overrides of every job, without those of the key that is chosen otherwise. Raises OvpnetError."""
+        assert self.hydra_context is not None
         self._check_scale()
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = parser.parse_overrides(arguments)
-        jobs = []
+        jobs: list[list[str]] = []
         for number, grid in enumerate(self.grids, start=1):
             try:
                 own = parser.parse_overrides([f"{key}={'null' if value is None else value}"
-                                              for key, value in {**self.params, **grid}.items()])
+                                              for key, value in {**self.params, **grid}.items() if key != chosen])
             except OverrideParseException as error:
                 raise OvpnetError(f"grid {number} of hydra.sweeper.grids: {error}") from error
             overrides = [*own, *given]
             _check_one_study(overrides)
             [product] = self.split_arguments(overrides, max_batch_size=None)
             jobs += product
-        return [self.launcher.launch(jobs[start:start + size], initial_job_idx=0)
-                for size in [self.max_batch_size or len(jobs)] for start in range(0, len(jobs), size)]
+        return jobs
 
     def _check_scale(self) -> None:
         """Raise ConfigError for another scale than `full` where the study has no grids for it."""
@@ -77,6 +84,47 @@ class PackSweeper(BasicSweeper):
         if choices.scale != "full" and not any(group.startswith("grid/") for group in choices):
             raise ConfigError("scale", choices.scale, f"experiment={choices.experiment or 'null'} has one scale; "
                               "allowed: full")
+
+
+class BisectSweeper(PackSweeper):
+    """The same grids without samples; these are chosen as results come in (`launch.search`)."""
+
+    def __init__(self, params: dict[str, str] | None, grids: list[dict[str, Any]] | None, resolution: float,
+                 samples_min: int, samples_max: int):
+        super().__init__(None, params, grids)
+        self.resolution, self.samples_min, self.samples_max = resolution, samples_min, samples_max
+
+    def sweep(self, arguments: list[str]) -> None:
+        from launch.bisection import points, spacing
+        from launch.compose import compose
+        from launch.search import Search, cells, search
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        check_bisect(self.resolution, self.samples_min, self.samples_max)
+        if not isinstance(self.launcher, PackLauncher):
+            raise ConfigError("hydra/launcher", self.config.hydra.runtime.choices["hydra/launcher"],
+                              "hydra/sweeper=bisect_samples trains in packs; allowed: local, subprocess, slurm")
+        for text in arguments:
+            if text.lstrip("+~").split("=")[0] == "samples":
+                raise OvpnetError(f"{text}: hydra/sweeper=bisect_samples chooses the samples; give their range, "
+                                  "hydra.sweeper.samples_min=... hydra.sweeper.samples_max=...")
+        among = points(self.samples_min, self.samples_max, self.resolution)
+        if len(among) < 2:
+            raise ConfigError("hydra.sweeper.resolution", self.resolution, f"leaves {len(among)} N from "
+                              f"{self.samples_min} to {self.samples_max}, and 2 are needed: make it smaller, or the "
+                              "range wider")
+        jobs = self.jobs(arguments, chosen="samples")
+        # With the least N and with the greatest, so that what cannot be is refused before anything is trained.
+        few, many = (compose(self.hydra_context.config_loader, self.config, [[*job, f"samples={N}"] for job in jobs])
+                     for N in (among[0], among[-1]))
+        for config, other in zip(few, many, strict=True):
+            one, two = flat(replace(config, samples=among[-1])), flat(other)
+            for name, value in one.items():
+                if value != two[name]:
+                    raise ConfigError(name, value, "follows samples, so runs that differ in N would be of different "
+                                      "problems, and none has an N_eps; give one value")
+        search(Search(cells(jobs, few, among), spacing(self.resolution)), self.launcher.options)
 
 
 def _check_one_study(overrides: Sequence[Override]) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from launch import local, report
 from launch.code import snapshot
 from launch.options import LocalConf, Options
-from launch.submit import one_of_each, planned, record, submit
+from launch.submit import Planned, one_of_each, planned, record, submit
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.errors import OvpnetError
@@ -22,6 +22,17 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
     Returns the test risks of the runs (None where there is none) in the order asked for, or None if it does not wait
     for them. Raises ConfigError, StoreError, InterruptionError, and OvpnetError where a run failed.
     """
+    what = train(configs, options)
+    if options.dry_run or (what.packs and not isinstance(options, LocalConf)):
+        return None
+    store = Store(one_of_each(configs).store)
+    Checkpoints(store.path).clean(store.finished())
+    return _outcome(store, configs, bool(what.elsewhere))
+
+
+def train(configs: Sequence[Config], options: Options) -> Planned:
+    """Train what is not in the store yet, or submit it and return; say so. Raises ConfigError, StoreError,
+    InterruptionError, and OvpnetError where it cannot be submitted."""
     shared = one_of_each(configs)
     store = Store(shared.store)
     if not options.dry_run:
@@ -32,8 +43,7 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
         print(warning, file=sys.stderr)
     if options.dry_run:
         report.plan(what)
-        return None
-    if what.packs:
+    elif what.packs:
         here = isinstance(options, LocalConf) and what.jobs == 1
         code = None if here else snapshot(store.path)
         begun, groups = record(what, shared, options, ["python", "-m", "ovpnet.train", *sys.argv[1:]], code)
@@ -42,13 +52,11 @@ def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | N
         else:
             for group, tier in zip(groups, what.tiers, strict=True):
                 submit(begun, group, tier.options)
-            if not isinstance(options, LocalConf):
+            if isinstance(options, LocalConf):
+                local.watch(begun, groups[0])
+            else:
                 print(report.submitted(begun, what))
-                return None
-            local.watch(begun, groups[0])
-    checkpoints = Checkpoints(store.path)
-    checkpoints.clean(store.finished())
-    return _outcome(store, configs, bool(what.elsewhere))
+    return what
 
 
 def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[float | None]:
@@ -66,9 +74,7 @@ def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[f
           f"{report.store_option(store.path.resolve())}")
     failed = rows[rows["status"].eq("failed")]
     if len(failed):
-        kinds = failed.groupby(["failure", "error"]).size().sort_values(ascending=False)
-        told = "; ".join(f"{count} of them: {error} ({kind})" for (kind, error), count in kinds.head(5).items())
-        raise OvpnetError(f"{len(failed)} runs failed, {told}. Their tracebacks: "
+        raise OvpnetError(f"{len(failed)} runs failed, {failures(failed)}. Their tracebacks: "
                           f"python -m launch status --failed{report.store_option(store.path.resolve())}; the same "
                           "command tries them again")
     if missing and not elsewhere:
@@ -76,3 +82,9 @@ def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[f
                           f"{report.store_option(store.path.resolve())} has what their processes said")
     risks = {run: None if pd.isna(risk) else float(risk) for run, risk in rows["test_risk"].items()}
     return [risks.get(run) for run in ids]
+
+
+def failures(failed: pd.DataFrame) -> str:
+    """The kinds of failures among these rows, the most common ones first."""
+    kinds = failed.groupby(["failure", "error"]).size().sort_values(ascending=False)
+    return "; ".join(f"{count} of them: {error} ({kind})" for (kind, error), count in kinds.head(5).items())

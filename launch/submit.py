@@ -89,7 +89,7 @@ def planned(configs: Sequence[Config], options: Options) -> Planned:
     for message in store.skipped:
         print(message, file=sys.stderr)
     runs = {run_id(config): config for config in configs}
-    elsewhere = _elsewhere(store.path, runs.keys() - finished)
+    elsewhere = under_way(store.path, runs.keys() - finished)
     taken = {run for others in elsewhere.values() for run in others}
     left = [config for run, config in runs.items() if run not in finished and run not in taken]
     tiers = [_tier(shared, each, group) for each, group in _by_tier(shared, left, options)]
@@ -97,8 +97,9 @@ def planned(configs: Sequence[Config], options: Options) -> Planned:
                    {sweep: len(others) for sweep, others in elsewhere.items()}, [runs[run] for run in taken])
 
 
-def _elsewhere(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
-    """Of the wanted runs those that live jobs of the store's sweeps have yet to train."""
+def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
+    """Of the wanted runs those that live jobs of the store's sweeps have yet to train, by the sweep's id. Raises
+    OvpnetError where SLURM does not answer."""
     found: dict[str, set[str]] = {}
     taken: set[str] = set()
     for sweep, group in live_groups(sweeps(store)) if wanted else []:

@@ -24,7 +24,8 @@ class Progress:
         """Steps have been taken (steps x members), each of them `cost` units of work."""
         self.steps += steps
         self._describe()
-        self.bar.update(steps * self.cost)
+        # By rounding the sum may exceed the total, of which tqdm would warn.
+        self.bar.update(min(steps * self.cost, self.bar.total - self.bar.n))
 
     def finish(self, runs: int) -> None:
         """Runs are trained and stored."""

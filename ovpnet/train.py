@@ -20,8 +20,8 @@ register_schemas()
 def main(composed: DictConfig) -> None:
     """Train one run. (With -m Hydra calls the sweeper and launcher of `launch` instead.)"""
     config = resolve(composed)
-    sweeper = HydraConfig.get().sweeper
-    if sweeper.get("params") or sweeper.get("grids"):
+    sweeper, choices = HydraConfig.get().sweeper, HydraConfig.get().runtime.choices
+    if sweeper.get("params") or sweeper.get("grids") or choices["hydra/sweeper"] == "bisect_samples":
         print("note: this study is a sweep, and without -m only one run of it is trained", file=sys.stderr)
     store = Store(config.store)
     store.prepare()

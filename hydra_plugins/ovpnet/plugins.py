@@ -9,6 +9,10 @@ class PackSweeper(launch.plugins.PackSweeper):
     """hydra/sweeper=packs"""
 
 
+class BisectSweeper(launch.plugins.BisectSweeper):
+    """hydra/sweeper=bisect_samples"""
+
+
 class LocalLauncher(launch.plugins.LocalLauncher):
     """hydra/launcher=local"""
 

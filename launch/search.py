@@ -1,0 +1,307 @@
+"""The search for N_eps by bisection: rounds of runs, each chosen by what came out of those before (`launch.bisection`).
+
+What is looked at together is a *cell*. The tuning rule (`ovpnet.tuning`) takes one learning rate and weight decay for
+all seeds of a width at some N, so a width with several of them is one cell: at an N all its runs are trained, and the
+rule sees there what it would see in a grid. A width with one setting leaves nothing to choose, and each of its seeds
+is a cell, which is looked at where its own bracket needs it.
+
+All that is known is in the store: the same command goes on after whatever ended it, and trains nothing twice.
+"""
+
+import math
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
+from rich.table import Table
+
+from launch import report, run
+from launch.bisection import Bracket, bracket, censored, following, settled
+from launch.options import LocalConf, Options, SlurmConf
+from launch.submit import one_of_each, under_way
+from ovpnet import tuning
+from ovpnet.checkpoint import Checkpoints
+from ovpnet.config import Config, run_id
+from ovpnet.cost import EXAMPLE, seconds
+from ovpnet.errors import OvpnetError
+from ovpnet.store import Store
+
+# Seconds between two looks at a round that others train; seconds that a file system may take to show what they stored.
+_SECONDS, _SLURM_SECONDS, _LATE = 2.0, 10.0, 60.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is looked at together: the runs of a width, or of one of its seeds."""
+
+    label: str  # what tells its problem from the others of the sweep
+    problem: str  # the same for the cells that differ in width and seed alone
+    members: list[Config]  # a config for each seed and setting; their samples mean nothing
+    points: list[int]
+
+    @property
+    def width(self) -> int:
+        """m, of all members."""
+        return self.members[0].width
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Of the members, each once."""
+        return sorted({config.seed for config in self.members})
+
+    @cached_property
+    def ids(self) -> list[list[str]]:
+        """run_ids of the members at each point."""
+        return [[run_id(config) for config in self.at(point)] for point in range(len(self.points))]
+
+    def at(self, point: int) -> list[Config]:
+        """The members at a point."""
+        return [replace(config, samples=self.points[point]) for config in self.members]
+
+
+def cells(jobs: Sequence[Sequence[str]], configs: Sequence[Config], points: list[int]) -> list[Cell]:
+    """The cells of a sweep without samples, problem by problem and the narrowest first. `jobs` are the overrides."""
+    shared = set(jobs[0]).intersection(*jobs)
+    own = ("width", "seed", *tuning.SETTING)
+    groups: dict[tuple[str, int], tuple[str, dict[str, Config]]] = {}
+    for job, config in zip(jobs, configs, strict=True):
+        # Steps may follow from the width and the learning rate, so these have one value where ids are compared.
+        problem = run_id(replace(config, width=1, seed=0, lr=1.0, weight_decay=0.0))
+        label = " ".join(each for each in job if each not in shared and each.split("=")[0] not in own)
+        _, members = groups.setdefault((problem, config.width), (label, {}))
+        members[run_id(config)] = config
+    found = []
+    for (problem, _), (label, members) in sorted(groups.items(), key=lambda item: item[0][1]):
+        all_of_them = list(members.values())
+        tuned = len({(config.lr, config.weight_decay) for config in all_of_them}) > 1
+        found += [Cell(label, problem, each, points) for each in (
+            [all_of_them] if tuned else [[config] for config in all_of_them])]
+    order = list(dict.fromkeys(problem for problem, _ in groups))
+    return sorted(found, key=lambda cell: order.index(cell.problem))
+
+
+class Search:
+    """What the store says of the cells, and what to train next."""
+
+    def __init__(self, all_cells: Sequence[Cell], step: float):
+        """`step` is log2 of the ratio of two neighbouring points."""
+        self.cells, self.points = list(all_cells), all_cells[0].points
+        self.half_octave = max(1, round(0.5 / step))
+        self.store = Store(one_of_each([config for cell in all_cells for config in cell.members]).store)
+        self.tried: set[str] = set()  # that this command has had trained; what of them is not finished, has failed
+        self.looked: list[set[int]] = []  # of each cell the points at which all runs have come to an end
+        self.begun: list[set[int]] = []  # of each cell the points at which some are in the store
+        self.passes: list[dict[int, dict[int, bool]]] = []  # of each cell and seed, whether it passes at these points
+        self.brackets: list[dict[int, Bracket]] = []  # of each cell and seed
+
+    def look(self) -> None:
+        """Read the store."""
+        finished = self.store.finished()
+        ended = finished | self.tried
+        self.looked, self.begun = [], []
+        places: dict[str, tuple[int, int]] = {}
+        for number, cell in enumerate(self.cells):
+            stored = [point for point, ids in enumerate(cell.ids) if not ended.isdisjoint(ids)]
+            self.looked.append({point for point in stored if ended.issuperset(cell.ids[point])})
+            self.begun.append(set(stored) - self.looked[number])
+            places |= {run: (number, point) for point in self.looked[number] for run in cell.ids[point]}
+        reached = self._reached(places)
+        self.passes = [{seed: {point: reached.get((number, point, seed), False) for point in self.looked[number]}
+                        for seed in cell.seeds} for number, cell in enumerate(self.cells)]
+        self.brackets = [{seed: bracket(passes, len(self.points)) for seed, passes in each.items()}
+                         for each in self.passes]
+
+    def _reached(self, places: dict[str, tuple[int, int]]) -> dict[tuple[int, int, int], bool]:
+        """By cell, point and seed, whether the best-tuned run passes; nothing where it failed."""
+        columns = ["run_id", "status", "finished_at", "seed", *tuning.SETTING, "validation_risk", "test_risk",
+                   "threshold"]
+        rows = self.store.runs(columns).reindex(columns=columns)
+        rows = rows[rows["run_id"].isin(places.keys())]
+        if rows.empty:
+            return {}
+        where = pd.DataFrame([places[run] for run in rows["run_id"]], columns=["cell", "point"], index=rows.index)
+        finished = tuning.judged(pd.concat([rows, where], axis=1))
+        chosen = finished.merge(tuning.settings(finished, ["cell", "point"]), on=["cell", "point", *tuning.SETTING])
+        return {(row.cell, row.point, row.seed): bool(row.reached) for row in chosen.itertuples()}
+
+    def asked(self) -> dict[int, set[int]]:
+        """The points to train next, of each cell that is to go on; none where the search has ended.
+
+        First of all points that are begun: the tuning rule must not see a part of their runs.
+        """
+        if any(self.begun):
+            return {number: points for number, points in enumerate(self.begun) if points}
+        problems: dict[str, list[int]] = {}
+        for number, cell in enumerate(self.cells):
+            problems.setdefault(cell.problem, []).append(number)
+        asked = {}
+        for mine in problems.values():
+            left = [number for number in mine if not self._settled(number)]
+            known = {number: found for number in mine if number not in left and (found := self._uncensored(number))}
+            for number in self._going_on(mine, left, known.keys()):
+                start, reach = self._guess(number, known)
+                asked[number] = following(list(self.passes[number].values()), len(self.points), start, reach,
+                                          self.half_octave)
+        return asked
+
+    def _settled(self, number: int) -> bool:
+        return all(settled(passes, len(self.points), self.half_octave) for passes in self.passes[number].values())
+
+    def _uncensored(self, number: int) -> list[Bracket]:
+        """Of a cell's brackets, which are settled."""
+        return [each for each in self.brackets[number].values() if not censored(each, len(self.points))]
+
+    def _going_on(self, mine: Sequence[int], left: Sequence[int], known: AbstractSet[int]) -> Sequence[int]:
+        """The cells of a problem to look at now: of the narrowest width, which costs least, until its N_eps is known
+        (or if that is nowhere among the points, of the next one); then all others, which start from there."""
+        for width in sorted({self.cells[number].width for number in mine}):
+            pilots = [number for number in mine if self.cells[number].width == width]
+            if unfinished := [number for number in pilots if number in left]:
+                return unfinished
+            if not known.isdisjoint(pilots):
+                return left
+        return []
+
+    def _guess(self, number: int, known: Mapping[int, list[Bracket]]) -> tuple[int, int]:
+        """Where a cell starts, and how far from there it looks next: from the width nearest to it whose N_eps is known,
+        by the same seeds if that can be; else from the middle, a quarter of all points."""
+        if not known:
+            return len(self.points) // 2, max(1, len(self.points) // 4)
+        cell = self.cells[number]
+
+        def distance(other: int) -> tuple[float, bool]:
+            widths = math.log(max(1, self.cells[other].width)) - math.log(max(1, cell.width))
+            return abs(widths), self.cells[other].seeds != cell.seeds
+
+        brackets = known[min(known, key=distance)]
+        spread = max(high for _, high in brackets) - min(low for low, _ in brackets)
+        return int(statistics.median_low(high for _, high in brackets)), max(self.half_octave, math.ceil(spread / 2))
+
+
+def search(what: Search, options: Options) -> None:
+    """Train, or submit, round by round, until every cell has its intervals. Raises what `run.sweep` does."""
+    what.look()
+    print(_announcement(what))
+    if not isinstance(options, LocalConf) and not options.dry_run:
+        print("a round waits for what came out of the last one, so this command runs until the end; where it is ended "
+              "before, give it again: jobs go on without it, and it goes on from the store")
+    number = 0
+    while asked := what.asked():
+        number += 1
+        samples = sorted({what.points[point] for points in asked.values() for point in points})
+        print(f"round {number}: {report.count(len(asked), 'cell')} at N = {', '.join(map(str, samples))}")
+        configs = [config for cell, points in asked.items() for point in sorted(points)
+                   for config in what.cells[cell].at(point)]
+        run.train(configs, options)
+        if options.dry_run:
+            print("What later rounds train depends on what comes out of this one.")
+            return
+        wanted = {run_id(config) for config in configs}
+        _wait(what.store, wanted, options)
+        what.tried |= wanted
+        if not wanted & what.store.finished():
+            raise OvpnetError(f"all {len(wanted)} runs of round {number} failed, "
+                              f"{run.failures(_failed(what.store, wanted))}; the same command tries them again")
+        what.look()
+    if not options.dry_run:
+        Checkpoints(what.store.path).clean(what.store.finished())
+    _outcome(what)
+
+
+def _wait(store: Store, wanted: AbstractSet[str], options: Options) -> None:
+    """Until no live job has any of the runs to train, this command's or another's. Raises OvpnetError where some of
+    them were not trained then."""
+    patience = 0.0 if isinstance(options, LocalConf) else _LATE
+    until = time.monotonic() + patience
+    while missing := wanted - store.finished():
+        try:
+            live = bool(under_way(store.path, missing))
+        except OvpnetError as error:  # a scheduler that is busy: no reason to end a search of days
+            print(f"{error}; asking again", file=sys.stderr)
+            live = True
+        if live:
+            until = time.monotonic() + patience
+        elif not (lost := missing - set(_failed(store, missing)["run_id"])):
+            break
+        elif time.monotonic() >= until:
+            raise OvpnetError(f"{len(lost)} runs were not trained: python -m launch logs"
+                              f"{report.store_option(store.path.resolve())} has what their processes said; the same "
+                              "command goes on")
+        time.sleep(_SLURM_SECONDS if isinstance(options, SlurmConf) else _SECONDS)
+
+
+def _failed(store: Store, ids: AbstractSet[str]) -> pd.DataFrame:
+    """The rows of those of the runs that failed."""
+    columns = ["run_id", "status", "finished_at", "failure", "error"]
+    rows = store.runs(columns).reindex(columns=columns)
+    return rows[rows["run_id"].isin(ids) & rows["status"].eq("failed")]
+
+
+# --- what is told ---
+
+
+def _announcement(what: Search) -> str:
+    points, all_cells = what.points, what.cells
+    grid = sum(len(cell.members) for cell in all_cells) * len(points)
+    widths = sorted({cell.width for cell in all_cells})
+    known = sum(map(len, what.looked))
+    return (f"looking for N_eps among {len(points)} N from {points[0]} to {points[-1]}: "
+            f"{report.count(len(all_cells), 'cell')}, of width {', '.join(map(str, widths))}; a grid of these N would "
+            f"be {grid} runs" + f"; {known} cells x N are in {what.store.path} already" * bool(known))
+
+
+def _outcome(what: Search) -> None:
+    """Tell what was found and what it took. Raises OvpnetError where runs failed."""
+    print()
+    report.console().print(_table(what))
+    runs, all_runs, spent, whole = 0, 0, 0.0, 0.0
+    for number, cell in enumerate(what.cells):
+        for point in range(len(what.points)):
+            took = seconds(cell.at(point), EXAMPLE)
+            whole, all_runs = whole + took, all_runs + len(cell.members)
+            if point in what.looked[number]:
+                spent, runs = spent + took, runs + len(cell.members)
+    print(f"{runs} runs; a grid with the same intervals has {all_runs}, and is predicted to train {whole / spent:.1f} "
+          f"times as long. Next: python -m analysis verdict{report.store_option(what.store.path.resolve())}")
+    if failed := what.tried - what.store.finished():
+        raise OvpnetError(f"{len(failed)} runs failed and count as not passing, "
+                          f"{run.failures(_failed(what.store, failed))}; the same command tries them again")
+
+
+def _table(what: Search) -> Table:
+    """A row a problem and width: the intervals of its seeds, and at how many N it was looked."""
+    labels = any(cell.label for cell in what.cells)
+    table = Table(*["of"] * labels, "m", "seeds", "N_eps", "N", "runs", box=None, padding=(0, 1))
+    for column in table.columns[labels:]:
+        column.justify = "right"
+    table.columns[2 + labels].justify = "left"
+    for (label, width, _), numbers in _rows(what):
+        found = Counter(each for number in numbers for each in what.brackets[number].values())
+        intervals = ", ".join(_interval(each, what.points) + (f" x{times}" if times > 1 else "")
+                              for each, times in sorted(found.items()))
+        looked = set().union(*(what.looked[number] for number in numbers))
+        runs = sum(len(what.looked[number]) * len(what.cells[number].members) for number in numbers)
+        table.add_row(*[label] * labels, "infinity" if width == 0 else str(width), str(found.total()), intervals,
+                      str(len(looked)), str(runs))
+    return table
+
+
+def _rows(what: Search) -> Iterator[tuple[tuple[str, int, str], list[int]]]:
+    rows: dict[tuple[str, int, str], list[int]] = {}
+    for number, cell in enumerate(what.cells):
+        rows.setdefault((cell.label, cell.width, cell.problem), []).append(number)
+    return iter(rows.items())
+
+
+def _interval(found: Bracket, points: list[int]) -> str:
+    """(low, high], or what is known of it where it is censored."""
+    low, high = found
+    if high == len(points):
+        return f"> {points[low]}"
+    return f"<= {points[high]}" if low < 0 else f"({points[low]}, {points[high]}]"
