@@ -48,6 +48,7 @@ benchmark: setup
 	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.planner --write-docs
 	$(BIN)/python -m benchmarks.queue --write-docs
+	$(BIN)/python -m benchmarks.calibration --write-docs
 	$(BIN)/python -m benchmarks.launch --peer-runs 100 --write-docs
 
 test-slow: setup
