@@ -50,6 +50,7 @@ benchmark: setup
 	$(BIN)/python -m benchmarks.queue --write-docs
 	$(BIN)/python -m benchmarks.analysis --write-docs
 	$(BIN)/python -m benchmarks.bisect --write-docs
+	$(BIN)/python -m benchmarks.calibration --write-docs
 	$(BIN)/python -m benchmarks.launch --peer-runs 100 --write-docs
 
 test-slow: setup

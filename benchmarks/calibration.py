@@ -145,7 +145,7 @@ def study(truth: Truth, rng: np.random.Generator, bootstrap: bool) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help=f"of {ROUND} problems a setting (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help=f"of {ROUND} problems a setting (default: %(default)s)")
     parser.add_argument("--write-docs", action="store_true", help=f"put the table into docs/{PAGE}, with its figure")
     options = parser.parse_args()
     settings = [(kind, number, truth) for kind, truths in (("fine", FINE), ("hard", HARD), ("at delta", AT_DELTA),
