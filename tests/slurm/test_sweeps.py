@@ -251,6 +251,17 @@ def test_a_run_that_fails_does_not_take_others_with_it(cluster: Cluster, ovpnet:
     assert "Traceback" in ovpnet("launch", "status", "--failed")
 
 
+@pytest.mark.slow
+def test_a_search_waits_for_its_rounds_of_jobs(cluster: Cluster, ovpnet: Sweeper, tmp_path: Path):
+    asked = [*SMALL, "hydra/sweeper=bisect_samples", "hydra.sweeper.resolution=2", "hydra.sweeper.samples_max=256",
+             "experiment=quickstart", "width=16,32", "seed=range(2)", "lr=1,2", "device=cpu"]
+    told = ovpnet("ovpnet.train", "-m", *JOBS, *asked)
+    assert len(sweeps(ovpnet.store)) > 1, "a sweep a round"
+    here = trained_here(tmp_path / "undisturbed", asked)
+    assert len(here) < 2 * 2 * 2 * 5, told  # which a grid has
+    assert_once_and_as(here, ovpnet.store, packed_alike=False)
+
+
 def test_options_that_sbatch_refuses_are_told(cluster: Cluster, ovpnet: Sweeper):
     refused = ovpnet("ovpnet.train", "-m", *JOBS, *SMALL, "seed=1,2", "hydra.launcher.partition=nowhere", code=1)
     assert "invalid partition specified: nowhere" in refused
