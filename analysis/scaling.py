@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import f as f_distribution
-from scipy.stats import t
+from scipy.special import fdtrc, stdtr, stdtrit  # scipy.stats takes more than a second to import
 
 from analysis.censored import Array, Maximum, Panel, maximize
 
@@ -108,7 +107,8 @@ class Inference:
     def p_of_seeds(self, column: int, distance: float) -> float:
         """The jackknife's part in a p-value of a value at `distance` from the estimate."""
         error = self.error(column)
-        return float(t.sf(distance / error if error > 0 else np.copysign(np.inf, distance), self.freedom))
+        in_errors = distance / error if error > 0 else float(np.copysign(np.inf, distance)) if distance else 0.0
+        return float(stdtr(self.freedom, -in_errors))
 
     def p_of_root(self, root: float) -> float:
         """The likelihood's part in the p-value of a value with this `root`."""
@@ -117,15 +117,15 @@ class Inference:
         ratio = (root / self.share) ** 2
         with np.errstate(over="ignore"):
             in_errors = np.sqrt(self.spare * np.expm1(ratio / (self.spare + self.panel.design.shape[-1])))
-        return float(t.sf(in_errors, self.spare))
+        return float(stdtr(self.spare, -in_errors))
 
     def interval(self, column: int) -> tuple[float, float]:
         """95% interval of a coefficient; unbounded with a single seed."""
         if self.seeds < 2:
             return -np.inf, np.inf
-        reach, centre = float(t.ppf((1 + LEVEL) / 2, self.freedom)) * self.error(column), self.estimate(column)
+        reach, centre = float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.error(column), self.estimate(column)
         allowed = self.share * np.sqrt((self.spare + self.panel.design.shape[-1])
-                                       * np.log1p(float(t.ppf((1 + LEVEL) / 2, self.spare)) ** 2 / self.spare))
+                                       * np.log1p(float(stdtrit(self.spare, (1 + LEVEL) / 2)) ** 2 / self.spare))
 
         def below(distances: Array) -> NDArray[np.bool_]:
             return self.root(column, centre - distances) < allowed
