@@ -259,12 +259,15 @@ def _edge(inside: Callable[[Array], NDArray[np.bool_]], least: float) -> float:
 
 
 def _bent(intervals: pd.DataFrame, line: Inference) -> float:
-    """p-value of the likelihood-ratio test of the line against a free level at each width, by the F distribution (exact
-    for complete balanced data); nan for 2 widths."""
+    """p-value of the likelihood-ratio test of the line against a free level at each width, by the F distribution; nan
+    for 2 widths. Of complete balanced data whose seeds differ in level (tau > 0) it is exact: both laws have the same
+    differences between seeds there, so the ratio is that of residuals within them, which have a seed fewer. Where
+    tau = 0 it is a little too small (1.6% for 1% with 3 seeds, less with more)."""
     widths = np.sort(intervals["width"].unique()).astype(float)
-    extra, freedom = len(widths) - 2, len(intervals) - len(widths) - line.seeds + 1
+    within = len(intervals) - line.seeds
+    extra, freedom = len(widths) - 2, within - len(widths) + 1
     if extra < 1 or freedom < 1:
         return float("nan")
     levels = panel_of(intervals, lambda cells: [cells["width"].eq(width).astype(float) for width in widths[1:]])
     ratio = 2 * max(float((maximize(levels, floor=line.floor).log_likelihood - line.best.log_likelihood)[0]), 0.0)
-    return float(f_distribution.sf(np.expm1(ratio / len(intervals)) * freedom / extra, extra, freedom))
+    return float(fdtrc(extra, freedom, np.expm1(ratio / within) * freedom / extra))

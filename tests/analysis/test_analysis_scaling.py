@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import linregress, t, ttest_1samp
+from scipy.stats import f, linregress, t, ttest_1samp
 
 from analysis import scaling
 
@@ -90,6 +90,21 @@ def test_bootstrap_over_seeds_is_the_spread_of_the_seeds_slopes():
     assert law.bootstrap_high == pytest.approx(expected, rel=0.2)
     assert law.bootstrap_low == pytest.approx(-expected, rel=0.2)
     assert law.alpha_high > law.bootstrap_high
+
+def test_the_test_of_a_straight_line_is_that_of_the_analysis_of_variance():
+    """Complete data on a fine grid, seeds of different levels: F of departures from a line, within seeds."""
+    rng = np.random.default_rng(5)
+    x = np.log(WIDTHS) - np.log(WIDTHS).mean()
+    log_n = 7 + 0.5 * rng.normal(size=(4, 1)) + 0.4 * x + [0.1, -0.1, -0.1, 0.1] + 0.1 * rng.normal(size=(4, 4))
+    intervals = pd.DataFrame({"width": np.tile(WIDTHS, 4), "seed": np.repeat(range(4), 4),
+                              "low": np.exp(log_n.ravel() - 5e-4), "high": np.exp(log_n.ravel() + 5e-4)})
+    within = log_n - log_n.mean(axis=1, keepdims=True)
+    means = within.mean(axis=0)
+    bend, error = 4 * ((means - means @ x / (x @ x) * x) ** 2).sum(), ((within - means) ** 2).sum()
+    exact = f.sf((bend / 2) / (error / 9), 2, 9)
+    assert 1e-4 < exact < 0.2
+    assert scaling.fit(intervals, 0.1).bent_p == pytest.approx(exact, rel=0.05)
+
 
 
 # --- p-values ---
