@@ -49,12 +49,13 @@ class Inference:
       and the jackknife knows all of it. For complete data it is the t interval of the seeds' own slopes, exact for
       Gaussian ones.
     - profile likelihood, with the threshold n log(1 + t^2 / (n - k)) of Student's t in place of chi-squared, n the
-      number of uncensored intervals and k of coefficients (exact for complete Gaussian data), its root reduced to the
+      number of uncensored intervals and k of coefficients (exact for complete Gaussian data with no effect of the
+      seed), its root reduced to the
       share that the grid has in a residual's standard deviation, the root of (h^2 / 12) / (sigma^2 + h^2 / 12), h the
       log step of the grid around N_eps. It knows what the grid cannot tell: where all seeds fall into one interval, the
       jackknife's error is 0, and every slope that fits through the intervals is as likely. On a fine grid, where the
-      jackknife alone is exact, it has next to no part. Where a width is censored its share is 1, and the interval may
-      be unbounded on one side.
+      jackknife alone is exact, it has next to no part. Where a width is censored, or nothing is known, its share is
+      1, and the interval may be unbounded.
 
     A one-sided p-value is likewise the larger of the two, so that an interval's ends are where it crosses 2.5%.
     """
@@ -73,7 +74,8 @@ class Inference:
         self.freedom = self.seeds - 1
         self.spare = max(int(panel.uncensored.sum()) - panel.design.shape[-1], 1)
         grid = panel.step**2 / 12
-        self.share = 1.0 if panel.censored.any() else float(np.sqrt(grid / (grid + self.best.sigma[0] ** 2)))
+        all_of_it = panel.censored.any() or not panel.uncensored.any()
+        self.share = 1.0 if all_of_it else float(np.sqrt(grid / (grid + self.best.sigma[0] ** 2)))
 
     def estimate(self, column: int) -> float:
         return float(self.best.beta[0, column])

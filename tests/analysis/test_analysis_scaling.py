@@ -65,6 +65,18 @@ def test_one_censored_side_bounds_alpha_from_below_only():
     assert law.alpha_high == np.inf
 
 
+def test_nothing_known_says_nothing():
+    """Where the few N of every seed contradict each other, its interval is all numbers; so it may be at one width."""
+    nothing = pd.DataFrame([(m, s, 0.0, np.inf) for m in WIDTHS for s in range(5)],
+                           columns=["width", "seed", "low", "high"])
+    one_width = nothing.copy()
+    one_width.loc[nothing["width"].eq(64), ["low", "high"]] = [[500 * 1.05**s, 510 * 1.05**s] for s in range(5)]
+    for intervals in (nothing, one_width):
+        law = scaling.fit(intervals, 0.1)
+        assert (law.alpha_low, law.alpha_high) == (-np.inf, np.inf)
+        assert min(law.p_equivalence, law.p_scales, law.p_shrinks) > 0.4
+
+
 def test_one_width_is_refused():
     with pytest.raises(ValueError, match="2 widths"):
         scaling.fit(pd.DataFrame({"width": [64, 64], "seed": [0, 1], "low": [1.0, 1.0], "high": [2.0, 2.0]}), 0.1)
@@ -78,18 +90,6 @@ def test_a_bent_law_is_noticed_and_a_straight_one_is_not():
     assert scaling.fit(straight, 0.1).bent_p > 0.01
     assert scaling.fit(bent, 0.1).bent_p < 1e-4
 
-
-def test_bootstrap_over_seeds_is_the_spread_of_the_seeds_slopes():
-    """Seeds with slopes of their own and no other noise: the percentiles approach +- 1.96 sd / sqrt(S)."""
-    slopes = np.linspace(-0.5, 0.5, 11)
-    rows = [{"width": width, "seed": seed, "low": n / 1.001, "high": n}
-            for seed, slope in enumerate(slopes) for width in (64, 256, 1024, 4096)
-            for n in [500 * (width / 512) ** slope]]
-    law = scaling.fit(pd.DataFrame(rows), 0.1)
-    expected = 1.96 * slopes.std() / np.sqrt(len(slopes))
-    assert law.bootstrap_high == pytest.approx(expected, rel=0.2)
-    assert law.bootstrap_low == pytest.approx(-expected, rel=0.2)
-    assert law.alpha_high > law.bootstrap_high
 
 def test_the_test_of_a_straight_line_is_that_of_the_analysis_of_variance():
     """Complete data on a fine grid, seeds of different levels: F of departures from a line, within seeds."""
@@ -105,6 +105,18 @@ def test_the_test_of_a_straight_line_is_that_of_the_analysis_of_variance():
     assert 1e-4 < exact < 0.2
     assert scaling.fit(intervals, 0.1).bent_p == pytest.approx(exact, rel=0.05)
 
+
+def test_bootstrap_over_seeds_is_the_spread_of_the_seeds_slopes():
+    """Seeds with slopes of their own and no other noise: the percentiles approach +- 1.96 sd / sqrt(S)."""
+    slopes = np.linspace(-0.5, 0.5, 11)
+    rows = [{"width": width, "seed": seed, "low": n / 1.001, "high": n}
+            for seed, slope in enumerate(slopes) for width in (64, 256, 1024, 4096)
+            for n in [500 * (width / 512) ** slope]]
+    law = scaling.fit(pd.DataFrame(rows), 0.1)
+    expected = 1.96 * slopes.std() / np.sqrt(len(slopes))
+    assert law.bootstrap_high == pytest.approx(expected, rel=0.2)
+    assert law.bootstrap_low == pytest.approx(-expected, rel=0.2)
+    assert law.alpha_high > law.bootstrap_high
 
 
 # --- p-values ---
