@@ -5,7 +5,6 @@ Panels name the keys that ovpnet logs (ovpnet/tracking.py): config is nested, so
 where every pack is one, and not at all where a study is one.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import wandb_workspaces.workspaces as ws
 from analysis import complexity, diagnostics, tune
 from analysis.filters import ALIASES, decode, key_of
 from analysis.load import Stored, width_text
+from analysis.output import markdown_text
 from analysis.report import PROVENANCE, number
 from analysis.verdict import Analysis, interval_text
 
@@ -208,7 +208,6 @@ def _provenance(story: Story) -> list[Any]:
 def _markdown(names: Iterable[str], rows: Iterable[Sequence[object]]) -> wr.MarkdownBlock:
     """A table in Markdown, of which nothing but its frame is markup."""
     lines = [names, *rows]
-    texts = ["| " + " | ".join(re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", str(cell)) for cell in line) + " |"
-             for line in lines]
+    texts = ["| " + " | ".join(map(markdown_text, line)) + " |" for line in lines]
     texts.insert(1, "|" + " --- |" * (texts[0].count(" | ") + 1))
     return wr.MarkdownBlock("\n".join(texts))
