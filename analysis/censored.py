@@ -188,8 +188,10 @@ class _Fit:
         means = residual.sum(axis=2) / np.maximum(counts, 1)
         within = np.where(known, residual - means[..., None], 0.0)
         used = self.weights * (counts > 0)
-        tau = np.sqrt((used * means**2).sum(axis=1) / used.sum(axis=1))
-        sigma = np.sqrt((self.weights[..., None] * within**2).sum(axis=(1, 2)) / (used * counts).sum(axis=1))
+        # Nothing may be known at all.
+        tau = np.sqrt((used * means**2).sum(axis=1) / np.maximum(used.sum(axis=1), 1))
+        squares, number = (self.weights[..., None] * within**2).sum(axis=(1, 2)), (used * counts).sum(axis=1)
+        sigma = np.sqrt(squares / np.maximum(number, 1))
         loose = np.column_stack([beta, tau.clip(0.05, TAU_CEILING), np.ones(len(beta))])
         tight = min(3 / self.bounds[1], 0.1)
         return [loose / sigma.clip(0.1, 1.0)[:, None], loose / tight]

@@ -113,6 +113,8 @@ def complexity(finding: Finding, intervals: pd.DataFrame) -> go.Figure:
 def _set_limits(figure: go.Figure, widths: np.ndarray, intervals: pd.DataFrame) -> None:
     ends = intervals[["low", "high"]].to_numpy(float).ravel()
     ends = ends[np.isfinite(ends) & (ends > 0)]
+    if not len(ends):  # every seed contradicts itself: nothing is known of its N_eps
+        ends = np.ones(1)
     # Room for censored arrows; and at least a factor of 4 in all, lest one step of the grid fill the chart.
     margin = max(1.6, 2 / math.sqrt(ends.max() / ends.min()))
     figure.update_yaxes(range=[math.log10(ends.min() / margin), math.log10(ends.max() * margin)])

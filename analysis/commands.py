@@ -59,14 +59,11 @@ def _analyze(stored: Stored, options: argparse.Namespace) -> Analysis:
 
 
 def _console(sink: io.StringIO | None = None) -> Console:
-    """Rich's console; without a terminal, 80 columns (or $COLUMNS) whatever the environment is."""
+    """Rich's console; without a terminal, 80 columns (or $COLUMNS) whatever the environment is. What it prints is no
+    markup: the store's names may hold brackets and colons."""
     terminal = sys.stdout.isatty()
     return Console(file=sink, width=None if terminal or "COLUMNS" in os.environ else NON_TTY_WIDTH, highlight=False,
-                   force_terminal=terminal or None)
-
-
-def _literal(text: str) -> str:
-    return text.replace("[", r"\[")
+                   markup=False, emoji=False, force_terminal=terminal or None)
 
 
 # --- verdict -----------------------------------------------------------------------------------------
@@ -88,7 +85,7 @@ def _verdict_text(analysis: Analysis) -> str:
         alpha = "" if pd.isna(row.alpha) else f"{row.alpha:z.2f}"
         interval = "" if pd.isna(row.alpha) else interval_text(row.alpha_low, row.alpha_high)
         table.add_row(str(index), row.concept, f"{row.learner} ({row.trained})",
-                      *([_literal(otherwise[index - 1])] if any(otherwise) else []), alpha, _literal(interval),
+                      *([otherwise[index - 1]] if any(otherwise) else []), alpha, interval,
                       row.verdict)
     _console(sink).print(table)
     for index, row in enumerate(analysis.verdicts.itertuples(), start=1):
@@ -164,7 +161,7 @@ def _rates_text(table: pd.DataFrame) -> str:
         bound = "" if pd.isna(row.predicted) else f"{row.predicted:g}"
         theorem = "" if pd.isna(row.theorem) else f"{row.theorem:.0f}" + ("" if row.stated else " *")
         shown.add_row(str(index), row.of, row.quantity, f"{row.exponent:z.2f}",
-                      _literal(interval_text(row.low, row.high)), theorem, bound, row.finding)
+                      interval_text(row.low, row.high), theorem, bound, row.finding)
     console.print(shown)
     lines = [sink.getvalue().rstrip("\n")]
     for index, row in enumerate(table.itertuples(), start=1):
@@ -179,7 +176,7 @@ def _choices_text(choices: pd.DataFrame) -> str:
     console = _console(sink)
     for problem, rows in choices.groupby("problem"):
         table = Table("m", "N", "lr", "weight decay", "seeds", "test risk", "OPT + eps", "pass", box=None,
-                      padding=(0, 1), title=_literal(str(problem)), title_justify="left")
+                      padding=(0, 1), title=str(problem), title_justify="left")
         for row in rows.itertuples():
             table.add_row(width_text(row.width), str(row.samples), f"{row.lr:g}", f"{row.weight_decay:g}",
                           str(row.seeds), f"{row.test_risk:.4g}", f"{row.threshold:.4g}", f"{row.reached:.0%}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from analysis.censored import Array
 from analysis.scaling import LEVEL, ScalingLaw
@@ -54,7 +54,7 @@ def logistic(best: pd.DataFrame) -> Logistic:
     alpha = -whole[2] / whole[1]
     values = np.array([-each[2] / each[1] for each in left_out if each is not None])
     error = np.sqrt((len(seeds) - 1) / len(seeds) * ((values - values.mean()) ** 2).sum())
-    reach = t.ppf((1 + LEVEL) / 2, len(seeds) - 1) * error
+    reach = stdtrit(len(seeds) - 1, (1 + LEVEL) / 2) * error
     return Logistic(float(alpha), float(alpha - reach), float(alpha + reach))
 
 

@@ -53,7 +53,7 @@ class Asked:
     @property
     def command(self) -> str:
         """The command line that asks for this."""
-        epsilons, tuning = ",".join(f"{each:g}" for each in self.epsilons), self.tuning
+        epsilons, tuning = ",".join(f"{each:.12g}" for each in self.epsilons), self.tuning
         options = {"store": self.store, "epsilon": epsilons or None,
                    "delta": None if self.delta == DELTA else self.delta,
                    "tune": None if tuning.by == POOLED.by else tuning.by,

@@ -5,7 +5,6 @@ Panels name the keys that ovpnet logs (ovpnet/tracking.py): config is nested, so
 where every pack is one, and not at all where a study is one.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,9 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 from analysis import complexity, diagnostics, tune
-from analysis.filters import ALIASES, key_of
-from analysis.load import Stored, decode, width_text
+from analysis.filters import ALIASES, decode, key_of
+from analysis.load import Stored, width_text
+from analysis.output import markdown_text
 from analysis.report import PROVENANCE, number
 from analysis.verdict import Analysis, interval_text
 
@@ -115,7 +115,7 @@ def _filters(story: Story) -> str:
     runs, asked = story.analysis.runs, story.filters if story.per == "run" else ()
     keys = [key_of(each) for each in asked]
     columns = dict.fromkeys(["study", *(ALIASES.get(key, key) for key in keys)])
-    return " and ".join(f"{_metric(column)} in {_distinct(runs[column])!r}" for column in columns)
+    return " and ".join(f"{_metric(column)} in {_distinct(runs[column])!r}" for column in columns if column in runs)
 
 
 def _metric(column: str) -> str:
@@ -198,7 +198,7 @@ def _tables(story: Story) -> list[Any]:
 
 def _provenance(story: Story) -> list[Any]:
     runs = story.analysis.runs
-    facts = {"runs": [str(len(runs))], "last finished": [str(runs["finished_at"].max())]}
+    facts = {"runs": [str(len(runs))], "last finished": [str(runs["finished_at"].dropna().astype(str).max())]}
     facts |= {name: sorted(runs[name].dropna().astype(str).unique())
               for name in PROVENANCE if name in runs}
     return [wr.H1("How this was made"), wr.CodeBlock(story.command, language=None),
@@ -208,7 +208,6 @@ def _provenance(story: Story) -> list[Any]:
 def _markdown(names: Iterable[str], rows: Iterable[Sequence[object]]) -> wr.MarkdownBlock:
     """A table in Markdown, of which nothing but its frame is markup."""
     lines = [names, *rows]
-    texts = ["| " + " | ".join(re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", str(cell)) for cell in line) + " |"
-             for line in lines]
+    texts = ["| " + " | ".join(map(markdown_text, line)) + " |" for line in lines]
     texts.insert(1, "|" + " --- |" * (texts[0].count(" | ") + 1))
     return wr.MarkdownBlock("\n".join(texts))

@@ -101,6 +101,8 @@ def _title(headline: str, problem: str) -> str:
 def _set_limits(axes: Axes, widths: np.ndarray, intervals: pd.DataFrame, finding: Finding) -> None:
     ends = intervals[["low", "high"]].to_numpy().ravel()
     ends = ends[np.isfinite(ends) & (ends > 0)]
+    if not len(ends):  # every seed contradicts itself: nothing is known of its N_eps
+        ends = np.ones(1)
     # Room for censored arrows; and at least a factor of 4 in all, lest one step of the grid fill the figure.
     margin = max(1.6, 2 / np.sqrt(ends.max() / ends.min()))
     low, high = ends.min() / margin, ends.max() * margin

@@ -43,6 +43,20 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
+def decode(value: Any) -> Any:
+    """A stored config value as Python's: JSON lists become lists, nulls None, whole numbers int."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value) if value.startswith("[") else value
+        except ValueError:  # a name that begins like a list
+            return value
+    if _is_null(value):
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def key_of(expression: str) -> str:
     """The key that a filter is about; "" where it is no filter."""
     key, *rest = re.split(r"[=<>!]", expression, maxsplit=1)
@@ -140,7 +154,7 @@ def _equal_to(wanted: Any) -> Test:
         return lambda stored: stored is None
     if isinstance(wanted, list):
         items = [_plain(each) for each in wanted]
-        return lambda stored: isinstance(stored, str) and stored.startswith("[") and json.loads(stored) == items
+        return lambda stored: decode(stored) == items
     value = _plain(wanted)
     if _is_number(value):
         return lambda stored: stored == value if _is_number(stored) else as_text(stored) == as_text(value)

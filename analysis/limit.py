@@ -11,7 +11,8 @@ def limit_of(analysis: Analysis, problem: str) -> pd.DataFrame | None:
     first = runs[runs["problem"].eq(problem)].iloc[0]
     same = [name for name in runs if name.split(".")[0] in ("concept", "inputs", "noise", "loss")
             or name in ("learner.trained", "learner.biases", "epsilon", "epsilon_unit")]
-    matches = (runs[same].eq(first[same]) | runs[same].isna() & first[same].isna()).all(axis=1)
-    matches &= runs["learner.name"].eq(f"{first['learner.name']}_limit")
-    found = analysis.best[analysis.best["problem"].isin(runs.loc[matches, "problem"].unique()[:1])]
+    limits = runs.loc[runs["learner.name"].eq(f"{first['learner.name']}_limit"), ["problem", *same]]
+    limits = limits.drop_duplicates("problem")  # which agree within a problem
+    matches = (limits[same].eq(first[same]) | limits[same].isna() & first[same].isna()).all(axis=1)
+    found = analysis.best[analysis.best["problem"].isin(limits.loc[matches, "problem"][:1])]
     return None if found.empty else found

@@ -1,17 +1,16 @@
 """Reading the store: what of it can be used, problems, and judging stored runs at another epsilon."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from analysis.filters import as_text, config_columns, select
-from ovpnet.config import NOT_IDENTITY
+from ovpnet.config import LIMITS, NOT_IDENTITY
 from ovpnet.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ TEXTS = ("run_id", "status", "concept.name", "concept.family", "learner.name", "
          "epsilon_unit")
 NUMBERS = (*WITHIN_PROBLEM, "epsilon")
 WHOLE_NUMBERS = ("width", "samples", "seed")
+MOST_WHOLE = 2.0**53  # beyond it floats, which odd files hold, are no whole numbers any more
 GOALS = ("opt", "threshold", "second_moment", "epsilon_absolute")  # of runs that were done or diverged
 RISKS = ("test_risk", "validation_risk")  # of runs that were done
 OTHER_RESULTS = ("test_risk_se", "excess_risk", "excess_risk_se", "train_seconds")  # may be missing
@@ -113,6 +113,9 @@ def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     wrong["status is none of done, diverged, failed"] = ~(finished | runs["status"].eq("failed"))
     wrong |= {f"{name} is no finite number": ~_finite(runs[name]) for name in NUMBERS}
     wrong |= {f"{name} is no whole number": runs[name].astype(float).mod(1).ne(0) for name in WHOLE_NUMBERS}
+    wrong |= {f"{name} is too large": runs[name].astype(float).abs().gt(MOST_WHOLE) for name in WHOLE_NUMBERS}
+    wrong["width is 0, of a learner of finite width"] = (
+        runs["width"].astype(float).eq(INFINITE) & ~runs["learner.name"].isin(LIMITS))
     wrong["width is negative"] = runs["width"].astype(float).lt(0)
     wrong["samples is not positive"] = runs["samples"].astype(float).le(0)
     wrong |= {f"{name} is no finite number": finished & ~_finite(runs[name]) for name in GOALS}
@@ -230,23 +233,12 @@ def judge(runs: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 
     `epsilon` is in each run's own epsilon_unit: a fraction of second_moment = E||y||^2 (`relative`) or in units of the
     loss (`absolute`). reached_step and reached_samples belong to the old epsilon and become null.
-    Raises ConfigError unless epsilon > 0.
+    Raises ConfigError unless epsilon is positive and finite.
     """
-    if not epsilon > 0:
-        raise ConfigError("epsilon", epsilon, "must be greater than 0")
+    if not 0 < epsilon < np.inf:
+        raise ConfigError("epsilon", epsilon, "must be greater than 0, and finite")
     unit = runs["second_moment"].where(runs["epsilon_unit"].eq("relative"), 1.0)
     absolute = epsilon * unit
     threshold = runs["opt"] + absolute
     return runs.assign(epsilon=epsilon, epsilon_absolute=absolute, threshold=threshold,
                        reached=runs["test_risk"].le(threshold), reached_step=pd.NA, reached_samples=pd.NA)
-
-
-def decode(value: Any) -> Any:
-    """A stored config value as Python's: JSON lists become lists, nulls None, whole numbers int."""
-    if isinstance(value, str):
-        return json.loads(value) if value.startswith("[") else value
-    if value is None or pd.isna(value):
-        return None
-    if hasattr(value, "item"):
-        value = value.item()
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,10 +1,12 @@
 """Tables on their way out: as text for people, CSV and Parquet for programs, LaTeX and Markdown for papers."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.load import width_text
@@ -61,9 +63,10 @@ def _text(table: pd.DataFrame) -> bytes:
 
     shown = Table(*(str(name) for name in table), box=None, padding=(0, 1))
     for row in _words(table):
-        shown.add_row(*(cell.replace("[", r"\[") for cell in row))
+        shown.add_row(*row)
     sink = io.StringIO()
-    Console(file=sink, width=max(80, 24 * len(table.columns)), highlight=False).print(shown)
+    Console(file=sink, width=max(80, 24 * len(table.columns)), highlight=False, markup=False,
+            emoji=False).print(shown)
     return sink.getvalue().encode()
 
 
@@ -79,8 +82,12 @@ def _markdown(table: pd.DataFrame) -> bytes:
     numeric = [_numeric(table[name]) for name in table]
     head = [str(name) for name in table]
     rows = [head, ["---:" if each else "---" for each in numeric], *_words(table)]
-    return "".join("| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in row) + " |\n"
-                   for row in rows).encode()
+    return "".join("| " + " | ".join(map(markdown_text, row)) + " |\n" for row in rows).encode()
+
+
+def markdown_text(value: object) -> str:
+    """Text as a cell of a Markdown table, of which nothing is markup (an underscore within a word is none)."""
+    return re.sub(r"([\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|&(?=[#\w]))", r"\\\1", " ".join(str(value).splitlines()))
 
 
 def _latex(table: pd.DataFrame) -> bytes:
@@ -96,6 +103,8 @@ def _latex_row(cells: list[str]) -> str:
 
 
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ", "–": "--",
+         "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+         "[": "{[}", "*": "{*}",  # which \\ and \midrule before them would take for their own
          **{character: "\\" + character for character in "&%$#_{}"}}
 
 
@@ -125,7 +134,7 @@ def words(value: Any, name: str = "") -> str:
         return "–"
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if name == "width":
         return width_text(value)

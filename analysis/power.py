@@ -14,7 +14,7 @@ h / (range of log m) beside the estimate stay possible whatever S is.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2, norm, t
+from scipy.special import chdtri, ndtr, stdtrit
 
 from analysis.censored import Array
 from analysis.scaling import LEVEL
@@ -72,11 +72,11 @@ def power(estimates: Estimates, plan: Plan, delta: float) -> float:
     freedom = plan.seeds - 1
     error = np.sqrt(estimates.slope_variance(plan) / plan.seeds)
     chances = (np.arange(NODES) + 0.5) / NODES
-    reach: Array = t.ppf((1 + LEVEL) / 2, freedom) * error * np.sqrt(chi2.ppf(chances, freedom) / freedom)
+    reach: Array = stdtrit(freedom, (1 + LEVEL) / 2) * error * np.sqrt(chdtri(freedom, chances) / freedom)
     reach = np.maximum(reach, estimates.resolution(plan))
-    inside = (norm.cdf((delta - reach - estimates.alpha) / error) - norm.cdf((reach - delta - estimates.alpha) / error))
-    above = norm.sf((delta + reach - estimates.alpha) / error)
-    below = norm.cdf((-delta - reach - estimates.alpha) / error)
+    inside = ndtr((delta - reach - estimates.alpha) / error) - ndtr((reach - delta - estimates.alpha) / error)
+    above = ndtr((estimates.alpha - delta - reach) / error)
+    below = ndtr((-delta - reach - estimates.alpha) / error)
     return float((np.maximum(inside, 0.0) + above + below).mean())
 
 

@@ -34,6 +34,7 @@ EPSILONS = 6  # at which stored runs are judged for the exponent of 1/epsilon
 MARGIN = 1.25  # by which these stay within the excess risks seen, lest N_eps be beyond the grid of samples
 MOST = 50.0  # logarithms that are written as such
 ERRORS = 2.0  # standard errors: what the excess risk of a run is known to within
+LEAST_ERROR = 0.005  # part of it, where no error is stored: the likelihood is of intervals, and a point has none
 
 COLUMNS = ["of", "quantity", "values", "problems", "epsilon", "widths", "seeds", "exponent", "low", "high", "predicted",
            "theorem", "stated", "compatible", "finding"]
@@ -71,7 +72,7 @@ def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
 def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> Iterator[dict[str, object]]:
     keys = ["problem", "width", "samples", "seed", "lr", "weight_decay"]
     known = best[keys].merge(runs[[*keys, "excess_risk", "excess_risk_se"]], on=keys)
-    error = ERRORS * known["excess_risk_se"].fillna(0.0)
+    error = np.maximum(ERRORS * known["excess_risk_se"].fillna(0.0), LEAST_ERROR * known["excess_risk"])
     ends = known.assign(low=(known["excess_risk"] - error).clip(lower=0.0), high=known["excess_risk"] + error)
     ends = ends[ends["high"].gt(0)]  # a diverged run has none; one that lies below OPT says nothing of a power of N
     for problem, rows in ends.groupby("problem"):

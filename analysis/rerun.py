@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from analysis.filters import ALIASES
-from analysis.load import WITHIN_PROBLEM, decode, problem_columns
+from analysis.filters import ALIASES, decode
+from analysis.load import WITHIN_PROBLEM, problem_columns
 from ovpnet import config
 
 MOST_LISTED = 10  # more seeds than these are written as a range

@@ -68,10 +68,10 @@ def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -
     scaling.fit), logistic_alpha, logistic_low, logistic_high (crosscheck.logistic), bent_p, non_monotone (number of
     seeds and widths), first_alpha, first_low, first_high (the law where their least passing N counts), verdict, why,
     next.
-    Raises ConfigError unless delta > 0.
+    Raises ConfigError unless delta is positive and finite.
     """
-    if not delta > 0:
-        raise ConfigError("delta", delta, "must be greater than 0")
+    if not 0 < delta < np.inf:
+        raise ConfigError("delta", delta, "must be greater than 0, and finite")
     best = best_tuned(runs, tuning)
     intervals = sample_complexity(best)
     rows = {str(problem): group for problem, group in runs.groupby("problem")}

@@ -1,7 +1,8 @@
 """Bisection on log N: at which N to look next, given where runs pass and fail so far. No configs, no store.
 
 N is one of a fixed list of points, known by their index in it. A seed's bracket is (low, high): high the least point
-that passes, low the greatest point below it that fails, so N_eps is in (low, high], as `analysis.complexity` has it.
+that passes, low the greatest point below it that fails, so N_eps is in (low, high], as `analysis.complexity` has it
+where no runs contradict each other.
 Below the list low is -1, and where nothing passes high is the list's length. Whatever a run says at a point inside the
 bracket, the bracket shrinks: the search ends on results that are not monotone in N, too.
 """

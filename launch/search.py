@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from launch import report, run
@@ -287,8 +288,8 @@ def _table(what: Search) -> Table:
                               for each, times in sorted(found.items()))
         looked = set().union(*(what.looked[number] for number in numbers))
         runs = sum(len(what.looked[number]) * len(what.cells[number].members) for number in numbers)
-        table.add_row(*[label] * labels, "infinity" if width == 0 else str(width), str(found.total()), intervals,
-                      str(len(looked)), str(runs))
+        table.add_row(*[escape(label)] * labels, "infinity" if width == 0 else str(width), str(found.total()),
+                      intervals, str(len(looked)), str(runs))
     return table
 
 

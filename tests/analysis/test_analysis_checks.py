@@ -63,9 +63,11 @@ def test_a_disagreement_is_told(make_runs):
 
 
 def test_what_cannot_be_estimated_is_nan(make_runs):
-    best = best_of(make_runs(0.0, lrs=[0.5], samples=[100, 200]))  # none passes
-    assert np.isnan(logistic(best).alpha)
+    assert np.isnan(logistic(best_of(make_runs(0.0, lrs=[0.5], samples=[100, 200]))).alpha)  # none passes
+    best = best_of(make_runs(0.0, lrs=[0.5]))
+    assert not np.isnan(logistic(best).alpha)
     assert np.isnan(logistic(best[best["width"].eq(64)]).alpha)
+    assert np.isnan(logistic(best[best["seed"].eq(0)]).alpha)
 
 
 # --- comparison of laws ---

@@ -178,6 +178,26 @@ def test_unknown_filter_exits_with_1(stored, two_problems, capsys):
     assert capsys.readouterr().err.startswith("error: with=64: unknown key")
 
 
+def test_names_that_look_like_markup_are_shown_as_they_are(stored, make_runs, capsys):
+    runs = make_runs(widths=(64, 256), samples=[400, 900, 1600], seeds=range(2), lrs=[0.5])
+    runs["concept.name"] = "[/red]:x:"
+    store = stored(runs)
+    for command in ("verdict", "table"):
+        assert main([command, "--store", store]) == 0
+        assert "[/red]:x:" in capsys.readouterr().out
+
+
+def test_seeds_that_all_contradict_themselves_leave_the_verdict_open(stored, make_runs, tmp_path, capsys):
+    """Each passes at the first N and fails at the second: nothing is known of N_eps."""
+    runs = make_runs(widths=(64, 256), samples=[400, 900], seeds=range(3), lrs=[0.5])
+    runs["test_risk"] = runs["threshold"].where(runs["samples"].eq(400), 2 * runs["threshold"])
+    store = stored(runs)
+    assert main(["verdict", "--store", store]) == 0
+    assert "[-inf, inf]   inconclusive" in capsys.readouterr().out
+    for command in ("report", "figures"):
+        assert main([command, "--store", store, "--out", str(tmp_path / "out")]) == 0
+
+
 def test_a_closed_pipe_is_no_error(stored, two_problems, monkeypatch, tmp_path):
     with open(tmp_path / "out", "w") as sink:
         def closed(*_, **__):
@@ -187,8 +207,9 @@ def test_a_closed_pipe_is_no_error(stored, two_problems, monkeypatch, tmp_path):
         assert main(["verdict", "--store", stored(two_problems)]) == 0
 
 
-def test_starting_up_imports_neither_torch_nor_matplotlib():
-    code = "import sys, analysis.commands; print({'torch', 'matplotlib', 'plotly', 'launch'} & set(sys.modules))"
+def test_starting_up_imports_nothing_slow_that_a_verdict_does_not_need():
+    code = ("import sys, analysis.commands; print({'torch', 'matplotlib', 'plotly', 'launch', 'scipy.stats'} "
+            "& set(sys.modules))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

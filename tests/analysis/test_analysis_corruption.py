@@ -68,6 +68,7 @@ BAD_ROWS = {
     "thresholds that are nan": {"threshold": np.nan}, "thresholds that are infinite": {"threshold": np.inf},
     "risks that are nan": {"test_risk": np.nan}, "no validation risk": {"validation_risk": None},
     "no width": {"width": None}, "half widths": {"width": 64.5}, "negative widths": {"width": -64},
+    "infinite widths of finite learners": {"width": 0}, "widths beyond whole numbers": {"width": 1e300},
     "no samples": {"samples": 0}, "no seed": {"seed": None}, "infinite lr": {"lr": np.inf}, "no lr": {"lr": None},
     "an unknown status": {"status": "half"}, "no status": {"status": None}, "no run_id": {"run_id": None},
     "no concept": {"concept.name": None}, "no OPT": {"opt": None}, "no epsilon": {"epsilon": np.nan},

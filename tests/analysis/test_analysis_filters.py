@@ -42,6 +42,13 @@ def test_a_filter_that_matches_nothing_names_key_value_and_what_is_allowed(runs,
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_that_begins_like_a_list_is_a_name(runs):
+    named = runs.assign(**{"concept.name": runs["concept.name"].mask(runs["width"].eq(64), "[x")})
+    assert set(select(named, ["concept.name=\"[x\""])["width"]) == {64}
+    with pytest.raises(ConfigError, match="no run has it"):
+        select(named, ["concept.name=[x]"])
+
+
 def test_filters_that_only_together_match_nothing(runs):
     runs = runs.assign(seed=runs["seed"].where(runs["width"].ne(64), 7))
     with pytest.raises(OvpnetError, match="drop a filter"):

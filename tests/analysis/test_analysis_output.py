@@ -30,15 +30,23 @@ def test_markdown_is_one_table_whatever_its_cells_hold(capsys):
     output.write(TABLE, "markdown")
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["| width | who | risk | good |", "| ---: | --- | ---: | --- |",
-                     r"| 64 | a_b & 50% \| #1 | 0.1235 | yes |", "| infinity | x^2 ~ \\ {y} | – | no |"]
+                     r"| 64 | a_b & 50% \| #1 | 0.1235 | yes |", r"| infinity | x^2 \~ \\ {y} | – | no |"]
+
+
+def test_markdown_escapes_what_markdown_would_read(capsys):
+    output.write(pd.DataFrame({"who": ["<b>x</b> `y`", "_z_ *a* a_b", "\\|", "two\r\nlines"]}), "markdown")
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        r"| \<b\>x\</b\> \`y\` |", r"| \_z\_ \*a\* a_b |", r"| \\\| |", "| two lines |"]
 
 
 def test_latex_escapes_what_latex_would_read(capsys):
     output.write(TABLE, "latex")
     out = capsys.readouterr().out
-    assert r"64 & a\_b \& 50\% | \#1 & 0.1235 & yes \\" in out
+    assert r"64 & a\_b \& 50\% \textbar{} \#1 & 0.1235 & yes \\" in out
     assert r"infinity & x\textasciicircum{}2 \textasciitilde{} \textbackslash{} \{y\} & -- & no \\" in out
     assert out.startswith("\\begin{tabular}{rlrl}\n\\toprule\n")
+    output.write(pd.DataFrame({"who": ["[4pt]", "*<"]}), "latex")  # after \\, a length and a star
+    assert "{[}4pt] \\\\\n{*}\\textless{} \\\\\n" in capsys.readouterr().out
 
 
 def test_latex_compiles(tmp_path):
@@ -51,8 +59,10 @@ def test_latex_compiles(tmp_path):
 
 
 def test_text_shows_brackets_as_they_are(capsys):
-    output.write(TABLE.assign(who="[bold]x"))
-    assert "[bold]x" in capsys.readouterr().out
+    output.write(TABLE.assign(who=["[bold]x", "[/red] :smile:"]))
+    out = capsys.readouterr().out
+    assert "[bold]x" in out
+    assert "[/red] :smile:" in out
 
 
 # --- compare ---

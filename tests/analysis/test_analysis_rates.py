@@ -127,3 +127,15 @@ def test_nothing_measured_has_no_rates(make_runs):
     runs = with_problem(make_runs(0.0, **FEW).assign(status="diverged", test_risk=np.nan, validation_risk=np.nan,
                                                      excess_risk=np.nan, excess_risk_se=np.nan))
     assert rates(runs).empty
+
+
+@pytest.mark.parametrize("error", [0.0, np.nan])
+def test_excess_risks_without_errors_have_an_interval_nonetheless(make_runs, error):
+    """Seeds whose risks fall at rates of their own: the interval is that of their slopes."""
+    runs = make_runs(0.0, **FEW)
+    excess = runs["excess_risk"] * runs["samples"] ** (0.1 * (runs["seed"] - 1.5))
+    found = row(rates(with_problem(runs.assign(excess_risk=excess, excess_risk_se=error))), "N", EXCESS)
+    assert found["exponent"] == pytest.approx(-1, abs=0.02)
+    slopes = -1 + 0.1 * (np.arange(4) - 1.5)
+    reach = 3.182 * slopes.std(ddof=1) / 2  # t of 3 degrees of freedom
+    assert found["high"] - found["low"] == pytest.approx(2 * reach, rel=0.1)

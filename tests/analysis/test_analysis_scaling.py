@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import linregress, t, ttest_1samp
+from scipy.stats import f, linregress, t, ttest_1samp
 
 from analysis import scaling
 
@@ -65,6 +65,18 @@ def test_one_censored_side_bounds_alpha_from_below_only():
     assert law.alpha_high == np.inf
 
 
+def test_nothing_known_says_nothing():
+    """Where the few N of every seed contradict each other, its interval is all numbers; so it may be at one width."""
+    nothing = pd.DataFrame([(m, s, 0.0, np.inf) for m in WIDTHS for s in range(5)],
+                           columns=["width", "seed", "low", "high"])
+    one_width = nothing.copy()
+    one_width.loc[nothing["width"].eq(64), ["low", "high"]] = [[500 * 1.05**s, 510 * 1.05**s] for s in range(5)]
+    for intervals in (nothing, one_width):
+        law = scaling.fit(intervals, 0.1)
+        assert (law.alpha_low, law.alpha_high) == (-np.inf, np.inf)
+        assert min(law.p_equivalence, law.p_scales, law.p_shrinks) > 0.4
+
+
 def test_one_width_is_refused():
     with pytest.raises(ValueError, match="2 widths"):
         scaling.fit(pd.DataFrame({"width": [64, 64], "seed": [0, 1], "low": [1.0, 1.0], "high": [2.0, 2.0]}), 0.1)
@@ -77,6 +89,21 @@ def test_a_bent_law_is_noticed_and_a_straight_one_is_not():
     bent.loc[bent["width"].isin([64, 4096]), ["low", "high"]] *= 3
     assert scaling.fit(straight, 0.1).bent_p > 0.01
     assert scaling.fit(bent, 0.1).bent_p < 1e-4
+
+
+def test_the_test_of_a_straight_line_is_that_of_the_analysis_of_variance():
+    """Complete data on a fine grid, seeds of different levels: F of departures from a line, within seeds."""
+    rng = np.random.default_rng(5)
+    x = np.log(WIDTHS) - np.log(WIDTHS).mean()
+    log_n = 7 + 0.5 * rng.normal(size=(4, 1)) + 0.4 * x + [0.1, -0.1, -0.1, 0.1] + 0.1 * rng.normal(size=(4, 4))
+    intervals = pd.DataFrame({"width": np.tile(WIDTHS, 4), "seed": np.repeat(range(4), 4),
+                              "low": np.exp(log_n.ravel() - 5e-4), "high": np.exp(log_n.ravel() + 5e-4)})
+    within = log_n - log_n.mean(axis=1, keepdims=True)
+    means = within.mean(axis=0)
+    bend, error = 4 * ((means - means @ x / (x @ x) * x) ** 2).sum(), ((within - means) ** 2).sum()
+    exact = f.sf((bend / 2) / (error / 9), 2, 9)
+    assert 1e-4 < exact < 0.2
+    assert scaling.fit(intervals, 0.1).bent_p == pytest.approx(exact, rel=0.05)
 
 
 def test_bootstrap_over_seeds_is_the_spread_of_the_seeds_slopes():

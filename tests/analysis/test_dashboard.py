@@ -231,7 +231,7 @@ def test_what_was_uploaded_counts_and_not_what_runs_ask_for(put):
 def test_filters_become_those_of_the_run_set(put):
     """Values as W&B has them; quotes in a text stay text; a run set of a W&B run a pack knows the study alone."""
     path = put({"study": "it's \"s\"", "concept.name": "a'b"})
-    model = dashboard_views.workspace(plan(*told(path, "width=64", """concept="a'b\"""", "status=done")))._to_model()
+    model = dashboard_views.workspace(plan(*told(path, "width=64", "concept=\"a'b\"", "status=done")))._to_model()
     leaves = [(leaf["key"]["section"], leaf["key"]["name"], leaf["value"])
               for leaf in model.spec.section.run_sets[0].filters["filters"]]
     assert leaves == [("config", "study.value", ["it's \"s\""]), ("config", "width.value", [64]),
@@ -239,6 +239,17 @@ def test_filters_become_those_of_the_run_set(put):
     run = tracked("run", [row for row in Store(path).newest_runs().to_pylist() if row["width"] == 64][:1], [])
     has = {**run.config, **run.summary}
     assert all(has[name.replace(".value", "")] in values for _, name, values in leaves), "they let such a run through"
+
+
+def test_a_problem_of_which_no_run_finished_is_told_of(put):
+    put()
+    path = put({"status": "failed", "test_risk": None, "validation_risk": None, "concept.seed": 7,
+                "run_id": lambda rows: rows["run_id"] + "-failed"})
+    story = plan(*told(path))
+    assert "verdicts: 2 rows" in dashboard.described(story)
+    assert "sample_complexity: 4 rows" in dashboard.described(story)
+    assert any("none of the 20 runs finished" in getattr(block, "text", "")
+               for block in dashboard_views.report(story).blocks)
 
 
 def test_text_of_the_store_is_no_markup(put):

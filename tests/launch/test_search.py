@@ -334,6 +334,7 @@ def swept(loader, monkeypatch, tmp_path):
         sweeper = BisectSweeper(conf.params, conf.grids, conf.resolution, conf.samples_min, conf.samples_max)
         sweeper.config, sweeper.launcher = config, LocalLauncher()
         sweeper.hydra_context = SimpleNamespace(config_loader=loader)
+        sweeper.launcher.setup(hydra_context=sweeper.hydra_context, task_function=lambda _: None, config=config)
         begun = []
         monkeypatch.setattr("launch.search.search", lambda what, options: begun.append(what))
         sweeper.sweep(jobs)
