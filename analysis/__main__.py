@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a path that cannot be written to
         out = getattr(options, "out", None)
-        print(f"error: --out={out}: cannot be written ({error.strerror})" if out else f"error: {error}", file=sys.stderr)
+        found = f"--out={out}: cannot be written ({error.strerror})" if out else str(error)
+        print(f"error: {found}", file=sys.stderr)
         return 1
     return 0
 
