@@ -125,7 +125,8 @@ def _ticks(values: Iterable[float]) -> dict[str, Any]:
             kept.append(value)
     if kept[-1] != distinct[-1]:
         kept[-1 if len(kept) > 1 else len(kept):] = [distinct[-1]]
-    return {"tickmode": "array", "tickvals": [float(each) for each in kept], "ticktext": [f"{each:g}" for each in kept]}
+    return {"tickmode": "array", "tickvals": [float(each) for each in kept],
+            "ticktext": [f"{each:.12g}" for each in kept]}
 
 
 def _set_limits(figure: go.Figure, widths: np.ndarray, intervals: pd.DataFrame) -> None:
