@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
-               "width=range(64,1025,64) lr=interval(0.1,1) concept=glob(two*), or in quotes 'width>=256'. A filter on "
+               "'width=range(64,1025,64)' 'lr=interval(0.1,1)' 'concept=glob(two*)', or 'width>=256'. A filter on "
                "epsilon picks runs by the epsilon they were trained with; --epsilon judges all runs at another. A run "
                "of two studies has the `study` that trained it.")
 FORMATS = ("text", "csv", "parquet", "latex", "markdown")
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a path that cannot be written to
-        print(f"error: {error}", file=sys.stderr)
+        out = getattr(options, "out", None)
+        found = f"--out={out}: cannot be written ({error.strerror})" if out else str(error)
+        print(f"error: {found}", file=sys.stderr)
         return 1
     return 0
 
@@ -44,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
     common.add_argument("--epsilon", type=_numbers, default=(), metavar="E[,E...]",
                         help="judge the stored runs at these epsilons, in their own epsilon_unit, without training; of "
-                        "several, each is a problem, and verdict fits the law over all of them too")
+                        "several, each is a problem, and verdict fits the law over all of them too. What verdict would "
+                        "run next is trained with the runs' own epsilon, to be judged with this option again")
     filters = argparse.ArgumentParser(add_help=False)
     filters.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
     per = argparse.ArgumentParser(add_help=False)
@@ -106,7 +109,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(each) for each in text.split(",")]
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor several with commas between") from None
 
 
 if __name__ == "__main__":

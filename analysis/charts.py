@@ -30,6 +30,7 @@ MOST_SEEDS = 24  # bars of single seeds at each width
 MOST_POINTS = 60  # points of a learning curve
 MOST_SAMPLES = 4  # numbers of samples of which there are learning curves and heat maps
 MOST_EXPONENTS = 100  # rows of the chart of all exponents
+MOST_TICKS = 7  # on a logarithmic axis, about
 
 LINE_HEIGHT, CHART_HEIGHT, PANEL_HEIGHT = 40, 430, 300  # pixels
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
@@ -110,6 +111,24 @@ def complexity(finding: Finding, intervals: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def _ticks(values: Iterable[float]) -> dict[str, Any]:
+    """Ticks of a logarithmic axis at values that there are: as many as stand apart on a telephone, with both ends.
+    plotly's own are 50, 60, 70, ..., one over the other, where the values span less than two decades."""
+    distinct = np.unique(np.asarray(list(values), dtype=float))
+    distinct = distinct[np.isfinite(distinct) & (distinct > 0)]
+    if not len(distinct):
+        return {}
+    kept = [distinct[0]]
+    apart = (distinct[-1] / distinct[0]) ** (1 / MOST_TICKS)
+    for value in distinct[1:]:
+        if value >= apart * kept[-1]:
+            kept.append(value)
+    if kept[-1] != distinct[-1]:
+        kept[-1 if len(kept) > 1 else len(kept):] = [distinct[-1]]
+    return {"tickmode": "array", "tickvals": [float(each) for each in kept],
+            "ticktext": [f"{each:.12g}" for each in kept]}
+
+
 def _set_limits(figure: go.Figure, widths: np.ndarray, intervals: pd.DataFrame) -> None:
     ends = intervals[["low", "high"]].to_numpy(float).ravel()
     ends = ends[np.isfinite(ends) & (ends > 0)]
@@ -118,8 +137,7 @@ def _set_limits(figure: go.Figure, widths: np.ndarray, intervals: pd.DataFrame) 
     # Room for censored arrows; and at least a factor of 4 in all, lest one step of the grid fill the chart.
     margin = max(1.6, 2 / math.sqrt(ends.max() / ends.min()))
     figure.update_yaxes(range=[math.log10(ends.min() / margin), math.log10(ends.max() * margin)])
-    figure.update_xaxes(range=[math.log10(widths[0] / 1.5), math.log10(widths[-1] * 1.5)], tickvals=widths.tolist(),
-                        ticktext=[f"{width:g}" for width in widths], tickmode="array")
+    figure.update_xaxes(range=[math.log10(widths[0] / 1.5), math.log10(widths[-1] * 1.5)], **_ticks(widths))
 
 
 def _add_law(figure: go.Figure, law: ScalingLaw | None, widths: np.ndarray, intervals: pd.DataFrame) -> None:
@@ -174,7 +192,8 @@ def _interval(low: float, high: float) -> str:
 def risk(best: pd.DataFrame, limit: pd.DataFrame | None = None) -> go.Figure:
     """Best-tuned test risk against N for each m (mean and range over seeds), OPT and OPT + epsilon; and the mean of the
     same learner of infinite width, where `limit` has it."""
-    figure = _figure(x={"title": "samples N", **LOGARITHMIC}, y={"title": "test risk", **LOGARITHMIC})
+    figure = _figure(x={"title": "samples N", **LOGARITHMIC, **_ticks(best["samples"])},
+                     y={"title": "test risk", **LOGARITHMIC})
     finite = best[np.isfinite(best["test_risk"])]
     widths = sorted(best["width"].unique())
     for index, (width, colour) in enumerate(zip(widths, _shades(len(widths)), strict=True)):
@@ -348,7 +367,8 @@ def paper_panel(ours: pd.DataFrame, published: pd.DataFrame) -> go.Figure:
     against_n = panel == "b" and number != 3
     x = "n" if against_n else "m"
     label = "test error" if ours["metric"].iloc[0] == "test_error" else "norm ratio"
-    figure = _figure(x={"title": "samples N" if against_n else "width m", **LOGARITHMIC},
+    both = pd.concat([ours.loc[ours["m"].ne(INFINITE), x], published[x]])
+    figure = _figure(x={"title": "samples N" if against_n else "width m", **LOGARITHMIC, **_ticks(both)},
                      y={"title": label, **LOGARITHMIC})
     for index, (series, colour) in enumerate(SERIES_COLOURS.items()):
         for rows, dash, whose in ((published, "dash", "paper"), (ours[ours["m"].ne(INFINITE)], "solid", "ours")):
@@ -371,8 +391,7 @@ def diagnostics_panel(panel: Panel, rows: pd.DataFrame) -> go.Figure:
     """The quantities of a panel against m at the end of training: a point a run, medians over seeds joined."""
     columns = [column for column in panel.columns if column in rows]
     figure = _figure(PANEL_HEIGHT, x={"title": "width m", **LOGARITHMIC}, y=_value_axis(rows[columns].to_numpy(float)))
-    widths = sorted(rows["width"].unique())
-    figure.update_xaxes(tickmode="array", tickvals=[int(each) for each in widths], ticktext=[str(w) for w in widths])
+    figure.update_xaxes(**_ticks(rows["width"]))
     for column, colour in zip(columns, QUALITATIVE, strict=False):
         name = plain(panel.columns[column])
         values = rows[["width", "seed", column]].dropna()
@@ -412,7 +431,8 @@ def _value_axis(values: np.ndarray) -> dict[str, Any]:
 
 def cost(seconds: pd.DataFrame) -> go.Figure:
     """Seconds that a run trained, against m. `seconds`: columns what (the line), width, mean, runs."""
-    figure = _figure(x={"title": "width m", **LOGARITHMIC}, y={"title": "seconds a run", **LOGARITHMIC})
+    figure = _figure(x={"title": "width m", **LOGARITHMIC, **_ticks(seconds["width"])},
+                     y={"title": "seconds a run", **LOGARITHMIC})
     for index, (what, rows) in enumerate(seconds.groupby("what", sort=False)):
         figure.add_scatter(x=_list(rows["width"]), y=_list(rows["mean"]), mode="lines+markers", name=text(what),
                            line={"color": QUALITATIVE[index % len(QUALITATIVE)], "width": 2},

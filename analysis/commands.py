@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import os
 import shlex
 import sys
@@ -110,7 +111,8 @@ def _checks(row: Any, models: pd.DataFrame) -> str:
     if not pd.isna(row.logistic_alpha):
         found = interval_text(row.logistic_low, row.logistic_high)
         parts.append(f"logistic regression {row.logistic_alpha:z.2f} {found}")
-    if not pd.isna(row.bootstrap_low):
+    bounded = math.isfinite(row.alpha_low) or math.isfinite(row.alpha_high)
+    if bounded and not pd.isna(row.bootstrap_low):  # where every seed is censored alike it is a point, of no meaning
         parts.append(f"bootstrap over seeds {interval_text(row.bootstrap_low, row.bootstrap_high)}")
     weighed = models[models["aicc_weight"].notna()].sort_values("aicc_weight", ascending=False)
     if len(weighed):

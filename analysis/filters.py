@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def select(runs: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
         for text, test in tests.items():
             found = np.array([test(value) for value in stored], dtype=bool)
             if not found.any():
-                raise ConfigError(key, text, f"no run has it; the store has {_listing(stored)}")
+                raise _wrong(key, text, f"no run has it; the store has {_listing(stored)}")
             passes |= found
         kept &= passes[codes]
     if not kept.any():
@@ -96,7 +97,7 @@ def _parse(expression: str, runs: pd.DataFrame) -> tuple[str, dict[str, Test]]:
     compared = re.fullmatch(r"([\w.]+)\s*(>=|<=|!=|>|<)\s*(.+)", expression)
     if compared:
         key, sign, text = compared.groups()
-        _check_key(key, text, runs)
+        _check_key(key, f"{sign}{text}", runs)
         return key, {f"{sign}{text}": _comparison(key, sign, text)}
     key, equals, text = expression.partition("=")
     if not equals or not text:
@@ -144,7 +145,7 @@ def _comparison(key: str, sign: str, text: str) -> Test:
     try:
         bound = float(text)
     except ValueError:
-        raise ConfigError(key, f"{sign}{text}", f"{sign} compares with a number") from None
+        raise _wrong(key, f"{sign}{text}", f"{sign} compares with a number") from None
     return lambda stored: _is_number(stored) and bool(COMPARISONS[sign](stored, bound))
 
 
@@ -187,7 +188,17 @@ def _keys(runs: pd.DataFrame) -> list[str]:
 
 def _check_key(key: str, text: str, runs: pd.DataFrame) -> None:
     if key not in _keys(runs):
-        raise ConfigError(key, text, f"unknown key; allowed: {', '.join(_keys(runs))}")
+        near = get_close_matches(key, _keys(runs), n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise _wrong(key, text, f"unknown key{meant}; allowed: {', '.join(_keys(runs))}")
+
+
+def _wrong(key: str, text: str, allowed: str) -> ConfigError:
+    """The error of a filter, which names it as it was written: key=text, or key>=number, whose sign is in `text`."""
+    error = ConfigError(key, text, allowed)
+    if text.startswith(tuple(COMPARISONS)):
+        error.args = (f"{key}{text}: {allowed}",)
+    return error
 
 
 def _listing(stored: Sequence[Any], most: int = 20) -> str:

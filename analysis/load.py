@@ -229,7 +229,8 @@ def width_text(width: int) -> str:
 
 
 def judge(runs: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """`runs` judged at another epsilon, with no training: replaces epsilon, epsilon_absolute, threshold and reached.
+    """`runs` judged at another epsilon, with no training: replaces epsilon, epsilon_absolute, threshold and reached,
+    and keeps the epsilon that they were trained with as `trained_epsilon`.
 
     `epsilon` is in each run's own epsilon_unit: a fraction of second_moment = E||y||^2 (`relative`) or in units of the
     loss (`absolute`). reached_step and reached_samples belong to the old epsilon and become null.
@@ -240,5 +241,5 @@ def judge(runs: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     unit = runs["second_moment"].where(runs["epsilon_unit"].eq("relative"), 1.0)
     absolute = epsilon * unit
     threshold = runs["opt"] + absolute
-    return runs.assign(epsilon=epsilon, epsilon_absolute=absolute, threshold=threshold,
+    return runs.assign(epsilon=epsilon, trained_epsilon=runs["epsilon"], epsilon_absolute=absolute, threshold=threshold,
                        reached=runs["test_risk"].le(threshold), reached_step=pd.NA, reached_samples=pd.NA)

@@ -13,6 +13,7 @@ from analysis.load import width_text
 from ovpnet.errors import ConfigError
 from ovpnet.store import write_whole
 
+NOISE = 1e-9  # an exponent below it is 0, but for rounding
 SUFFIXES = {"text": ".txt", "csv": ".csv", "parquet": ".parquet", "latex": ".tex", "markdown": ".md"}
 
 
@@ -138,4 +139,6 @@ def words(value: Any, name: str = "") -> str:
         return "yes" if value else "no"
     if name == "width":
         return width_text(value)
+    if name.startswith("alpha") and abs(value) < NOISE:
+        return "0"
     return f"{value:.4g}" if abs(value) < 1e4 or abs(value) == float("inf") else f"{value:.0f}"

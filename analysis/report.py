@@ -3,6 +3,7 @@
 import os
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ FACETS = ("concept", "learner", "algorithm", "epsilon")  # of a problem, by whic
 MOST_ROWS = 500  # of a table
 MOST_PROVENANCE = 12  # values of one kind
 HEADINGS = {"width": "m", "samples": "N", "weight_decay": "weight decay", "epsilon": "ε", "alpha": "α",
-            "alpha_low": "α from", "alpha_high": "α to"}
+            "alpha_low": "α from", "alpha_high": "α to", "opt": "OPT", "aicc": "AICc", "aicc_weight": "AICc weight",
+            "bic": "BIC", "bic_weight": "BIC weight"}
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,21 @@ def _facets(verdicts: pd.DataFrame, analysis: Analysis) -> dict[str, list[tuple[
 def _provenance(runs: pd.DataFrame) -> dict[str, str]:
     stamps = sorted(runs["finished_at"].dropna().astype(str)) if "finished_at" in runs else []
     known = {"runs": f"{len(runs):,}", "training time": duration(float(runs["train_seconds"].sum())),
-             "finished": f"{stamps[0]} to {stamps[-1]}" if stamps else "unknown"}
+             "finished": f"{_stamp(stamps[0])} to {_stamp(stamps[-1])}" if stamps else "unknown"}
     for name in PROVENANCE:
         values = sorted(runs[name].dropna().astype(str).unique()) if name in runs else []
         if values:
             more = f", and {len(values) - MOST_PROVENANCE} more" if len(values) > MOST_PROVENANCE else ""
             known[name.replace("_", " ")] = ", ".join(values[:MOST_PROVENANCE]) + more
     return known
+
+
+def _stamp(stored: str) -> str:
+    """A time of the store to the minute; as it is where it is none."""
+    try:
+        return f"{datetime.fromisoformat(stored).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return stored
 
 
 # --- charts and tables -------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ HEADER = """# Configuration
 
 Made from `ovpnet/config.py` and `launch/options.py` by `python docs/configuration.py`; do not edit by hand.
 
-Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `KEY=range(3)` or any
+Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `'KEY=range(3)'` or any
 other form of [Hydra's override grammar](https://hydra.cc/docs/advanced/override_grammar/basic/). Files in `conf/`
 choose among the nodes below: `concept=figure1` takes `conf/concept/figure1.yaml`.
 """

@@ -75,6 +75,8 @@ class PackSweeper(BasicSweeper):
             _check_one_study(overrides)
             [product] = self.split_arguments(overrides, max_batch_size=None)
             jobs += product
+        if not jobs:
+            raise OvpnetError(f"{' '.join(arguments) or 'this sweep'}: no run; a range or a list of values is empty")
         return jobs
 
     def _check_scale(self) -> None:

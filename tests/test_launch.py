@@ -279,6 +279,11 @@ def test_a_study_of_one_scale_says_so(asked, given, name):
         asked(*given, "scale=small")
 
 
+def test_a_sweep_of_no_run_says_so(asked):
+    with pytest.raises(OvpnetError, match=r"seed=range\(0\): no run"):
+        asked("seed=range(0)")
+
+
 def test_the_series_of_figure_1(asked):
     series = {(job["learner"], job["learner.trained"]): set() for job in asked("experiment=figure1a")}
     for job in asked("experiment=figure1a"):

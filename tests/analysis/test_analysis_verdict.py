@@ -237,6 +237,13 @@ def test_another_epsilon_moves_the_goal_without_training(make_runs):
         judge_runs(runs, 0)
 
 
+def test_what_to_run_next_has_the_epsilon_that_the_runs_were_trained_with(make_runs):
+    """Under another one, the runs that are stored would all be trained again."""
+    analysis = analyze(with_problem(judge_runs(make_runs(0.0, lrs=[0.5], overrides=["epsilon=0.2"]), 1e-6)))
+    [command] = analysis.verdicts["next"]
+    assert " epsilon=0.2 " in command
+
+
 def test_runs_at_two_epsilons_become_one_problem_when_judged_at_one(make_runs):
     runs = pd.concat([make_runs(0.0, lrs=[0.5]), make_runs(0.0, lrs=[0.5], overrides=["epsilon=0.2"])],
                      ignore_index=True)

@@ -372,6 +372,7 @@ def test_studies_of_several_grids_are_searched(swept):
     (["hydra.sweeper.samples_min=33", "hydra.sweeper.samples_max=34"], "leaves 0 N from 33 to 34, and 2 are needed"),
     (["batch_size=${samples}"], "batch_size=16: follows samples"),
     (["width=0,8"], "width=0: must be at least 1"),
+    (["seed=range(0)"], "seed=range.0.*: no run; a range or a list .* is empty"),
     (["experiment=one_pass", "batch_size=50"], r"batch_size=50: must be at most samples \(16\)"),
     (["experiment=quickstart,one_pass"], "one experiment a sweep")])
 def test_what_cannot_be_searched_is_refused(swept, given, error):
