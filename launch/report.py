@@ -164,7 +164,8 @@ def failures(found: Status) -> None:
 
 def sweeps(found: Sequence[Status]) -> Table:
     """A sweep a row."""
-    table = Table(Column("sweep", no_wrap=True, overflow="fold"), "launcher", *STATES, "jobs", box=None, padding=(0, 1))
+    table = Table(Column("sweep", no_wrap=True, overflow="fold"), Column("launcher", no_wrap=True), *STATES, "jobs",
+                  box=None, padding=(0, 1))
     for column in table.columns[2:-1]:
         column.justify = "right"
     for each in found:
