@@ -21,11 +21,11 @@ from ovpnet.config import default_store
 from ovpnet.cost import EXAMPLE
 from ovpnet.engine_choice import chosen_engine
 
-_WIDTH = 100
+_WIDTH = 120
 
 
 def console() -> Console:
-    """Rich's console; without a terminal, 100 columns (or $COLUMNS) whatever the environment is."""
+    """Rich's console; without a terminal, 120 columns (or $COLUMNS) whatever the environment is."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH, highlight=False)
 
 
