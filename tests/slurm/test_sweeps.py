@@ -137,9 +137,10 @@ def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper,
 
 @pytest.mark.slow
 def test_a_job_whose_time_is_over_is_requeued(cluster: Cluster, ovpnet: Sweeper, tmp_path: Path):
-    # SLURM's signal before the end of a minute comes after 10 s to half a minute: training takes longer anywhere.
-    long = [*SLOW, "steps=150000"]
-    sweep = ovpnet.train(*long, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50")
+    # SLURM looks at the time limits of jobs every half a minute, so its signal comes 15 to 45 s after the start here:
+    # not before the job can hear it, and before training ends on any machine.
+    long = [*SLOW, "steps=200000"]
+    sweep = ovpnet.train(*long, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=75")
     ovpnet.wait()
     assert "this job is timed-out" in told(sweep)
     assert starts(sweep) >= 2
