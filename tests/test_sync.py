@@ -260,7 +260,8 @@ def test_ctrl_c_remembers_what_has_arrived_and_says_how_to_go_on(store: Path, se
     fill(store, *(row(n) for n in range(8)))
     # Where the tests run in the background of a shell, Ctrl-C is ignored, and processes inherit that.
     code = ("import argparse, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-            "from launch import sync; sync.BATCH = 4; parser = argparse.ArgumentParser(); sync.add_parser(parser.add_subparsers()); "
+            "from launch import sync; sync.BATCH = 4; parser = argparse.ArgumentParser(); "
+            "sync.add_parser(parser.add_subparsers()); "
             f"options = parser.parse_args(['sync', '--store', {str(store)!r}]); options.run(options)")
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True)
 
