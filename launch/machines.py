@@ -90,8 +90,7 @@ def check(options: Mapping[str, Any], device: str) -> None:
 
 def on_gpu(options: Mapping[str, Any]) -> bool:
     """Whether jobs with these options have a GPU."""
-    more = options.get("additional_parameters") or {}
-    return any(options.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")) or "gpus" in more
+    return any(options.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres"))
 
 
 def _file(store: Path, options: Mapping[str, Any]) -> Path:

@@ -115,10 +115,12 @@ _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "
 # Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process
 # of each.
 _OWN = ("job-name", "array", "output", "error", "open-mode", "signal", "ntasks", "ntasks-per-node")
-# Options of sbatch that have another name here; and those that would send jobs where they cannot be followed.
+# Options of sbatch that have another name here.
 _NAMED = {"time": "timeout_min", "mem": "mem_gb", "cpus-per-task": "cpus_per_task", "gpus-per-node": "gpus_per_node",
           "gpus": "gpus_per_node"}
-_UNFOLLOWED = ("clusters",)
+_REFUSED = (dict.fromkeys(_OWN, "is set by ovpnet, as are " + ", ".join(_OWN))
+            | {option: f"is hydra.launcher.{key}, by which packs are sized" for option, key in _NAMED.items()}
+            | {"clusters": "is not possible: a sweep's jobs are looked for on one cluster"})
 
 Options = LocalConf | SubprocessConf | SlurmConf
 
@@ -180,12 +182,9 @@ def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", str(option)):
                 raise ConfigError(name, option, "must be the name of an option of sbatch, without dashes in front")
             # sbatch takes the beginning of a name for the name.
-            if any(own.startswith(str(option).replace("_", "-")) for own in _OWN):
-                raise ConfigError(name, option, "is set by ovpnet, as are " + ", ".join(_OWN))
-            if (plain := str(option).replace("_", "-")) in _NAMED:
-                raise ConfigError(name, option, f"is hydra.launcher.{_NAMED[plain]}, by which packs are sized")
-            if plain in _UNFOLLOWED:
-                raise ConfigError(name, option, "is not possible: a sweep's jobs are looked for on one cluster")
+            for refused, why in _REFUSED.items():
+                if refused.startswith(str(option).replace("_", "-")):
+                    raise ConfigError(name, option, why)
 
 
 def _texts(value: Any) -> list[str]:
