@@ -20,7 +20,7 @@ from ovpnet.store import Store
 from ovpnet.tracking import Target, upload
 from ovpnet.uploads import Uploads, remember
 from tests import wandb_server
-from tests.wandb_server import KEY, Request, WandbServer
+from tests.wandb_server import Request, WandbServer
 
 wandb = pytest.importorskip("wandb")
 
@@ -61,14 +61,11 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An account of which nothing is known but the key; the client's files go to a directory of the test."""
-    wandb_server.account(tmp_path / "home", monkeypatch)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))  # of processes that are killed, and leave theirs
-    wandb.teardown()
-    yield
-    wandb.teardown()
+    with wandb_server.known(tmp_path / "home", monkeypatch):
+        yield
 
 
 @pytest.fixture

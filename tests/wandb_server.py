@@ -17,7 +17,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +39,18 @@ def account(home: Path, patch: "pytest.MonkeyPatch") -> None:
     patch.setenv("HOME", str(home))
     patch.setenv("NETRC", str(home / "netrc"))
     patch.setenv("WANDB_CONFIG_DIR", str(home / "config"))
+
+
+@contextmanager
+def known(home: Path, patch: "pytest.MonkeyPatch") -> Iterator[None]:
+    """`account`, of which the API key is known; the client has nothing of another test, and leaves nothing."""
+    import wandb
+
+    account(home, patch)
+    patch.setenv("WANDB_API_KEY", KEY)
+    wandb.teardown()
+    yield
+    wandb.teardown()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from PIL import Image
@@ -25,18 +24,15 @@ from ovpnet.tracking import Target, tracked, upload
 from ovpnet.uploads import remember
 from tests import wandb_server
 from tests.analysis.conftest import synthetic_runs
-from tests.wandb_server import KEY, Received, View, WandbServer
+from tests.wandb_server import Received, View, WandbServer
 
 WRITES = {"UpsertBucket", "CreateArtifact", "upload", "file_stream", "UpsertView2", "upsertView"}
 
 
 @pytest.fixture(autouse=True)
 def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    wandb_server.account(tmp_path / "home", monkeypatch)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    wandb.teardown()
-    yield
-    wandb.teardown()
+    with wandb_server.known(tmp_path / "home", monkeypatch):
+        yield
 
 
 @pytest.fixture
