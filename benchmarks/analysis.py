@@ -24,7 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import machine, tables
-from benchmarks.engine import RESULTS
 from ovpnet import config
 from ovpnet.results import config_row
 
@@ -67,8 +66,7 @@ def main() -> None:
     table = pd.DataFrame(rows).assign(cpu=machine.cpu(), cores=os.cpu_count())
     print(markdown(table))
     if options.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        table.to_csv(RESULTS / "analysis.csv", index=False, float_format="%.5g")
+        tables.keep("analysis", table)
         tables.put("benchmarks.analysis", markdown(table))
 
 

@@ -10,7 +10,6 @@ of its runs. With --write-docs the rows go to benchmarks/results/, and their tab
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,6 @@ from analysis.complexity import sample_complexity
 from analysis.load import with_problem
 from analysis.tune import best_tuned
 from benchmarks import machine, tables
-from benchmarks.engine import RESULTS
 from launch.bisection import points
 from ovpnet.store import Store
 
@@ -44,20 +42,18 @@ def main() -> None:
     table = pd.DataFrame(rows)
     print(markdown(table))
     if options.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        table.to_csv(RESULTS / "bisect.csv", index=False, float_format="%.5g")
+        tables.keep("bisect", table)
         tables.put("benchmarks.bisect", markdown(table))
 
 
 def trained(overrides: list[str]) -> tuple[pd.DataFrame, float]:
     """The runs of a command, in a store of its own, and the processor's seconds that it took."""
     with TemporaryDirectory() as folder:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = machine.children_seconds()
         subprocess.run([sys.executable, "-m", "ovpnet.train", "-m", *overrides, f"store={folder}/store"], check=True,
                        cwd=folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
                        stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return Store(f"{folder}/store").runs(), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Store(f"{folder}/store").runs(), machine.children_seconds() - before
 
 
 def compared(rates: str, grid: tuple[pd.DataFrame, float],

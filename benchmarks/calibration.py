@@ -11,7 +11,6 @@ go through `complexity.sample_complexity` and `scaling.Inference`, as a store's 
 import argparse
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,8 +21,8 @@ from analysis.complexity import sample_complexity
 from analysis.power import Estimates, Plan, power
 from analysis.scaling import Inference, panel_of
 from analysis.verdict import ALONE, DELTA
+from benchmarks import tables
 
-DOCS, RESULTS = Path(__file__).parents[1] / "docs", Path(__file__).parent / "results"
 PAGE = "statistics.md"
 WIDTHS = (64, 256, 1024, 4096)
 ROUND = 100  # problems a setting and round
@@ -151,7 +150,6 @@ def main() -> None:
     settings = [(kind, number, truth) for kind, truths in (("fine", FINE), ("hard", HARD), ("at delta", AT_DELTA),
                                                            ("power", POWER)) for number, truth in enumerate(truths)]
     rows = []
-    RESULTS.mkdir(exist_ok=True)
     for turn in range(options.rounds):
         for kind, number, truth in settings:
             found = study(truth, np.random.default_rng([ord(kind[0]), number, turn]),
@@ -160,7 +158,7 @@ def main() -> None:
             print(f"{turn + 1} {kind:9}{truth.name:34} covers {found['covers']:.0%}, seeds alone "
                   f"{found['seeds_cover']:.0%}, flat {found['flat']:.0%} ({found['ms']:.0f} ms a problem)", flush=True)
         table = together(pd.DataFrame(rows))
-        table.to_csv(RESULTS / "calibration.csv", index=False, float_format="%.4g")
+        tables.keep("calibration", table)
     print(f"{time.process_time():.0f} s of processor time")
     if options.write_docs:
         write_docs(table)
@@ -176,12 +174,8 @@ def together(rows: pd.DataFrame) -> pd.DataFrame:
 
 def write_docs(table: pd.DataFrame) -> None:
     """Put the tables between the markers of the page, and draw the figure beside it."""
-    begin, end = "<!-- measured: python -m benchmarks.calibration --write-docs -->", "<!-- end of measured -->"
-    file = DOCS / PAGE
-    before, found, rest = file.read_text().partition(begin)
-    assert found, f"{file} has no line {begin}"
-    file.write_text(f"{before}{begin}\n\n{markdown(table)}\n\n{end}{rest.partition(end)[2]}")
-    plot(table).savefig(DOCS / "images" / "calibration.png", dpi=130)
+    tables.put("benchmarks.calibration", markdown(table), PAGE)
+    plot(table).savefig(tables.DOCS / "images" / "calibration.png", dpi=130)
 
 
 def markdown(table: pd.DataFrame) -> str:

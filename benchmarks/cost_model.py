@@ -21,8 +21,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 
-from benchmarks.engine import RESULTS
-from benchmarks.tables import DOCS
+from benchmarks.tables import DOCS, keep
 from ovpnet.calibrate import measured
 from ovpnet.config import Config, conf_dir, register_schemas, resolve, total_steps
 from ovpnet.cost import Machine, memory, seconds, step_seconds
@@ -189,8 +188,7 @@ def main() -> None:
     within = sum(0.75 <= float(row["predicted"]) / float(row["measured"]) <= 1.25 for row in rows)  # type: ignore[arg-type]
     print(f"{within} of {len(rows)} within 25%")
     if given.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        pd.DataFrame(rows).to_csv(RESULTS / "cost_model.csv", index=False, float_format="%.5g")
+        keep("cost_model", pd.DataFrame(rows))
         plot(rows).savefig(DOCS / "images" / "cost_model.png", dpi=130)
 
 

@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,6 @@ from benchmarks import machine, tables
 from benchmarks.peers import PEERS
 from benchmarks.task import Task
 
-RESULTS = Path(__file__).parent / "results"
 CALLS = 5
 CALL_SECONDS = 0.3
 MOST_STEPS = 2000
@@ -70,8 +68,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     print(tables.markdown(table))
     if options.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        table.to_csv(RESULTS / f"engine-{options.device}.csv", index=False, float_format="%.5g")
+        tables.keep(f"engine-{options.device}", table)
         tables.write_docs(table)
 
 

@@ -31,7 +31,6 @@ from ovpnet.store import Store
 from tests.slurm.cluster import Cluster, missing, wait_for
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results"
 # Runs of two static signatures, of which each trains for some tens of milliseconds.
 GRID = ["width=32,64", "samples=50,100", "steps=200", "evaluations=5"]
 SEEDS = 4  # runs a seed
@@ -80,8 +79,7 @@ def main() -> None:
     table = pd.DataFrame(measure(options.runs, options.peer_runs or options.runs, options.parallel))
     print(f"\n{markdown(table)}")
     if options.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        table.to_csv(RESULTS / "launch.csv", index=False, float_format="%.5g")
+        tables.keep("launch", table)
         tables.put("benchmarks.launch", markdown(table))
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.engine import RESULTS, timed
+from benchmarks.engine import timed
 from benchmarks.peers import fused
-from benchmarks.tables import DOCS
+from benchmarks.tables import DOCS, keep
 from benchmarks.task import Task
 
 # Series of tasks, of which each doubles the one before: name, and the doubled number.
@@ -58,8 +58,7 @@ def main() -> None:
             before = time_of_step
     table = pd.DataFrame(rows)
     if options.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        table.to_csv(RESULTS / f"linearity-{options.device}.csv", index=False, float_format="%.5g")
+        keep(f"linearity-{options.device}", table)
         plot(table).savefig(DOCS / "images" / "linearity.png", dpi=130)
 
 

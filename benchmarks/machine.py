@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import resource
 import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,12 @@ def peak_memory() -> int:
     """Bytes of memory that this process had at most (Linux; getrusage also counts what its parent had)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) << 10
+
+
+def children_seconds() -> float:
+    """Seconds of the processor that the processes this one has waited for took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _peak_gflops(threads: int) -> float:

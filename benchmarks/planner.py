@@ -9,7 +9,6 @@ on a task of the same config that does nothing. Each is a process of its own, an
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -19,7 +18,6 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from benchmarks import machine, tables
-from benchmarks.engine import RESULTS
 
 SEEDS = (120, 12_000)  # of the 84 runs of experiment=quickstart: 10,080 and 1,008,000 runs
 EMPTY = 200  # runs that Hydra does nothing in
@@ -38,8 +36,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     print(markdown(table))
     if options.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        table.to_csv(RESULTS / "planner.csv", index=False, float_format="%.5g")
+        tables.keep("planner", table)
         tables.put("benchmarks.planner", markdown(table))
 
 
@@ -47,15 +44,15 @@ def measured(planner: str, overrides: list[str]) -> dict[str, object]:
     """Seconds from the command on, and what the process said of itself, for a sweep in an empty folder."""
     load = os.getloadavg()[0]
     with TemporaryDirectory() as folder:
-        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        started, before = time.perf_counter(), machine.children_seconds()
         subprocess.run([sys.executable, "-m", "benchmarks.planner_task", planner, "-m", *overrides], check=True,
                        cwd=folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
                        stdout=subprocess.DEVNULL)
-        seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds, used = time.perf_counter() - started, machine.children_seconds() - before
         about = json.loads(Path(folder, "about.json").read_text())
         files = sum(path.is_file() for path in Path(folder).rglob("*")) - 1
     return {"planner": planner, "runs": about["runs"], "packs": about["packs"], "seconds": seconds,
-            "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "files": files,
+            "cpu_seconds": used, "files": files,
             "peak_mb": about["peak"] / 1e6, "cpu": machine.cpu(), "cores": os.cpu_count(), "load_before": load}
 
 

@@ -23,10 +23,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from benchmarks.engine import RESULTS
 from benchmarks.queue_model import CHECKPOINT_MINUTES as CHECKPOINTS
 from benchmarks.queue_model import HOUR, Cluster, Sharing, Work, simulate, work
-from benchmarks.tables import DOCS
+from benchmarks.tables import DOCS, keep
 from launch import submit
 from launch.compose import compose
 from launch.options import SlurmConf
@@ -342,9 +341,7 @@ def main() -> None:
             print(f"{question.__name__} ({time.perf_counter() - started:.0f} s): {question.__doc__}\n"
                   f"{table[shown].to_string(index=False, float_format='{:.3g}'.format)}\n", flush=True)
     if given.write_docs:
-        RESULTS.mkdir(exist_ok=True)
-        pd.concat([table.assign(question=name) for name, table in tables.items()]).to_csv(
-            RESULTS / "queue.csv", index=False, float_format="%.4g")
+        keep("queue", pd.concat([table.assign(question=name) for name, table in tables.items()]))
         figures = {"job_minutes": plot_job_minutes(tables["job_minutes"]),
                    "packs": plot_packs(*(tables[name] for name in ("max_jobs", "share_of_timeout",
                                                                "checkpoint_minutes"))),

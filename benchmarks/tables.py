@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS, RESULTS = Path(__file__).parents[1] / "docs", Path(__file__).parent / "results"
 OURS = "fused"
 
 
@@ -52,10 +52,16 @@ def _cell(times: pd.Series, peer: str) -> str:
     return f"{times[peer]:,.{digits}f}{ratio}"
 
 
-def put(module: str, text: str) -> None:
-    """Put what a benchmark measured between its markers in docs/benchmarks.md."""
+def keep(name: str, table: pd.DataFrame) -> None:
+    """Keep the rows that a benchmark measured, as benchmarks/results/NAME.csv."""
+    RESULTS.mkdir(exist_ok=True)
+    table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.5g")
+
+
+def put(module: str, text: str, page: str = "benchmarks.md") -> None:
+    """Put what a benchmark measured between its markers in a page of docs/."""
     begin, end = f"<!-- measured: python -m {module} --write-docs -->", "<!-- end of measured -->"
-    file = DOCS / "benchmarks.md"
+    file = DOCS / page
     before, found, rest = file.read_text().partition(begin)
     assert found, f"{file} has no line {begin}"
     after = rest.partition(end)[2]
