@@ -78,7 +78,7 @@ def test_tables_and_figure_are_made(tmp_path, monkeypatch):
             for kind, name in (("fine", "a"), ("hard", "b"), ("at delta", "c"), ("power", "d"))]
     table = calibration.together(pd.DataFrame([*rows, *rows]))
     assert table["problems"].eq(2 * FEW).all()
-    monkeypatch.setattr(calibration, "DOCS", tmp_path)
+    monkeypatch.setattr(calibration.tables, "DOCS", tmp_path)
     (tmp_path / "images").mkdir()
     begin = "<!-- measured: python -m benchmarks.calibration --write-docs -->"
     (tmp_path / calibration.PAGE).write_text(f"before\n{begin}\nold\n<!-- end of measured -->\nafter")
