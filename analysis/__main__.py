@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--seeds", action="store_true", help="one row a seed, in place of means over seeds")
     commands.add_parser("tuning", parents=[common, filters, per, file],
                         help="by how much the best test risk of the grid flatters, at each width and samples")
-    commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d and "
-                        "the concept's complexity, beside those of the theorems")
+    commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d, the "
+                        "concept's complexity (and m, for Theorem 3), beside those of the theorems")
     compare = commands.add_parser("compare", parents=[common, tuning, delta, file], help="two stores, or two sets of "
                                   "runs of one, side by side: verdicts, exponents, risks")
     for name in ("A", "B"):

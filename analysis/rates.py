@@ -22,11 +22,13 @@ EXCESS, N_EPS = "excess risk", "N_eps"
 # Theorem 1: the samples used are min{N, T}, T = O~(C_s(phi, 1)^2 k^3 p^2 / epsilon^2).
 # Theorem 2: N = O~((C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) sqrt(p2) p1 k^2 / epsilon_0)^2); the store's C_eps
 # is the first factor, which is at least the second up to constants: together C_eps^4 at most. p2 is in the first factor
-# too, with an exponent that Phi decides. Neither has the dimension d, and Theorem 3's N no exponents but m's.
+# too, with a power that Phi decides: `_bound` reads it off the store's C_eps. Neither has the dimension d.
+# Theorem 3: N = Omega~(M m^(3/2)), M some polynomial: no exponents but m's. That of the other two, where N is
+# polylogarithmic in m, is what the verdict tests.
 BOUNDS: dict[int, dict[str, float]] = {
     1: {"N": -0.5, "1/epsilon": 2.0, "p": 2.0, "k": 3.0, "d": 0.0, "C_s": 2.0},
     2: {"N": -0.5, "1/epsilon": 2.0, "p1": 2.0, "k": 4.0, "d": 0.0, "C_eps": 4.0},
-    3: {},
+    3: {"m": 1.5},
 }
 KEYS = {"p": "concept.p", "p1": "concept.p1", "p2": "concept.p2", "k": "concept.k", "d": "inputs.d"}
 COMPLEXITIES = {"C_s": "log_C_s", "C_eps": "log_C_eps"}
@@ -46,6 +48,7 @@ def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
     - of "excess risk", in quantity N: of each problem, from its best-tuned runs at all N. A run's excess risk is
       known to within 2 standard errors; one that may be 0 is bounded from above alone.
     - of "N_eps", in quantity 1/epsilon: of each problem, judged at 6 epsilons between the excess risks that it has.
+    - of "N_eps", in quantity m: of each problem that Theorem 3 is about, at its own epsilon.
     - of "N_eps", in quantity p, p1, p2, k or d: of problems that differ in that key alone.
     - of "N_eps", in quantity C_s or C_eps: of concepts with other values of it, all but the concept being equal, p and
       k too.
@@ -62,14 +65,22 @@ def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
     first = measured.drop_duplicates("problem").set_index("problem")
     by_problem = {str(problem): rows for problem, rows in best.groupby("problem")}
     first = first.loc[[problem for problem in first.index if problem in by_problem]]
-    rows = [*_in_samples(runs, best, first), *_in_epsilon(by_problem, first), *_between(by_problem, first)]
+    risks = _distinct_risks(first)
+    rows = [*_in_samples(runs, best, first.loc[risks]), *_in_epsilon(by_problem, first.loc[risks]),
+            *_in_width(by_problem, first), *_between(by_problem, first)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 # --- one problem -------------------------------------------------------------------------------------
 
 
+def _distinct_risks(first: pd.DataFrame) -> pd.Index:
+    """Problems of which no two have the same risks: of those that differ in epsilon alone, one."""
+    return problem_keys(first).drop(columns=["epsilon", "epsilon_unit"]).drop_duplicates().index
+
+
 def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> Iterator[dict[str, object]]:
+    best = best[best["problem"].isin(first.index)]
     keys = ["problem", "width", "samples", "seed", "lr", "weight_decay"]
     known = best[keys].merge(runs[[*keys, "excess_risk", "excess_risk_se"]], on=keys)
     error = np.maximum(ERRORS * known["excess_risk_se"].fillna(0.0), LEAST_ERROR * known["excess_risk"])
@@ -82,9 +93,7 @@ def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> 
 
 
 def _in_epsilon(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Problems that differ in epsilon alone have the same risks, so that one of them does."""
-    keys = problem_keys(first).drop(columns=["epsilon", "epsilon_unit"])
-    for problem in keys.drop_duplicates().index:
+    for problem in first.index:
         rows = best[problem]
         excess = (rows["test_risk"] - rows["opt"]).groupby(rows["samples"]).median()
         excess = excess[np.isfinite(excess) & excess.gt(0)]
@@ -93,6 +102,15 @@ def _in_epsilon(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[
         epsilons = np.geomspace(excess.min() * MARGIN, excess.max() / MARGIN, EPSILONS)
         judged = [_judged(rows, epsilon).assign(log_value=-np.log(epsilon)) for epsilon in epsilons]
         yield _row(N_EPS, "1/epsilon", first.loc[[problem]], pd.concat(judged, ignore_index=True))
+
+
+def _in_width(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dict[str, object]]:
+    for problem, row in first.iterrows():
+        rows = best[str(problem)]
+        if "m" in BOUNDS[_theorem(row)] and rows["width"].nunique() > 1:
+            intervals = sample_complexity(rows)
+            logs = np.log(intervals["width"].astype(float))
+            yield _row(N_EPS, "m", first.loc[[problem]], intervals.assign(log_value=logs), row["epsilon_absolute"])
 
 
 # --- between problems --------------------------------------------------------------------------------
@@ -134,11 +152,11 @@ def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 # --- exponents ---------------------------------------------------------------------------------------
 
 
-def _fitted(intervals: pd.DataFrame) -> tuple[float, float, float]:
+def _fitted(intervals: pd.DataFrame, quantity: str) -> tuple[float, float, float]:
     """The exponent of the quantity whose logarithm is `log_value` in the intervals `low` to `high`, with a free level
-    at each width, and its 95% interval."""
+    at each width (but for m), and its 95% interval."""
     centre = float(intervals["log_value"].mean())
-    widths = np.unique(intervals["width"].astype(float))
+    widths = np.unique(intervals["width"].astype(float)) if quantity != "m" else np.empty(1)
 
     def covariates(cells: pd.DataFrame) -> list[pd.Series]:
         return [cells["log_value"] - centre, *(cells["width"].eq(width).astype(float) for width in widths[1:])]
@@ -151,10 +169,10 @@ def _fitted(intervals: pd.DataFrame) -> tuple[float, float, float]:
 
 def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame,
          epsilon: float = np.nan) -> dict[str, object]:
-    exponent, low, high = _fitted(intervals)
+    exponent, low, high = _fitted(intervals, quantity)
     theorems = {_theorem(row) for _, row in problems.iterrows()}
     theorem = theorems.pop() if len(theorems) == 1 else None
-    predicted = BOUNDS[theorem].get(quantity, np.nan) if theorem else np.nan
+    predicted = _bound(theorem, quantity, problems) if theorem else np.nan
     finding = ("no bound" if np.isnan(predicted) else "above the bound" if low > predicted
                else "below the bound" if high < predicted else "at the bound")
     return {"of": of, "quantity": quantity, "values": _texts(intervals["log_value"]),
@@ -163,6 +181,15 @@ def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame
             "low": low, "high": high, "predicted": predicted, "theorem": theorem,
             "stated": all(_stated(row) for _, row in problems.iterrows()),
             "compatible": None if np.isnan(predicted) else not low > predicted, "finding": finding}
+
+
+def _bound(theorem: int, quantity: str, problems: pd.DataFrame) -> float:
+    """The exponent of the theorem's bound; nan where it has none. That of p2, 1 + 2 d log C_eps / d log p2, is the
+    least-squares slope over these problems: their C_eps is that of Phi at a radius with sqrt(p2) in it."""
+    if (theorem, quantity) == (2, "p2") and problems[COMPLEXITIES["C_eps"]].notna().all():
+        logs = np.log(problems[KEYS["p2"]].astype(float))
+        return 1 + 2 * float(np.polyfit(logs, problems[COMPLEXITIES["C_eps"]].astype(float), 1)[0])
+    return BOUNDS[theorem].get(quantity, np.nan)
 
 
 def _theorem(problem: pd.Series) -> int:

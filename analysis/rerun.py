@@ -56,8 +56,8 @@ def problem_overrides(runs: pd.DataFrame) -> list[str]:
     if (wanted.get("epochs") is not None or wanted.get("algorithm.sampling") == "one_pass"
             or wanted.get("algorithm.inner_steps") is not None):
         wanted["steps"] = None
-    if "trained_epsilon" in row:  # judged at another: under the one they were trained with, runs are in store already
-        wanted["epsilon"] = decode(row["trained_epsilon"])
+    if "trained_epsilon" in runs:  # judged at another: under the one most were trained with, most are in the store
+        wanted["epsilon"] = decode(runs["trained_epsilon"].mode()[0])
     default = _composed(tuple(choices))
     kept = _needed(choices, default, columns)
     different = [f"{name}={_value(value)}" for name, value in wanted.items()

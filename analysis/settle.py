@@ -116,15 +116,21 @@ def _way(row: dict[str, object]) -> str:
 def _beyond_the_grid(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[list[str], list[int]] | None:
     """Widths of which at least half the seeds are beyond the grid of samples: the reasons, and the grid to run."""
     table = by_width(intervals)
-    left, right = table[2 * table["left"] >= table["seeds"]], table[2 * table["right"] >= table["seeds"]]
+    left, right = 2 * table["left"] >= table["seeds"], 2 * table["right"] >= table["seeds"]
+    unknown, left, right = table[left & right], table[left & ~right], table[right & ~left]
     samples = sorted(int(each) for each in runs["samples"].unique())
+    smaller, larger = [each for each in (samples[0] // 4, samples[0] // 2) if each], [2 * samples[-1], 4 * samples[-1]]
     reasons, more = [], []
+    if len(unknown):
+        reasons.append(f"which N from {samples[0]} to {samples[-1]} pass at width {_listing(unknown['width'])} says "
+                       "nothing of where N_eps lies")
+        more += smaller + larger
     if len(right):
         reasons.append(f"no N up to {samples[-1]} passes at width {_listing(right['width'])}")
-        more += [2 * samples[-1], 4 * samples[-1]]
+        more += larger
     if len(left):
         reasons.append(f"the smallest N ({samples[0]}) already passes at width {_listing(left['width'])}")
-        more += [each for each in (samples[0] // 4, samples[0] // 2) if each]
+        more += smaller
     return (reasons, sorted({*samples, *more})) if reasons else None
 
 
@@ -151,9 +157,9 @@ def _seeds(runs: pd.DataFrame, wanted: int) -> list[int]:
 
 
 def _new(runs: pd.DataFrame, axes: dict[str, list[int]]) -> tuple[int, int]:
-    """Runs that the grid of `axes` adds to `runs`, and the sum of their widths."""
+    """Runs that the grid of `axes` adds to `runs`, and the sum of their widths. Failed ones are trained again."""
     settings = len(runs[["lr", "weight_decay"]].drop_duplicates())
-    present = runs.drop_duplicates(["width", "samples", "seed", "lr", "weight_decay"])
+    present = runs[runs["status"].ne("failed")].drop_duplicates(["width", "samples", "seed", "lr", "weight_decay"])
     present = present[present["width"].isin(axes["width"]) & present["samples"].isin(axes["samples"])]
     each = len(axes["seed"]) * len(axes["samples"]) * settings
     return each * len(axes["width"]) - len(present), each * sum(axes["width"]) - int(present["width"].sum())

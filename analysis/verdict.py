@@ -63,7 +63,8 @@ def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -
     verdicts has one row per problem: problem, concept, learner, trained, algorithm, epsilon, epsilon_unit, widths and
     seeds (numbers of), alpha, alpha_low, alpha_high (95%; infinite = unbounded, nan = no law), alpha_se,
     p_equivalence, p_scales, p_shrinks (one-sided, see scaling.ScalingLaw), p (the least of the three), p_holm (p as
-    corrected by `holm` for all problems here: a verdict with p_holm below 2.5% holds for all of them at once),
+    corrected by `holm` for all problems here: verdicts with p_holm below 2.5% hold for all of them at once, at the 95%
+    of the interval),
     bootstrap_low and bootstrap_high (95% percentiles of a bootstrap over seeds, which decide nothing: see
     scaling.fit), logistic_alpha, logistic_low, logistic_high (crosscheck.logistic), bent_p, non_monotone (number of
     seeds and widths), first_alpha, first_low, first_high (the law where their least passing N counts), verdict, why,
@@ -106,8 +107,10 @@ def judge(law: ScalingLaw) -> str:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p-values: the chance of any false claim among all stays below the level at which they are cut,
-    however the tests depend on each other (problems of one store share seeds, and with them data)."""
+    """Holm's adjusted p-values, however the tests depend on each other (problems of one store share seeds, and with
+    them data). Cut at 2.5%, the chance of any false verdict among all is at most 5%, as that of one interval: where
+    alpha is within (-delta, delta), "scales" and "shrinks" are false and have 2.5% each; where it is not, the false
+    verdicts need an interval on one side of it."""
     order = np.argsort(p_values, kind="stable")
     scaled = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
     adjusted = np.empty(len(p_values))

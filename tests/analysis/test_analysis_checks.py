@@ -142,3 +142,11 @@ def test_plans_say_how_much_and_how_to_get_it(make_runs):
     assert f"{more} seeds" in analysis.verdicts["why"][0]
     assert len(table["widths"]["widths"]) > 4
     assert set(settle.no_plans().columns) == set(analysis.plans.columns)
+
+
+def test_failed_runs_are_still_to_be_trained(make_runs):
+    runs = make_runs(0.0, sigma=0.3, seeds=range(3), lrs=[0.5])
+    failed = runs["seed"].eq(2) & runs["samples"].eq(runs["samples"].max())
+    new = [analyze(with_problem(each)).plans.set_index("change")["new_runs"]["seeds"]
+           for each in (runs, runs.assign(status=runs["status"].mask(failed, "failed")))]
+    assert new[1] == new[0] + len(WIDTHS)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.load import with_problem
+from analysis.load import judge, with_problem
 from analysis.rates import EXCESS, N_EPS, rates
 
 FEW = {"widths": (64,), "seeds": range(4), "lrs": (0.5,), "samples": tuple(round(50 * 1.5**k) for k in range(14))}
@@ -16,9 +16,9 @@ def row(table, quantity, of=N_EPS):
     return found.iloc[0]
 
 
-def with_exponent(make_runs, key, values, exponent, **columns):
+def with_exponent(make_runs, key, values, exponent, overrides=(), **columns):
     """Problems of which N_eps grows as a power of a key; columns: further columns, a value a problem."""
-    parts = [make_runs(0.0, n_first=300 * (value / values[0]) ** exponent, rng_seed=number, **FEW)
+    parts = [make_runs(0.0, n_first=300 * (value / values[0]) ** exponent, rng_seed=number, overrides=overrides, **FEW)
              .assign(**{key: value}, **{name: given[number] for name, given in columns.items()})
              for number, value in enumerate(values)]
     return with_problem(pd.concat(parts, ignore_index=True))
@@ -106,11 +106,37 @@ def test_the_theorem_is_that_of_the_algorithm(make_runs):
     table = rates(with_problem(make_runs(0.0, **options, **FEW)))
     assert set(table["theorem"]) == {3}
     assert table["stated"].all()
-    assert set(table["finding"]) == {"no bound"}  # M of Theorem 3 is some polynomial
+    assert set(table["finding"]) == {"no bound"}  # M of Theorem 3 is some polynomial; one width has no law in m
     assert table["compatible"].isna().all()
     sgd = rates(with_problem(make_runs(0.0, overrides=["algorithm=sgd"], **FEW)))
     assert set(sgd["theorem"]) == {1}
     assert sgd["stated"].all()
+
+
+@pytest.mark.parametrize(("alpha", "finding"), [(0.0, "below the bound"), (1.5, "at the bound"),
+                                                (2.0, "above the bound")])
+def test_theorem_3_bounds_the_exponent_of_m(make_runs, alpha, finding):
+    options = {"overrides": ["learner=three_layer", "concept=three_layer", "algorithm=algorithm3"]}
+    found = row(rates(with_problem(make_runs(alpha, n_first=100, **options, **FEW | {"widths": (64, 128, 256)}))), "m")
+    assert found["low"] - 0.05 <= alpha <= found["high"] + 0.05
+    assert (found["predicted"], found["theorem"], found["finding"]) == (1.5, 3, finding)
+
+
+def test_bound_of_p2_is_that_of_the_outer_activation(make_runs):
+    """Where log C_eps grows as 1.5 log p2 (Phi of degree 3), N's bound grows as p2^(1 + 2 x 1.5)."""
+    concept = ["learner=three_layer", "concept=three_layer", "algorithm=algorithm2"]
+    runs = with_exponent(make_runs, "concept.p2", [2, 4, 8], 1.0, overrides=concept,
+                         log_C_eps=40 + 1.5 * np.log([2, 4, 8]))
+    found = row(rates(runs), "p2")
+    assert found["predicted"] == pytest.approx(4)
+    assert (found["theorem"], found["finding"]) == (2, "below the bound")
+    assert np.isnan(row(rates(runs.assign(log_C_eps=np.nan)), "p2")["predicted"])
+
+
+def test_problems_that_differ_in_epsilon_alone_have_one_rate_in_samples(make_runs):
+    runs = make_runs(0.0, **FEW)
+    both = pd.concat([judge(runs, 0.1), judge(runs, 0.2)], ignore_index=True)
+    assert rates(with_problem(both))["quantity"].tolist() == ["N", "1/epsilon"]
 
 
 def test_a_run_that_may_have_no_excess_risk_bounds_it_from_above_alone(make_runs):

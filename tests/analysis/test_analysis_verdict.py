@@ -54,6 +54,16 @@ def test_inconclusive_says_why_and_what_to_run(make_runs, options, why, wanted):
     assert "lr=0.2,0.5" in row["next"]
 
 
+def test_a_grid_that_says_nothing_is_called_so(make_runs):
+    """At each width the smaller N passes and the larger fails: N_eps may be below, above, or in between."""
+    runs = make_runs(0.0, samples=[400, 800], seeds=range(4), lrs=[0.5])
+    row = only(runs.assign(test_risk=np.where(runs["samples"].eq(400), 0.2, 9.0)))
+    assert row["verdict"] == OPEN
+    assert "which N from 400 to 800 pass at width 64, 256, 1024, 4096 says nothing of where N_eps lies" in row["why"]
+    assert "already passes" not in row["why"]
+    assert "samples=100,200,400,800,1600,3200" in row["next"]
+
+
 def _axis(command: str, name: str) -> list[int]:
     word = next(word for word in command.split() if word.startswith(f"{name}="))
     return [int(value) for value in word.split("=")[1].split(",")]
@@ -241,6 +251,10 @@ def test_what_to_run_next_has_the_epsilon_that_the_runs_were_trained_with(make_r
     """Under another one, the runs that are stored would all be trained again."""
     analysis = analyze(with_problem(judge_runs(make_runs(0.0, lrs=[0.5], overrides=["epsilon=0.2"]), 1e-6)))
     [command] = analysis.verdicts["next"]
+    assert " epsilon=0.2 " in command
+    runs = pd.concat([make_runs(0.0, lrs=[0.5], overrides=[f"epsilon={epsilon}"], seeds=seeds)
+                      for epsilon, seeds in ((0.2, range(4)), (0.3, [4]))], ignore_index=True)
+    [command] = analyze(with_problem(judge_runs(runs, 1e-6))).verdicts["next"]
     assert " epsilon=0.2 " in command
 
 
