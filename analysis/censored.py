@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtr
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,8 @@ REACH = 4.5  # sigmas beyond the intervals where the integrand is taken for 0
 PRIOR_REACH = 6.0  # taus likewise
 ITERATIONS, SHORTENINGS = 40, 4
 TOLERANCE = 1e-5  # gain in log-likelihood that a Newton step promises, below which it is not taken
-BATCH = 200  # fits at once: more do not fit the processor's cache
+BATCH = 1 << 17  # seeds x cells x nodes at once: more do not fit the processor's cache
+TINY = 1e-250  # a probability below it is taken from logarithms
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,14 @@ def maximize(panel: Panel, weights: Array | None = None, start: Array | None = N
     weights = np.ones(low.shape[:2]) if weights is None else np.broadcast_to(weights, low.shape[:2])
     if start is not None:
         start = np.broadcast_to(start, (count, start.shape[-1]))
-    parts = []
-    for first in range(0, count, BATCH):
-        rows = slice(first, first + BATCH)
+    parts, size = [], max(BATCH // max(low[0].size * NODES, 1), 1)
+    for first in range(0, count, size):
+        rows = slice(first, first + size)
         fit = _Fit(Panel(low[rows], high[rows], panel.design), weights[rows], floor)
         # A step too far has no finite likelihood, and is not taken.
         with np.errstate(over="ignore", invalid="ignore"):
             starts = ([] if start is None else [start[rows]]) + (fit.starts() if search or start is None else [])
-            parts.append(_better([fit.run(each, iterations) for each in starts]))
+            parts.append(fit.best_of(starts, iterations))
     return Maximum(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
@@ -137,6 +138,13 @@ class _Fit:
         self.columns = panel.design.shape[-1]
         self.transposed = panel.design.swapaxes(1, 2)
         self.bounds = 1 / SIGMA_CEILING, 1 / floor
+
+    def best_of(self, starts: list[Array], iterations: int) -> tuple[Array, ...]:
+        """`run` from each of the starts, all at once; the likeliest end of each element."""
+        count = len(starts[0])
+        ends = self.at(np.tile(np.arange(count), len(starts))).run(np.concatenate(starts), iterations)
+        likeliest = ends[3].reshape(len(starts), count).argmax(axis=0) * count + np.arange(count)
+        return tuple(each[likeliest] for each in ends)
 
     def run(self, start: Array, iterations: int) -> tuple[Array, Array, Array, Array, Array]:
         """Newton's method with a step that is shortened until the likelihood grows; each element stops by itself."""
@@ -274,19 +282,15 @@ class _Fit:
         [B, k+2, k+2] with respect to `theta`."""
         below, above, log_mass, z, posterior, likelihood = self.masses(theta)
         at_low, at_high = _density_ratio(below, log_mass), _density_ratio(above, log_mass)
-        # d^2 log mass / d below^2, / d above^2 and / d below d above
-        curve_low = np.where(self.known_low[..., None], below, 0.0) * at_low - at_low**2
-        curve_high = -np.where(self.known_high[..., None], above, 0.0) * at_high - at_high**2
-        curve_both = at_low * at_high
         low = np.where(self.known_low, self.low, 0.0)[..., None]
         high = np.where(self.known_high, self.high, 0.0)[..., None]
-
-        # d/d law and d/d precision of log mass, and their second derivatives, [B, S, J, Q]
+        # d/d law and d/d precision of log mass, [B, S, J, Q]. Its second derivatives are bend_low - bend_high -
+        # by_law^2; high bend_high - low bend_low - by_law by_precision; low^2 bend_low - high^2 bend_high -
+        # by_precision^2.
         by_law = at_low - at_high
         by_precision = high * at_high - low * at_low
-        law_law = curve_low + 2 * curve_both + curve_high
-        law_precision = -(low * curve_low + (low + high) * curve_both + high * curve_high)
-        precision_precision = low**2 * curve_low + 2 * low * high * curve_both + high**2 * curve_high
+        bend_low = np.where(self.known_low[..., None], below, 0.0) * at_low
+        bend_high = np.where(self.known_high[..., None], above, 0.0) * at_high
 
         score = np.empty((*z.shape[:2], self.columns + 2, NODES))  # of the seed with u given, [B, S, P, Q]
         score[:, :, :-2] = self.transposed @ by_law
@@ -296,7 +300,12 @@ class _Fit:
         mean = weighted.sum(axis=3)
 
         moments = np.stack([posterior, z * posterior, z * z * posterior], axis=-1)  # of z, [B, S, Q, 3]
-        law_law, law_precision = law_law @ moments, law_precision @ moments  # posterior means, [B, S, J, 3]
+        # Posterior means, [B, S, J, 3]
+        bend_low, bend_high = bend_low @ moments, bend_high @ moments
+        law_law = bend_low - bend_high - (by_law * by_law) @ moments
+        law_precision = high * bend_high - low * bend_low - (by_law * by_precision) @ moments
+        precision_precision = (low**2 * bend_low - high**2 * bend_high)[..., 0] - (
+            (by_precision * by_precision) @ posterior[..., None])[..., 0]
         blocks = weighted @ score.swapaxes(2, 3) - mean[..., :, None] * mean[..., None, :]
         extra = np.empty_like(blocks)
         extra[:, :, :-2, :-2] = self.transposed @ (law_law[..., :1] * self.design)
@@ -305,7 +314,7 @@ class _Fit:
         extra[:, :, -2, :-2], extra[:, :, -1, :-2] = extra[:, :, :-2, -2], extra[:, :, :-2, -1]
         extra[:, :, -2, -2] = law_law[..., 2].sum(axis=2)
         extra[:, :, -2, -1] = extra[:, :, -1, -2] = law_precision[..., 1].sum(axis=2)
-        extra[:, :, -1, -1] = (precision_precision @ posterior[..., None]).sum(axis=(2, 3))
+        extra[:, :, -1, -1] = precision_precision.sum(axis=2)
 
         off, penalty = self.penalty(theta)
         away = np.concatenate([np.broadcast_to(-self.design, (*off.shape, self.columns)), np.zeros((*off.shape, 1)),
@@ -318,16 +327,6 @@ class _Fit:
         return value, gradient, hessian
 
 
-def _better(fits: list[tuple[Array, ...]]) -> tuple[Array, ...]:
-    """Of several fits of the same batch, the likeliest of each element."""
-    best, *others = fits
-    for other in others:
-        better = other[3] > best[3]
-        best = tuple(np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                     for old, new in zip(best, other, strict=True))
-    return best
-
-
 def _middle(panel: Panel) -> Array:
     """Middle of each interval; the finite end of a censored one; 0 where nothing is known."""
     low = np.where(np.isfinite(panel.low), panel.low, panel.high)
@@ -338,10 +337,15 @@ def _middle(panel: Panel) -> Array:
 
 def _log_mass(below: Array, above: Array) -> Array:
     """log P(below < Z <= above) of a standard Gaussian, accurate in both tails."""
-    flip = above > -below  # mirror intervals of the upper half: log_ndtr loses its digits there
+    flip = above > -below  # mirror intervals of the upper half: ndtr loses its digits there
     low, high = np.where(flip, -above, below), np.where(flip, -below, above)
-    log_high = log_ndtr(high)
-    return log_high + np.log1p(-np.exp(np.minimum(log_ndtr(low) - log_high, -1e-15)))
+    mass = ndtr(high) - ndtr(low)
+    tiny = mass < TINY
+    log_mass = np.log(np.where(tiny, 1.0, mass))
+    if tiny.any():
+        log_high = log_ndtr(high[tiny])
+        log_mass[tiny] = log_high + np.log1p(-np.exp(np.minimum(log_ndtr(low[tiny]) - log_high, -1e-15)))
+    return log_mass
 
 
 def _density_ratio(z: Array, log_mass: Array) -> Array:

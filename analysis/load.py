@@ -185,7 +185,7 @@ def _steps_follow(runs: pd.DataFrame) -> pd.Series:
 
 def problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
     """What tells problems apart, as text (stored values have mixed types and nulls), one row a run."""
-    keys = pd.DataFrame({name: _texts(runs[name]) for name in problem_columns(runs)}, index=runs.index)
+    keys = pd.DataFrame({name: _texts(runs[name]) for name in problem_columns(runs)}, index=runs.index, dtype=object)
     if "steps" in keys:
         keys["steps"] = keys["steps"].mask(_steps_follow(runs), "null")
     return keys

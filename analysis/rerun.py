@@ -7,9 +7,6 @@ from functools import cache
 from typing import Any
 
 import pandas as pd
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
 from analysis.filters import ALIASES, decode
 from analysis.load import WITHIN_PROBLEM, problem_columns
@@ -69,6 +66,10 @@ def problem_overrides(runs: pd.DataFrame) -> list[str]:
 def _composed(choices: tuple[str, ...]) -> Mapping[str, Any]:
     """The flat default config under these choices; empty where conf/ has no such option. Hydra takes half a second, and
     the problems of a store share their choices."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
     config.register_schemas()
     try:
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
@@ -90,6 +91,8 @@ def _needed(choices: list[str], composed: Mapping[str, Any], columns: Mapping[st
 
 
 def _default_choices() -> dict[str, str]:
+    from omegaconf import OmegaConf
+
     defaults = OmegaConf.to_container(OmegaConf.load(config.conf_dir() / "config.yaml"))["defaults"]  # type: ignore
     return {group: option for entry in defaults if isinstance(entry, dict) for group, option in entry.items()}
 

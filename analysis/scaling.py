@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import fdtrc, stdtr, stdtrit  # scipy.stats takes more than a second to import
 
 from analysis.censored import Array, Maximum, Panel, maximize
 
 LIMIT = 20.0  # an end of an interval further than this from the estimate is reported as infinite
 LEVEL = 0.95
+EDGE, EDGE_STEPS = 1e-4, 20  # part of what is allowed within which the root has to be at an end; the most steps there
 RESAMPLES, RESAMPLE_ITERATIONS = 100, 4
 
 
@@ -129,13 +129,11 @@ class Inference:
         allowed = self.share * np.sqrt((self.spare + self.panel.design.shape[-1])
                                        * np.log1p(float(stdtrit(self.spare, (1 + LEVEL) / 2)) ** 2 / self.spare))
 
-        def below(distances: Array) -> NDArray[np.bool_]:
-            return self.root(column, centre - distances) < allowed
+        def excess(sides: Array, distances: Array) -> Array:
+            return self.root(column, centre + sides * distances) - allowed
 
-        def above(distances: Array) -> NDArray[np.bool_]:
-            return self.root(column, centre + distances) < allowed
-
-        return centre - _edge(below, reach), centre + _edge(above, reach)
+        below, above = _edges(excess, reach, allowed)
+        return centre - below, centre + above
 
     def bootstrap(self, column: int) -> tuple[float, float]:
         """95% percentiles of the estimate over resamples of whole seeds, a few Newton steps each; nan with one seed."""
@@ -238,26 +236,35 @@ def panel_of(intervals: pd.DataFrame, covariates: Callable[[pd.DataFrame], list[
     return Panel(low, high, np.broadcast_to(design, (len(seeds), *design.shape)))
 
 
-def _edge(inside: Callable[[Array], NDArray[np.bool_]], least: float) -> float:
-    """The distance, at least `least`, up to which the likelihood holds values possible; infinite beyond LIMIT."""
-    near = max(least, 1e-3)
-    if not inside(np.array([near]))[0]:
-        return least
-    far = near
-    while far < LIMIT:
-        distances = near * np.array([1.5, 2.25, 3.4, 5.0])
-        outside = ~inside(distances)
-        if outside.any():
-            first = int(outside.argmax())
-            near, far = distances[first - 1] if first else near, distances[first]
+def _edges(excess: Callable[[Array, Array], Array], least: float, allowed: float) -> tuple[float, float]:
+    """The distances below and above, at least `least`, up to which the likelihood holds values possible; infinite
+    beyond LIMIT. excess: of the root over what is allowed, by side (-1 or 1) and distance. The root is nearly linear in
+    the distance, so that regula falsi (with Illinois' halving) finds an end in a few steps."""
+    sides, near = np.array([-1.0, 1.0]), np.full(2, max(least, 1e-3))
+    at_near = excess(sides, near)
+    ends = np.where(at_near >= 0, least, np.inf)
+    far, at_far = near.copy(), at_near.copy()
+    while (inside := (at_far < 0) & (far < LIMIT)).any():
+        near[inside], at_near[inside] = far[inside], at_far[inside]
+        far[inside] *= (1.05 / np.maximum(1 + at_near[inside] / allowed, 1e-3)).clip(1.2, 8.0)
+        at_far[inside] = excess(sides[inside], far[inside])
+    searched = (at_near < 0) & (at_far >= 0)
+    last = np.zeros(2)
+    for _ in range(EDGE_STEPS):
+        if not searched.any():
             break
-        near = far = distances[-1]
-    else:
-        return np.inf
-    between = np.linspace(near, far, 12)[1:-1]
-    within = inside(between)
-    steps = len(between) if within.all() else int(within.argmin())
-    return float(near + (far - near) * (steps + 0.5) / (len(between) + 1))
+        rise = np.where(searched, at_far - at_near, 1.0)
+        ends = np.where(searched, (near * at_far - far * at_near) / rise, ends)
+        value = np.zeros(2)
+        value[searched] = excess(sides[searched], ends[searched])
+        inside, outside = searched & (value < 0), searched & (value >= 0)
+        at_far[inside & (last < 0)] /= 2  # an end of the bracket that stayed twice
+        at_near[outside & (last > 0)] /= 2
+        near[inside], at_near[inside] = ends[inside], value[inside]
+        far[outside], at_far[outside] = ends[outside], value[outside]
+        last = np.where(value < 0, -1.0, 1.0)
+        searched &= abs(value) > EDGE * allowed
+    return float(ends[0]), float(ends[1])
 
 
 def _bent(intervals: pd.DataFrame, line: Inference) -> float:

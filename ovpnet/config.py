@@ -14,12 +14,16 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
-
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any
 
 from ovpnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# OmegaConf's mark of a value that has to be given. OmegaConf and Hydra are imported where they compose: the analysis
+# looks at configs without them, and need not wait a quarter of a second.
+MISSING: Any = "???"
 
 # Noise draws at the end of Algorithms 2 and 3, at most, where their number follows from eps0: each one costs m^2 random
 # numbers and a pass over the training set.
@@ -447,6 +451,8 @@ def default_store() -> str:
 
 def register_schemas() -> None:
     """Make every schema available to the YAML files as schema/GROUP/NAME, and `Config` as schema/config."""
+    from hydra.core.config_store import ConfigStore
+
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
     for group, schemas in SCHEMAS.items():
@@ -457,8 +463,10 @@ def register_schemas() -> None:
 # --- checking --------------------------------------------------------------------------------------
 
 
-def resolve(composed: DictConfig) -> Config:
+def resolve(composed: "DictConfig") -> Config:
     """The composed config as checked dataclasses. Raises ConfigError for the first key that is out of bounds."""
+    from omegaconf import OmegaConf
+
     for name in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigError(name, "???", "a value is needed")
     _check_keys(composed)
@@ -517,8 +525,10 @@ def check_bounds(config: Config, among: Container[str] | None = None) -> None:
             raise ConfigError(name, value, "at least one entry is needed")
 
 
-def _check_keys(composed: DictConfig, prefix: str = "") -> None:
+def _check_keys(composed: "DictConfig", prefix: str = "") -> None:
     """Raise ConfigError for a key that was added with +KEY=VALUE but that no node has."""
+    from omegaconf import OmegaConf
+
     known = [item.name for item in fields(OmegaConf.get_type(composed) or Config)]
     for name in map(str, composed):
         if name not in known:

@@ -1,10 +1,9 @@
 """Errors a person can act on. Each message names the key, the value and what is allowed."""
 
-from hydra.errors import CompactHydraException
 
-
-class OvpnetError(CompactHydraException):
-    """Base class. Hydra prints its message alone (no traceback) and exits with code 1."""
+class OvpnetError(Exception):
+    """Base class. A command prints its message alone (no traceback) and exits with code 1; for those that Hydra runs,
+    `ovpnet.compact` sees to it."""
 
 
 class ConfigError(OvpnetError):

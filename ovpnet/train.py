@@ -7,6 +7,7 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from ovpnet.compact import compact
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
 from ovpnet.errors import InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
@@ -17,6 +18,7 @@ register_schemas()
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+@compact
 def main(composed: DictConfig) -> None:
     """Train one run. (With -m Hydra calls the sweeper and launcher of `launch` instead.)"""
     config = resolve(composed)

@@ -6,6 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import MISSING
 
 from ovpnet import config as c
 from ovpnet.errors import ConfigError
@@ -171,3 +172,7 @@ def test_every_key_is_explained():
 
 def _nodes():
     return [c.Config, c.TestConfig, c.OptConfig, *{schema for group in c.SCHEMAS.values() for schema in group.values()}]
+
+
+def test_a_value_that_is_missing_is_written_as_omegaconf_writes_it():
+    assert c.MISSING == MISSING
