@@ -4,10 +4,11 @@ The parser alone: what a command needs is imported when it runs (analysis/comman
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from ovpnet.pipe import broken_pipe_ends
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
                "'width=range(64,1025,64)' 'lr=interval(0.1,1)' 'concept=glob(two*)', or 'width>=256'. A filter on "
@@ -25,13 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         commands.run(options)
-        sys.stdout.flush()
     except OvpnetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a path that cannot be written to
         out = getattr(options, "out", None)
         found = f"--out={out}: cannot be written ({error.strerror})" if out else str(error)
@@ -116,4 +113,5 @@ def _numbers(text: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with broken_pipe_ends():
+        sys.exit(main())

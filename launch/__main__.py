@@ -15,6 +15,7 @@ from launch.status import Status, status
 from launch.sweep import Sweep, check_private, find, listed
 from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
+from ovpnet.pipe import broken_pipe_ends
 
 # Seconds between two looks at a sweep that is watched; more where a look takes long.
 _SECONDS, _SLURM_SECONDS = 2.0, 10.0
@@ -153,4 +154,5 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with broken_pipe_ends():
+        sys.exit(main())

@@ -198,15 +198,6 @@ def test_seeds_that_all_contradict_themselves_leave_the_verdict_open(stored, mak
         assert main([command, "--store", store, "--out", str(tmp_path / "out")]) == 0
 
 
-def test_a_closed_pipe_is_no_error(stored, two_problems, monkeypatch, tmp_path):
-    with open(tmp_path / "out", "w") as sink:
-        def closed(*_, **__):
-            raise BrokenPipeError
-        monkeypatch.setattr("builtins.print", closed)
-        monkeypatch.setattr(sys, "stdout", sink)
-        assert main(["verdict", "--store", stored(two_problems)]) == 0
-
-
 def test_starting_up_imports_nothing_slow_that_a_verdict_does_not_need():
     code = ("import sys, analysis.commands; print({'torch', 'matplotlib', 'plotly', 'launch', 'scipy.stats'} "
             "& set(sys.modules))")
