@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     directory.add_argument("--out", type=Path, default=Path("report"), metavar="DIR",
                            help="directory that is written to (default: ./report)")
     file = argparse.ArgumentParser(add_help=False)
-    file.add_argument("--format", choices=FORMATS, help="text (the default) on a terminal, or what --out's suffix says")
+    file.add_argument("--format", choices=FORMATS, help="default: what --out's suffix "
+                      "says, else text. latex needs \\usepackage{booktabs}")
     file.add_argument("--out", type=Path, metavar="FILE",
                       help="write it to a file instead: .txt, .csv, .parquet, .tex or .md")
 
