@@ -4,10 +4,11 @@ The parser alone: what a command needs is imported when it runs (analysis/comman
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from ovpnet.pipe import broken_pipe_ends
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
                "'width=range(64,1025,64)' 'lr=interval(0.1,1)' 'concept=glob(two*)', or 'width>=256'. A filter on "
@@ -25,13 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         commands.run(options)
-        sys.stdout.flush()
     except OvpnetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a path that cannot be written to
         out = getattr(options, "out", None)
         found = f"--out={out}: cannot be written ({error.strerror})" if out else str(error)
@@ -63,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     directory.add_argument("--out", type=Path, default=Path("report"), metavar="DIR",
                            help="directory that is written to (default: ./report)")
     file = argparse.ArgumentParser(add_help=False)
-    file.add_argument("--format", choices=FORMATS, help="text (the default) on a terminal, or what --out's suffix says")
+    file.add_argument("--format", choices=FORMATS, help="default: what --out's suffix "
+                      "says, else text. latex needs \\usepackage{booktabs}")
     file.add_argument("--out", type=Path, metavar="FILE",
                       help="write it to a file instead: .txt, .csv, .parquet, .tex or .md")
 
@@ -77,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--seeds", action="store_true", help="one row a seed, in place of means over seeds")
     commands.add_parser("tuning", parents=[common, filters, per, file],
                         help="by how much the best test risk of the grid flatters, at each width and samples")
-    commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d, the "
-                        "concept's complexity (and m, for Theorem 3), beside those of the theorems")
+    commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d, "
+                        "the concept's complexity (and m, for Theorem 3), beside those of the theorems")
     compare = commands.add_parser("compare", parents=[common, tuning, delta, file], help="two stores, or two sets of "
                                   "runs of one, side by side: verdicts, exponents, risks")
     for name in ("A", "B"):
@@ -116,4 +114,5 @@ def _numbers(text: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with broken_pipe_ends():
+        sys.exit(main())

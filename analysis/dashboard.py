@@ -30,6 +30,7 @@ from ovpnet.config import TrackerConfig, digest
 from ovpnet.errors import TrackerError
 from ovpnet.tracking import PATIENCE, Target, Tracked, base_url, begin, client, log_in, table
 from ovpnet.uploads import Uploads
+from ovpnet.words import count
 
 TITLE = "Sample complexity"
 MARK = "Made by python -m analysis dashboard; content "  # a report's description, before a digest of what it shows
@@ -110,9 +111,9 @@ def plan(asked: Asked, stored: Stored, analysis: Analysis) -> Story:
 def described(story: Story) -> str:
     """What `publish` would make, for people."""
     place = f"{story.entity or 'your default entity'}/{story.project} at {base_url()}"
-    sections = [f"    {section.name}: {len(section.panels)} panels" for section in workspace(story).sections]
+    sections = [f"    {section.name}: {count(len(section.panels), 'panel')}" for section in workspace(story).sections]
     headings = [f"    {block.text}" for block in report(story).blocks if isinstance(block, H1)]
-    rows = [f"    {name}: {len(rows)} rows" for name, rows in tables(story.analysis).items()]
+    rows = [f"    {name}: {count(len(rows), 'row')}" for name, rows in tables(story.analysis).items()]
     return "\n".join([f"to {place}, of runs uploaded with tracker.per={story.per}:",
                       f"  workspace {story.name!r}", *sections, f"  report {story.name!r}", *headings,
                       f"  artifact {story.artifact!r}, each table for W&B and as Parquet", *rows])

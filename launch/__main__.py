@@ -15,6 +15,8 @@ from launch.status import Status, status
 from launch.sweep import Sweep, check_private, find, listed
 from ovpnet.config import default_store
 from ovpnet.errors import OvpnetError
+from ovpnet.pipe import broken_pipe_ends
+from ovpnet.words import count
 
 # Seconds between two looks at a sweep that is watched; more where a look takes long.
 _SECONDS, _SLURM_SECONDS = 2.0, 10.0
@@ -131,7 +133,7 @@ def _cancel(options: argparse.Namespace) -> int:
     check_private(sweep.path)
     asked = scheduler.cancel(sweep, sweep.groups())
     again = f"python -m launch retry {sweep.id}{report.store_option(sweep.store)}"
-    print(f"{sweep.id}: {report.count(asked, 'job')} asked to end; to go on from their checkpoints: {again}"
+    print(f"{sweep.id}: {count(asked, 'job')} asked to end; to go on from their checkpoints: {again}"
           if asked else f"{sweep.id}: no job runs or waits")
     return 0
 
@@ -153,4 +155,5 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with broken_pipe_ends():
+        sys.exit(main())

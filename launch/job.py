@@ -27,6 +27,7 @@ from launch.worker import DEVICE_LOST, INTERRUPTED
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.errors import CheckpointError, OvpnetError
 from ovpnet.store import Store
+from ovpnet.words import count
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ class Job:
                 failures += 1
                 if failures > options.get("retries", 0):
                     state.end("failed")
-                    raise OvpnetError(f"the worker of job {self.group}-{self.task} failed {failures} times; what it "
-                                      "said is above")
+                    raise OvpnetError(f"the worker of job {self.group}-{self.task} failed {count(failures, 'time')}; "
+                                      "what it said is above")
                 time.sleep(_PAUSE)
         state.end("done")
 
@@ -163,13 +164,13 @@ class State:
         how = ("it lost the GPU" if status == DEVICE_LOST else f"exit status {status}" if status > 0 else
                f"signal {-status} ({signal.Signals(-status).name})"
                + (", as by the kernel where memory runs out" if status == -signal.SIGKILL else ""))
-        log.warning("the worker died (%s) while it trained %d runs", how, len(left))
+        log.warning("the worker died (%s) while it trained %s", how, count(len(left), "run"))
         if len(left) > 1:
             self._halve(training, left)
         else:
             deaths = self.content["deaths"][left[0]] = self.content["deaths"].get(left[0], 0) + 1
             if deaths > self.retries:
-                self.content["condemned"][left[0]] = f"the process that trained it died {deaths} times; {how}"
+                self.content["condemned"][left[0]] = f"the process that trained it died {count(deaths, 'time')}; {how}"
         self._write()
         return True
 

@@ -3,13 +3,14 @@
 import time
 
 from launch.job import State
-from launch.report import count, store_option
+from launch.report import store_option
 from launch.scheduler import jobs, stop
 from launch.sweep import Group, Sweep, read_json
 from launch.worker import Work, train
 from ovpnet.errors import InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
 from ovpnet.progress import Progress
+from ovpnet.words import count
 
 
 def train_here(sweep: Sweep, group: Group) -> None:

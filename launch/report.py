@@ -20,6 +20,7 @@ from launch.sweep import Sweep
 from ovpnet.config import default_store
 from ovpnet.cost import EXAMPLE
 from ovpnet.engine_choice import chosen_engine
+from ovpnet.words import count, verb
 
 _WIDTH = 120
 
@@ -35,15 +36,17 @@ def announcement(what: Planned, store: str) -> str:
     if what.asked > what.distinct:
         parts.append(f"({what.asked - what.distinct} asked for twice)")
     if what.finished:
-        parts.append(f"of which {what.finished} are in {store} already and are skipped")
+        are = verb(what.finished, "is", "are")
+        parts.append(f"of which {what.finished} {are} in {store} already and {are} skipped")
     for sweep, runs in what.elsewhere.items():
         which = "and" if what.finished else "of which"
-        parts.append(f"{which} {runs} are left to the sweep {sweep}, which trains them")
+        are, them = verb(runs, "is", "are"), verb(runs, "it", "them")
+        parts.append(f"{which} {runs} {are} left to the sweep {sweep}, which trains {them}")
     packs = what.packs
     if not packs:
         return " ".join(parts) + "; nothing to train"
     engines = Counter(chosen_engine(pack.configs[0]) for pack in packs)
-    by = ", ".join(f"{count} by the {name} engine" for name, count in engines.most_common())
+    by = ", ".join(f"{number} by the {name} engine" for name, number in engines.most_common())
     runs = sum(len(pack.configs) for pack in packs)
     jobs = f" and {what.jobs} jobs" * (what.jobs > 1)
     return " ".join(parts) + f"; training {runs} in {count(len(packs), 'pack')} ({by}){jobs}"
@@ -133,7 +136,7 @@ def status(found: Status) -> Group:
                           f"{found.about.get('user', '?')} on "
                           f"{found.about.get('created_at', '')[:16].replace('T', ' ')} UTC")
     by_state = Counter(job.state for job in found.jobs)
-    told = [f"{count} {state}" for state, count in by_state.most_common()]
+    told = [f"{number} {state}" for state, number in by_state.most_common()]
     reasons = Counter(job.reason for job in found.jobs if job.state == "PENDING" and job.reason not in ("", "None"))
     waits = f" (waiting for {', '.join(reasons)})" * bool(reasons)
     used, ran = (sum(getattr(job, name) for job in found.jobs) / 3600 for name in ("gpu_seconds", "seconds"))
@@ -142,7 +145,7 @@ def status(found: Status) -> Group:
     lines = [f"jobs: {', '.join(told) or 'none submitted'}{waits}; {hours} so far{eta}"]
     kinds = Counter(found.failures["failure"].fillna("unknown"))
     if kinds:
-        lines.append("failed: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        lines.append("failed: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
                      + f"   python -m launch status {found.sweep.id} --failed{store_option(found.sweep.store)}")
     lines += [f"warning: {message}" for message in found.skipped]
     if found.ended and not found.complete:
@@ -172,13 +175,8 @@ def sweeps(found: Sequence[Status]) -> Table:
         by_state = Counter(job.state.lower() for job in each.jobs)
         name, launcher = Text(each.sweep.id), Text(each.about.get("launcher", ""))
         table.add_row(name, launcher, *(str(each.runs[state]) for state in STATES),
-                      ", ".join(f"{count} {state}" for state, count in by_state.most_common(3)))
+                      ", ".join(f"{number} {state}" for state, number in by_state.most_common(3)))
     return table
-
-
-def count(number: int, what: str) -> str:
-    """1 job, 2 jobs."""
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def duration(seconds: float) -> str:

@@ -11,13 +11,14 @@ from yaml import YAMLError
 
 from launch.code import snapshot
 from launch.options import Options, SlurmConf, SubprocessConf, checked
-from launch.report import count, duration
+from launch.report import duration
 from launch.scheduler import jobs
 from launch.submit import add, planned, submit
 from launch.sweep import Sweep, check_private, write_json
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.errors import ConfigError, OvpnetError
+from ovpnet.words import count, verb
 
 _KINDS: dict[str, type[Options]] = {"subprocess": SubprocessConf, "slurm": SlurmConf}
 
@@ -44,7 +45,8 @@ def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
     options = _smaller_packs(sweep, options, configs.keys())
     what = planned(list(configs.values()), options)
     if not what.packs:
-        elsewhere = "".join(f"; {runs} runs are {other}'s, which trains them" for other, runs in what.elsewhere.items())
+        elsewhere = "".join(f"; {count(runs, 'run')} {verb(runs, 'is', 'are')} left to {other}"
+                            for other, runs in what.elsewhere.items())
         return f"{sweep.id}: nothing to submit{elsewhere}"
     code = snapshot(sweep.store)
     for tier in what.tiers:

@@ -14,6 +14,7 @@ from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.errors import OvpnetError
 from ovpnet.store import Store
+from ovpnet.words import count
 
 
 def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | None:
@@ -70,15 +71,15 @@ def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[f
     missing = len(set(ids)) - len(rows)
     summary = ", ".join(filter(None, [summary, f"{missing} not trained" * bool(missing)]))
     following = "launch status" if missing and elsewhere else "analysis verdict"
-    print(f"{len(set(ids))} runs: {summary}. Next: python -m {following}"
+    print(f"{count(len(set(ids)), 'run')}: {summary}. Next: python -m {following}"
           f"{report.store_option(store.path.resolve())}")
     failed = rows[rows["status"].eq("failed")]
     if len(failed):
-        raise OvpnetError(f"{len(failed)} runs failed, {failures(failed)}. Their tracebacks: "
+        raise OvpnetError(f"{count(len(failed), 'run')} failed: {failures(failed)}. Tracebacks: "
                           f"python -m launch status --failed{report.store_option(store.path.resolve())}; the same "
-                          "command tries them again")
+                          "command tries again")
     if missing and not elsewhere:
-        raise OvpnetError(f"{missing} runs were not trained: python -m launch logs"
+        raise OvpnetError(f"{count(missing, 'run')} not trained: python -m launch logs"
                           f"{report.store_option(store.path.resolve())} has what their processes said")
     risks = {run: None if pd.isna(risk) else float(risk) for run, risk in rows["test_risk"].items()}
     return [risks.get(run) for run in ids]
@@ -87,4 +88,5 @@ def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[f
 def failures(failed: pd.DataFrame) -> str:
     """The kinds of failures among these rows, the most common ones first."""
     kinds = failed.groupby(["failure", "error"]).size().sort_values(ascending=False)
-    return "; ".join(f"{count} of them: {error} ({kind})" for (kind, error), count in kinds.head(5).items())
+    told = [f"{error} ({kind})" for kind, error in kinds.head(5).index]
+    return told[0] if len(kinds) == 1 else "; ".join(map("{} of them: {}".format, kinds, told))

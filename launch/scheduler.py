@@ -23,6 +23,7 @@ from submitit.slurm.slurm import read_job_id
 from launch.processes import process
 from launch.sweep import Group, Sweep, read_json
 from ovpnet.errors import OvpnetError
+from ovpnet.words import count
 
 # SLURM's states of a job that will run, or does.
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED", "RESV_DEL_HOLD")
@@ -100,8 +101,8 @@ def cancel(sweep: Sweep, groups: Sequence[Group]) -> int:
         _run("scancel", "--me", f"--name={name}")
     here = [job for job in live if by_number[job.group].launcher != "slurm"]
     if waiting := [job for job in here if not stop(sweep, job)]:
-        raise OvpnetError(f"{len(waiting)} of {len(live)} jobs have not begun yet, and cannot be asked to end: give "
-                          "the command again in a few seconds")
+        raise OvpnetError(f"{len(waiting)} of {count(len(live), 'job')} cannot be asked to end before it has begun: "
+                          "give the command again in a few seconds")
     return len(live)
 
 

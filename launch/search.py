@@ -32,6 +32,7 @@ from ovpnet.config import Config, run_id
 from ovpnet.cost import EXAMPLE, seconds
 from ovpnet.errors import OvpnetError
 from ovpnet.store import Store
+from ovpnet.words import count, verb
 
 # Seconds between two looks at a round that others train; seconds that a file system may take to show what they stored.
 _SECONDS, _SLURM_SECONDS, _LATE = 2.0, 10.0, 60.0
@@ -196,7 +197,7 @@ def search(what: Search, options: Options) -> None:
     while asked := what.asked():
         number += 1
         samples = sorted({what.points[point] for points in asked.values() for point in points})
-        print(f"round {number}: {report.count(len(asked), 'cell')} at N = {', '.join(map(str, samples))}")
+        print(f"round {number}: {count(len(asked), 'cell')} at N = {', '.join(map(str, samples))}")
         configs = [config for cell, points in asked.items() for point in sorted(points)
                    for config in what.cells[cell].at(point)]
         run.train(configs, options)
@@ -207,8 +208,8 @@ def search(what: Search, options: Options) -> None:
         _wait(what.store, wanted, options)
         what.tried |= wanted
         if not wanted & what.store.finished():
-            raise OvpnetError(f"all {len(wanted)} runs of round {number} failed, "
-                              f"{run.failures(_failed(what.store, wanted))}; the same command tries them again")
+            raise OvpnetError(f"every run of round {number} failed: {run.failures(_failed(what.store, wanted))}; the "
+                              "same command tries again")
         what.look()
     if not options.dry_run:
         Checkpoints(what.store.path).clean(what.store.finished())
@@ -231,7 +232,7 @@ def _wait(store: Store, wanted: AbstractSet[str], options: Options) -> None:
         elif not (lost := missing - set(_failed(store, missing)["run_id"])):
             break
         elif time.monotonic() >= until:
-            raise OvpnetError(f"{len(lost)} runs were not trained: python -m launch logs"
+            raise OvpnetError(f"{count(len(lost), 'run')} not trained: python -m launch logs"
                               f"{report.store_option(store.path.resolve())} has what their processes said; the same "
                               "command goes on")
         time.sleep(_SLURM_SECONDS if isinstance(options, SlurmConf) else _SECONDS)
@@ -253,8 +254,8 @@ def _announcement(what: Search) -> str:
     widths = sorted({cell.width for cell in all_cells})
     known = sum(map(len, what.looked))
     return (f"looking for N_eps among {len(points)} N from {points[0]} to {points[-1]}: "
-            f"{report.count(len(all_cells), 'cell')}, of width {', '.join(map(str, widths))}; a grid of these N would "
-            f"be {grid} runs" + f"; {known} cells x N are in {what.store.path} already" * bool(known))
+            f"{count(len(all_cells), 'cell')}, of width {', '.join(map(str, widths))}; a grid of these N would "
+            f"be {grid} runs" + f"; {count(known, 'cell')} x N in {what.store.path} already" * bool(known))
 
 
 def _outcome(what: Search) -> None:
@@ -268,11 +269,13 @@ def _outcome(what: Search) -> None:
             whole, all_runs = whole + took, all_runs + len(cell.members)
             if point in what.looked[number]:
                 spent, runs = spent + took, runs + len(cell.members)
-    print(f"{runs} runs; a grid with the same intervals has {all_runs}, and is predicted to train {whole / spent:.1f} "
-          f"times as long. Next: python -m analysis verdict{report.store_option(what.store.path.resolve())}")
+    print(f"{count(runs, 'run')}; a grid with the same intervals has {all_runs}, and is predicted to train "
+          f"{whole / spent:.1f} times as long. Next: python -m analysis verdict"
+          f"{report.store_option(what.store.path.resolve())}")
     if failed := what.tried - what.store.finished():
-        raise OvpnetError(f"{len(failed)} runs failed and count as not passing, "
-                          f"{run.failures(_failed(what.store, failed))}; the same command tries them again")
+        counts = verb(len(failed), "counts", "count")
+        raise OvpnetError(f"{count(len(failed), 'run')} failed and {counts} as not passing: "
+                          f"{run.failures(_failed(what.store, failed))}; the same command tries again")
 
 
 def _table(what: Search) -> Table:

@@ -29,6 +29,7 @@ from ovpnet.errors import TrackerError
 from ovpnet.store import Store
 from ovpnet.tracking import Row, Target, base_url, log_in, report, tracked, upload
 from ovpnet.uploads import Uploads
+from ovpnet.words import count
 
 BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk
 PER = ("run", "pack", "sweep")
@@ -141,11 +142,11 @@ def _announce(pending: Sequence[Pending], known: int) -> None:
     counts: dict[Target, int] = {}
     for each in pending:
         counts[each.target] = counts.get(each.target, 0) + 1
-    for target, count in counts.items():
+    for target, number in counts.items():
         where = f"{target.entity}/{target.project}" if target.entity else target.project
-        print(f"{count} W&B runs (per={target.per}) to upload to {where} at {target.base_url}")
+        print(f"{count(number, 'W&B run')} (per={target.per}) to upload to {where} at {target.base_url}")
     if not pending:
-        print(f"nothing to upload: all {known} W&B runs are there already")
+        print(f"nothing to upload: {count(known, 'W&B run')} there already")
 
 
 def _last_steps(target: Target, ids: list[str]) -> dict[str, int]:
@@ -356,10 +357,10 @@ def run(options: argparse.Namespace) -> None:
         sys.exit(130)
     if result.failed:
         name, reason = next(iter(result.failed.items()))
-        raise TrackerError(f"{len(result.failed)} W&B runs could not be uploaded ({name}: {reason}); {result.uploaded} "
-                           "could. The same command tries the others again")
+        raise TrackerError(f"{count(len(result.failed), 'W&B run')} could not be uploaded ({name}: {reason}); "
+                           f"{result.uploaded} could. The same command tries again")
     if result.uploaded:
-        print(f"{result.uploaded} W&B runs uploaded; {result.known} were there already")
+        print(f"{count(result.uploaded, 'W&B run')} uploaded; {result.known} there already")
 
 
 def _positive(text: str) -> int:

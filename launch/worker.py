@@ -25,6 +25,7 @@ from ovpnet.config import Config, run_id
 from ovpnet.errors import DeviceLostError, InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
 from ovpnet.store import Store
+from ovpnet.words import count
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
             machines.check(work.group.options, pack.configs[0].device)
             machines.tell(work.store.path, work.group.options, pack.configs[0].device)
         configs, one = pack.configs, pack.configs[0]
-        log.info("training %d runs: %s, %s (%s), m=%d", len(configs), one.concept.name, one.learner.name,
+        log.info("training %s: %s, %s (%s), m=%d", count(len(configs), "run"), one.concept.name, one.learner.name,
                  one.learner.trained, one.width)
         progress.begin(pack)
         run_pack(configs, progress.advance, interrupted)

@@ -28,6 +28,7 @@ from ovpnet.opt import empirical_opt
 from ovpnet.results import Row, config_row, result_rows
 from ovpnet.store import Store
 from ovpnet.tracking import track
+from ovpnet.words import count
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class _Training:
         if arrays is not None:
             self.started -= arrays.pop("seconds").item()
             ensemble.restore(arrays)
-            log.info("%d runs go on from step %d", len(self.configs), ensemble.trace.step)
+            log.info("%s: on from step %d", count(len(self.configs), "run"), ensemble.trace.step)
 
     def _between_chunks(self, ensemble: Ensemble) -> None:
         interrupted = self.interrupted()

@@ -3,8 +3,11 @@
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
+
+from ovpnet.words import count
 
 
 class Progress:
@@ -15,9 +18,8 @@ class Progress:
         self.started = time.perf_counter()
         self.cost = 1.0
         # A terminal gets a live bar; a log file a line every ten seconds.
-        self.bar = tqdm(total=work, desc=f"0/{runs} runs", file=sys.stderr,
-                        mininterval=0.2 if sys.stderr.isatty() else 10,
-                        bar_format="{percentage:3.0f}%|{bar}| {desc}, {elapsed} elapsed, {remaining} left")
+        self.bar = _Bar(total=work, file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 10,
+                        bar_format="{percent:3d}%|{bar}| {desc}, {elapsed} elapsed, {remaining} left")
         self._describe()
 
     def advance(self, steps: int) -> None:
@@ -31,16 +33,27 @@ class Progress:
         """Runs are trained and stored."""
         self.done += runs
         self._describe()
+        self._fill()
 
     def show(self, runs: int, work: float) -> None:
         """So many runs and so much work are done, by other processes."""
         self.done = runs
-        self.bar.set_description_str(f"{self.done}/{self.runs} runs", refresh=False)
-        self.bar.update(work - self.bar.n)
+        self.bar.set_description_str(self._of_runs(), refresh=False)
+        self.bar.update(min(work, self.bar.total) - self.bar.n)
+        self._fill()
 
     def _describe(self) -> None:
         rate = self.steps / max(time.perf_counter() - self.started, 1e-9)
-        self.bar.set_description_str(f"{self.done}/{self.runs} runs, {_short(rate)} steps/s", refresh=False)
+        self.bar.set_description_str(f"{self._of_runs()}, {_short(rate)} steps/s", refresh=False)
+
+    def _of_runs(self) -> str:
+        return f"{self.done}/{count(self.runs, 'run')}"
+
+    def _fill(self) -> None:
+        """The last run is the end, whatever was predicted of the work."""
+        if self.done >= self.runs:
+            self.bar.ended = True
+            self.bar.update(self.bar.total - self.bar.n)
 
     def __enter__(self) -> "Progress":
         return self
@@ -49,6 +62,18 @@ class Progress:
                  trace: TracebackType | None) -> None:
         self.bar.refresh()
         self.bar.close()
+
+
+class _Bar(tqdm):
+    """Shows 100% at the end alone, to which a rounded percentage comes before."""
+
+    ended = False
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        known: dict[str, Any] = super().format_dict
+        share = known["n"] / known["total"] if known["total"] else 0.0
+        return known | {"percent": 100 if self.ended else min(99, int(100 * share))}
 
 
 def _short(number: float) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from ovpnet.config import Config, TrackerConfig, digest
 from ovpnet.errors import TrackerError
 from ovpnet.uploads import remember
+from ovpnet.words import count
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +72,13 @@ def track(config: TrackerConfig, store: Path, rows: Sequence[Row], curves: Seque
     try:
         mode = "offline" if config.per == "sweep" else _mode(config)
         if mode == "offline":
-            log.info("%d runs are in the store; upload them to W&B with: %s", len(rows), later)
+            log.info("%s in the store; to upload to W&B: %s", count(len(rows), "run"), later)
         if mode != "online":
             return
         _report_live(config, store, rows, curves)
     except Exception as error:  # the store has the results: no failure of a tracker is worth a sweep
-        log.warning("W&B failed (%s). The results are safe in the store, but not all of these %d runs are in W&B; "
-                    "upload them with: %s", _reason(error), len(rows), later)
+        log.warning("W&B failed (%s). The results are safe in the store, but not all of %s may be in W&B; "
+                    "to upload: %s", _reason(error), count(len(rows), "run"), later)
 
 
 def _report_live(config: TrackerConfig, store: Path, rows: Sequence[Row], curves: Sequence[Row]) -> None:
@@ -182,7 +183,7 @@ def tracked(per: str, rows: Sequence[Row], curves: Iterable[Row]) -> Tracked:
             "name": f"{title} N={row['samples']} lr={row['lr']:g} seed={row['seed']}", "config": _config(row),
             "summary": _results(row), "points": points, "table": []}
     else:
-        name, points = (f"{title}, {len(rows)} runs", _spread(points)) if per == "pack" else (row["study"], [])
+        name, points = (f"{title}, {count(len(rows), 'run')}", _spread(points)) if per == "pack" else (row["study"], [])
         what = {"name": name, "points": points, **_side_by_side(rows)}
     return Tracked(id=tracked_id(per, rows), group=row["study"], tags=sorted(statuses - {"done"}),
                    failed="done" not in statuses, **what)

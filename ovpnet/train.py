@@ -11,6 +11,7 @@ from ovpnet.compact import compact
 from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
 from ovpnet.errors import InterruptionError, OvpnetError
 from ovpnet.interruption import interruptions
+from ovpnet.pipe import broken_pipe_ends
 from ovpnet.progress import Progress
 from ovpnet.store import Store
 
@@ -66,4 +67,5 @@ def cli() -> None:
 
 
 if __name__ == "__main__":
-    cli()
+    with broken_pipe_ends():
+        cli()

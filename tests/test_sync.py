@@ -325,13 +325,13 @@ def test_options_choose_runs_and_where_they_go(store: Path, server: WandbServer,
     monkeypatch.setenv("WANDB_MODE", "offline")
     fill(store, row(0), row(1, study="other"))
     run("--store", store, "--study", "other", "--dry-run")
-    assert "1 W&B runs (per=run) to upload to e/p" in capsys.readouterr().out
+    assert "1 W&B run (per=run) to upload to e/p" in capsys.readouterr().out
     assert not server.requests
     run("--store", store, "--study", "other", "--project", "q", "--entity", "f", "--parallel", "2")
-    assert "1 W&B runs uploaded; 0 were there already" in capsys.readouterr().out
+    assert "1 W&B run uploaded; 0 there already" in capsys.readouterr().out
     assert {name: (run.entity, run.project) for name, run in server.runs.items()} == {"r1": ("f", "q")}
     run("--store", store, "--study", "other", "--project", "q", "--entity", "f")
-    assert "nothing to upload: all 1" in capsys.readouterr().out
+    assert "nothing to upload: 1 W&B run there already" in capsys.readouterr().out
 
 
 def test_mistakes_are_told_with_what_is_allowed(store: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch):

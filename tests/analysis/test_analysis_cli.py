@@ -201,15 +201,6 @@ def test_seeds_that_all_contradict_themselves_leave_the_verdict_open(stored, mak
         assert main([command, "--store", store, "--out", str(tmp_path / "out")]) == 0
 
 
-def test_a_closed_pipe_is_no_error(stored, two_problems, monkeypatch, tmp_path):
-    with open(tmp_path / "out", "w") as sink:
-        def closed(*_, **__):
-            raise BrokenPipeError
-        monkeypatch.setattr("builtins.print", closed)
-        monkeypatch.setattr(sys, "stdout", sink)
-        assert main(["verdict", "--store", stored(two_problems)]) == 0
-
-
 def test_a_settled_verdict_imports_nothing_slow_that_it_does_not_need():
     """What is open needs Hydra, to compose the command that settles it."""
     code = ("import sys; from analysis.__main__ import main; assert main(['verdict', '--store', sys.argv[1]]) == 0; "

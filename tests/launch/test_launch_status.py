@@ -7,17 +7,19 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 import pytest
 
 from launch import report, scheduler
 from launch.__main__ import main
 from launch.job import State
-from launch.options import SlurmConf
+from launch.options import LocalConf, SlurmConf
 from launch.processes import process
-from launch.report import warnings
+from launch.report import announcement, warnings
+from launch.run import failures
 from launch.scheduler import cancel
 from launch.status import status
-from launch.submit import record
+from launch.submit import Planned, planned, record
 from launch.sweep import write_json
 from launch.worker import Work
 from ovpnet.config import run_id
@@ -148,7 +150,7 @@ def test_what_was_submitted_and_never_began_is_not_waited_for(configs, recorded,
 
 def test_a_job_that_has_not_begun_cannot_be_cancelled(configs, recorded):
     sweep = recorded(configs[:1])
-    with pytest.raises(OvpnetError, match=r"1 of 1 jobs have not begun yet.*in a few seconds"):
+    with pytest.raises(OvpnetError, match=r"1 of 1 job cannot be asked to end before it has begun.*in a few seconds"):
         cancel(sweep, sweep.groups())
 
 
@@ -199,9 +201,6 @@ def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(con
 
 def test_a_user_without_a_name_has_a_number(configs, tmp_path, monkeypatch):
     """As in a container that runs under a number of its own."""
-    from launch.options import LocalConf
-    from launch.submit import planned
-
     def unknown(number):
         raise KeyError(f"getpwuid(): uid not found: {number}")
 
@@ -214,8 +213,6 @@ def test_a_user_without_a_name_has_a_number(configs, tmp_path, monkeypatch):
 
 
 def test_runs_that_fit_no_job_and_packs_that_outlast_one_are_told_before_they_are_submitted(make, tmp_path):
-    from launch.submit import planned
-
     options = SlurmConf(mem_gb=4, timeout_min=1)
     runs = [make(f"store={tmp_path}", *more) for more in (
         ["seed=1"], ["samples=1000000000"], ["width=100000", "steps=1000000"])]
@@ -237,3 +234,19 @@ def test_a_job_that_is_not_there(configs, recorded, capsys):
         supervised(sweep, task)
     assert main(["logs", "--store", str(sweep.store), "--job", "7-7"]) == 1
     assert f"--job 7-7: no job of {sweep.id}; there are: 0-0, 0-1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("runs", "finished", "elsewhere", "told"), [
+    (1, 1, {}, "1 run of which 1 is in store already and is skipped; nothing to train"),
+    (2, 2, {}, "2 runs of which 2 are in store already and are skipped; nothing to train"),
+    (1, 0, {"s": 1}, "1 run of which 1 is left to the sweep s, which trains it; nothing to train"),
+    (3, 1, {"s": 2}, "3 runs of which 1 is in store already and is skipped and 2 are left to the sweep s, which trains "
+                     "them; nothing to train")])
+def test_one_run_is_spoken_of_as_one(runs, finished, elsewhere, told):
+    assert announcement(Planned([], runs, runs, finished, elsewhere, []), "store") == told
+
+
+def test_failures_of_one_kind_are_not_counted_twice():
+    failed = pd.DataFrame({"failure": "exception", "error": ["a", "a", "b"]})
+    assert failures(failed) == "2 of them: a (exception); 1 of them: b (exception)"
+    assert failures(failed[:2]) == "a (exception)"
