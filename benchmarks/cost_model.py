@@ -1,9 +1,10 @@
 """`python -m benchmarks.cost_model`: predicted bytes and seconds against measured ones, over a range of sizes.
 
 Bytes: the peak of a process's resident memory while it trains and measures an ensemble, less what it had before (after
-an ensemble of two narrow nets). Seconds: the least time of a step of all members; and of a whole pack, measuring
-included. The rates are measured at the beginning, on as many threads. With --write-docs the figure and the table go to
-docs/images/cost_model.png and benchmarks/results/. Linux only.
+an ensemble of two narrow nets); on a GPU the peak of what its allocator gave, less what it had given before. Seconds:
+the least time of a step of all members; and of a whole pack, measuring included. The rates are measured at the
+beginning, on as many threads. With --write-docs the figure and the table go to docs/images/cost_model.png and
+benchmarks/results/. Linux only.
 """
 
 import argparse
@@ -29,12 +30,12 @@ from ovpnet.engine import engine
 from ovpnet.ensemble import Ensemble, goal
 from ovpnet.opt import Opt
 
-CPU = torch.device("cpu")
 BASE = ["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4", "samples=400", "lr_scaling=none", "lr=1e-6",
         "evaluations=2", "test.samples=2048", "test.max_samples=2048", "test.curve_samples=1024"]
 TWO, THREE = ["learner=two_layer"], ["learner=three_layer"]
 HIDDEN, NTK, LAST = ([f"learner.trained={trained}"] for trained in ("hidden", "ntk", "last"))
 REFERENCE, FUSED, DUAL = ([f"engine={name}"] for name in ("reference", "fused", "dual"))
+KINDS = ("step", "pack", "bytes")
 # Overrides, and (width, members) of what is measured.
 Cases = list[tuple[list[str], list[tuple[int, int]]]]
 BYTES: Cases = [
@@ -65,6 +66,25 @@ PACKS: Cases = [([*TWO, *HIDDEN, *FUSED, "steps=2000"], [(100, 16), (1000, 8)]),
                 ([*THREE, *HIDDEN, *REFERENCE, "steps=300"], [(300, 4)]),
                 ([*THREE, *NTK, *DUAL, "steps=2000"], [(300, 4)])]
 
+# On a GPU, where as many members are no burden; bytes are the device's alone, of which the model's are an upper bound.
+CUDA_BYTES: Cases = [([*TWO, *HIDDEN, *FUSED], [(1000, 512), (100_000, 64), (1_000_000, 8)]),
+                     ([*THREE, *HIDDEN, *FUSED], [(300, 128), (1000, 64), (5000, 4)]),
+                     ([*THREE, *NTK, *DUAL], [(1000, 16)]), ([*TWO, *LAST, *DUAL], [(10_000, 16)]),
+                     ([*TWO, *HIDDEN, *REFERENCE], [(1000, 256)])]
+CUDA_STEPS: Cases = [
+    ([*TWO, *HIDDEN, *FUSED], [(30, 512), (100, 64), (300, 512), (1000, 16), (1000, 256), (3000, 64), (10_000, 4),
+                               (10_000, 64), (100_000, 1), (100_000, 16), (1_000_000, 2)]),
+    ([*TWO, *NTK, *FUSED], [(300, 256)]), ([*TWO, *LAST, *FUSED], [(1000, 256)]),
+    ([*THREE, *HIDDEN, *FUSED], [(100, 64), (300, 8), (300, 128), (1000, 1), (1000, 16), (2000, 8)]),
+    ([*TWO, *HIDDEN, *REFERENCE], [(30, 64), (2000, 8), (1000, 512)]),
+    ([*THREE, *HIDDEN, *REFERENCE], [(100, 64), (1000, 16)]),
+    ([*THREE, *NTK, *DUAL], [(300, 8), (1000, 16)]), ([*TWO, *LAST, *DUAL], [(1000, 64)]),
+]
+CUDA_PACKS: Cases = [([*TWO, *HIDDEN, *FUSED, "steps=2000"], [(100, 512), (1000, 128)]),
+                     ([*TWO, *HIDDEN, *FUSED, "steps=2000", "evaluations=20"], [(100, 64)]),
+                     ([*THREE, *HIDDEN, *FUSED, "steps=2000"], [(300, 64)]),
+                     ([*THREE, *NTK, *DUAL, "steps=2000"], [(300, 16)])]
+
 
 def configs(overrides: Sequence[str], width: int, members: int) -> list[Config]:
     """Members of different seeds."""
@@ -79,13 +99,19 @@ def configs(overrides: Sequence[str], width: int, members: int) -> list[Config]:
 
 def ensemble(members: Sequence[Config]) -> Ensemble:
     goals = [goal(config, Opt("", 0, 0, "noise", 0, 0, 1)) for config in members]
-    return Ensemble(members, goals, engine(members, CPU), CPU)
+    where = torch.device(members[0].device)
+    return Ensemble(members, goals, engine(members, where), where)
 
 
 def peak_bytes(overrides: list[str], width: int, members: int) -> int:
-    """Rise of this process's resident memory while it trains."""
+    """Rise of this process's resident memory, or of a GPU's that it has taken, while it trains."""
     ensemble(configs(overrides, 10, 2)).train()
     asked = configs(overrides, width, members)
+    if asked[0].device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        ensemble(asked).train()
+        return torch.cuda.max_memory_allocated() - before
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     ensemble(asked).train()
@@ -100,6 +126,8 @@ def least_step_seconds(members: Sequence[Config], budget: float = 1.0) -> float:
         chunk = trained._chunk(0, 0, steps)
         started = time.perf_counter()
         trained.engine.advance(trained.rule, trained.state, chunk)
+        if trained.device.type == "cuda":
+            torch.cuda.synchronize()
         taken = time.perf_counter() - started
         best = min(best, taken / steps)
         if taken < budget / 5:
@@ -118,7 +146,7 @@ def _status(name: str) -> int:
     return int(next(line.split()[1] for line in lines if line.startswith(name))) << 10
 
 
-def compare(machine: Machine, threads: int, what: Sequence[str]) -> list[dict[str, object]]:
+def compare(machine: Machine, device: str, what: Sequence[str]) -> list[dict[str, object]]:
     rows = []
 
     def add(kind: str, overrides: list[str], width: int, members: int, predicted: float, found: float) -> None:
@@ -129,10 +157,11 @@ def compare(machine: Machine, threads: int, what: Sequence[str]) -> list[dict[st
         print(f"{kind:6} {names:38} m={width:7} E={members:4} predicted {predicted * scale:10.2f} measured "
               f"{found * scale:10.2f} {unit} ratio {predicted / found:5.2f}", flush=True)
 
-    for kind, cases in (("step", STEPS), ("pack", PACKS), ("bytes", BYTES)):
+    of_device = (STEPS, PACKS, BYTES) if device == "cpu" else (CUDA_STEPS, CUDA_PACKS, CUDA_BYTES)
+    for kind, cases in zip(KINDS, of_device, strict=True):
         for overrides, sizes in cases if kind in what else []:
             for width, members in sizes:
-                asked = configs(overrides, width, members)
+                asked = configs([*overrides, f"device={device}"], width, members)
                 if kind == "step":
                     asked = [replace(config, steps=512) for config in asked]
                     add(kind, overrides, width, members, step_seconds(asked, machine), least_step_seconds(asked))
@@ -140,11 +169,11 @@ def compare(machine: Machine, threads: int, what: Sequence[str]) -> list[dict[st
                     assert total_steps(asked[0]) > 16
                     add(kind, overrides, width, members, seconds(asked, machine), pack_seconds(asked))
                 else:
-                    command = [sys.executable, "-m", "benchmarks.cost_model", "--threads", str(threads),
-                               "--peak", json.dumps([overrides, width, members])]
+                    command = [sys.executable, "-m", "benchmarks.cost_model", "--threads", str(machine.threads),
+                               "--peak", json.dumps([[*overrides, f"device={device}"], width, members])]
                     # How the allocator's heap comes to be cut up differs between processes.
                     found = min(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                                for _ in range(3))
+                                for _ in range(3 if device == "cpu" else 1))
                     add(kind, overrides, width, members, memory(asked), found)
     return rows
 
@@ -172,7 +201,8 @@ def plot(rows: Sequence[dict[str, object]]) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--only", choices=("step", "pack", "bytes"), action="append")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", choices=KINDS, action="append")
     parser.add_argument("--write-docs", action="store_true")
     parser.add_argument("--peak", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -182,14 +212,16 @@ def main() -> None:
         print(peak_bytes(*given.peak))
         return
     started = time.perf_counter()
-    rates = measured(CPU)
-    print(f"rates measured in {time.perf_counter() - started:.1f} s, {given.threads} threads")
-    rows = compare(Machine(rates, 1 << 34, given.threads), given.threads, given.only or ("step", "pack", "bytes"))
+    rates = measured(torch.device(given.device))
+    print(f"rates measured in {time.perf_counter() - started:.1f} s, {given.threads} threads: {rates}")
+    machine = Machine(rates, 1 << 34, given.threads if given.device == "cpu" else 1)
+    rows = compare(machine, given.device, given.only or KINDS)
     within = sum(0.75 <= float(row["predicted"]) / float(row["measured"]) <= 1.25 for row in rows)  # type: ignore[arg-type]
     print(f"{within} of {len(rows)} within 25%")
     if given.write_docs:
-        keep("cost_model", pd.DataFrame(rows))
-        plot(rows).savefig(DOCS / "images" / "cost_model.png", dpi=130)
+        name = "cost_model" if given.device == "cpu" else "cost_model_cuda"
+        keep(name, pd.DataFrame(rows))
+        plot(rows).savefig(DOCS / "images" / f"{name}.png", dpi=130)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The rates of this machine for `ovpnet.cost`, from small ensembles trained for a second or two, and kept."""
 
+import itertools
 import json
 import os
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -38,6 +40,8 @@ from ovpnet.streams import Stream
 
 # Seconds that one of a measurement's repetitions takes, about, and the part of the free memory that a pack may.
 _BUDGET, _SHARE = 0.05, 0.7
+# Widths at which the fused engine is measured.
+_TWO_LAYERS, _THREE_LAYERS = (100, 1000, 100_000), (100, 300, 1000)
 _CONFIG = Config(
     width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1Concept(),
     inputs=InputsConfig("normalized_gaussian", 4), noise=NoiseConfig(), loss=LossConfig("l2"),
@@ -84,21 +88,26 @@ def measured(device: torch.device) -> Rates:
     call = max(1e-7, base[1] - member)
     wide = replace(_CONFIG, width=1000)
     entry = _table([(E * 50_000, (_step(wide, E, ReferenceEngine(), device) - call - E * member) / (E * 50_000))
-                    for E in (1, 4, 16, 64)])
+                    for E in _side_by_side(device, cpu=(1, 4, 16, 64), cuda=(1, 64, 256, 1024))])
     flop, weight = _three_layers(device, call + member, entry)
-    fused, fused_flop, fused_member = _fused(device)
+    fused, fused_flop, fused_member, fused_alone, fused_flop_alone = _fused(device)
     dual, dual_entry = _dual(device)
     forward, sample = _evaluation(device)
-    return Rates(call, member, entry, weight, flop, fused, fused_flop, fused_member, dual, dual_entry, forward, sample,
-                 _eigen(device))
+    return Rates(call, member, entry, weight, flop, fused, fused_flop, fused_member, fused_alone, fused_flop_alone,
+                 dual, dual_entry, _look(device), forward, sample, _eigen(device))
+
+
+def _side_by_side(device: torch.device, cpu: tuple[int, ...], cuda: tuple[int, ...]) -> tuple[int, ...]:
+    """Members that are measured together: what a core's caches tell apart, or so many that a GPU is filled."""
+    return cpu if device.type == "cpu" else cuda
 
 
 def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[float, Table]:
-    m = 1000
-    x, weights = torch.randn(1, 50, m, device=device), torch.randn(1, m, m, device=device)
-    flop = _least(lambda: x @ weights, device) / (2 * 50 * m * m)
+    m, [several] = 1000, _side_by_side(device, (1,), (32,))
+    x, weights = torch.randn(several, 50, m, device=device), torch.randn(several, m, m, device=device)
+    flop = _least(lambda: x @ weights, device) / (2 * several * 50 * m * m)
     weight = []
-    for width, E in ((300, 1), (m, 1), (m, 3)):
+    for width, E in zip((300, m, m), _side_by_side(device, (1, 1, 3), (1, 1, 32)), strict=True):
         config = replace(_CONFIG, width=width, learner=LearnerConfig("three_layer"))
         others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
         weights_of_all = E * width * (width + 4)
@@ -106,20 +115,27 @@ def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[flo
     return flop, _table(weight)
 
 
-def _fused(device: torch.device) -> tuple[Table, Table, float]:
-    """Where there is no fused engine, the reference engine takes its place."""
-    there = native.library() is not None if device.type == "cpu" else True
-    make: type[Engine] = ReferenceEngine if not there else FusedCpuEngine if device.type == "cpu" else FusedCudaEngine
-    E = torch.get_num_threads() if device.type == "cpu" else 1
-    member = _step(_CONFIG, 16 * E, make(), device) / 16
+def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
+    """Two layers, three, a narrow net; and, of a GPU, two and three layers of a member alone."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
 
-    def of(learner: str, width: int, turns: int = 1) -> float:
+    def of(learner: str, width: int, E: int) -> float:
         config = replace(_CONFIG, width=width, learner=LearnerConfig(learner))
-        return _step(config, turns * E, make(), device) / turns - member
+        return _step(config, E * threads, _fastest(device), device)
 
-    two = _table([(m, of("two_layer", m, turns) / (50 * 6 * m)) for m, turns in ((100, 16), (1000, 4), (100_000, 1))])
-    three = _table([(m, of("three_layer", m) / (6 * 50 * m * m)) for m in (100, 300, 1000)])
-    return two, three, member
+    [several] = _side_by_side(device, (16,), (1024,))
+    member = of("two_layer", _CONFIG.width, several) / several
+    many = _side_by_side(device, (16, 4, 1), (1024, 512, 8))
+    two = [(m, (of("two_layer", m, E) / E - member) / (50 * 6 * m))
+           for m, E in zip(_TWO_LAYERS, many, strict=True)]
+    many = _side_by_side(device, (1, 1, 1), (256, 64, 32))
+    three = [(m, (of("three_layer", m, E) / E - member) / (6 * 50 * m * m))
+             for m, E in zip(_THREE_LAYERS, many, strict=True)]
+    alone, flop_alone = [(1, 0.0)], [(1, 0.0)]
+    if device.type == "cuda":
+        alone = [(m, of("two_layer", m, 1)) for m in _TWO_LAYERS]
+        flop_alone = [(m, of("three_layer", m, 1)) for m in _THREE_LAYERS]
+    return _table(two), _table(three), member, tuple(alone), tuple(flop_alone)
 
 
 def _dual(device: torch.device) -> tuple[float, Table]:
@@ -130,6 +146,14 @@ def _dual(device: torch.device) -> tuple[float, Table]:
         time = _step(replace(linear, samples=samples), E, DualEngine(), device, 128)
         entry.append((E * samples**2, (time - call) / (E * 50 * samples)))
     return call, _table(entry)
+
+
+def _look(device: torch.device) -> float:
+    """Seconds from one chunk of a step to the next, each with an evaluation."""
+    ensemble = _ensemble(replace(_CONFIG, steps=24, evaluations=24), 8, _fastest(device), device)
+    times = [time.perf_counter()]
+    ensemble.train(on_chunk=lambda: times.append(time.perf_counter()))
+    return statistics.median(after - before for before, after in itertools.pairwise(times))
 
 
 def _evaluation(device: torch.device) -> tuple[float, float]:
@@ -145,6 +169,13 @@ def _evaluation(device: torch.device) -> tuple[float, float]:
 def _eigen(device: torch.device) -> float:
     matrix = torch.eye(400, dtype=torch.float64, device=device) + 0.01
     return _least(lambda: torch.linalg.eigh(matrix), device) / 400**3
+
+
+def _fastest(device: torch.device) -> Engine:
+    """The fused engine, or the reference engine where there is none."""
+    if device.type == "cuda":
+        return FusedCudaEngine()
+    return ReferenceEngine() if native.library() is None else FusedCpuEngine()
 
 
 def _ensemble(config: Config, E: int, engine: Engine, device: torch.device) -> Ensemble:

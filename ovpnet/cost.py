@@ -23,8 +23,8 @@ _KEPT_DRAWS = 32
 # Libraries' buffers and the allocator's own.
 _FIXED = 8 << 20
 
-# Seconds that a pack takes whatever its runs, and that a chunk of steps or an evaluation does: Python's part.
-_PACK_SECONDS, _LOOK_SECONDS = 0.02, 0.001
+# Seconds that a pack takes whatever its runs, and that a member's row of a learning curve does: Python's part.
+_PACK_SECONDS, _ROW_SECONDS = 0.02, 3e-5
 
 # Up to this size V and its velocity are one thread's (ovpnet/native/three_layer.cpp); and a step of the fused engine by
 # what is trained, measured in those of the hidden weights (1 where not named).
@@ -53,8 +53,12 @@ class Rates:
     fused: Table  # of the fused engine, two layers: a sample, neuron and weight of it, by the net's width
     fused_flop: Table  # three layers: one of the 6 B m^2 of a step, by the net's width
     fused_member: float  # of a narrow net: a step, at a batch of 50
+    # A GPU's fused steps take as long as a member's alone, whatever the members, until they fill it; both by the width.
+    fused_alone: Table
+    fused_flop_alone: Table
     dual: float  # of the dual engine: a step
     dual_entry: Table  # an entry of the kernel that a step reads, by the entries of all groups' kernels
+    look: float  # a chunk of steps and an evaluation, besides the steps and the samples
     forward: float  # an activation in an evaluation
     sample: float  # a sample drawn, and coordinate of it
     eigen: float  # an eigendecomposition's n^3, float64
@@ -73,8 +77,8 @@ class Machine:
 EXAMPLE = Machine(Rates(
     call=5e-5, member=2e-6, entry=((5e4, 2e-9), (8e5, 6e-9), (3e6, 8e-9)), weight=((1e5, 2e-9), (4e6, 4e-9)),
     flop=1e-11, fused=((300, 2e-11), (1e5, 4e-11)), fused_flop=((300, 5e-12),),
-    fused_member=4e-7, dual=1e-4,
-    dual_entry=((1e4, 1e-9), (1e6, 2e-9)), forward=1e-9, sample=5e-8, eigen=1e-9), memory=4 << 30)
+    fused_member=4e-7, fused_alone=((1, 0.0),), fused_flop_alone=((1, 0.0),), dual=1e-4,
+    dual_entry=((1e4, 1e-9), (1e6, 2e-9)), look=1e-3, forward=1e-9, sample=5e-8, eigen=1e-9), memory=4 << 30)
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,8 @@ def seconds(configs: Sequence[Config], machine: Machine) -> float:
     else:
         training = total_steps(config) * step_seconds(configs, machine)
     looks = math.ceil(total_steps(config) / _CHUNK_STEPS) + config.evaluations
-    return _PACK_SECONDS + looks * _LOOK_SECONDS + training + E * (slow * measured * forward + drawing)
+    rows = config.evaluations * _ROW_SECONDS
+    return _PACK_SECONDS + looks * rates.look + training + E * (slow * measured * forward + drawing + rows)
 
 
 def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
@@ -198,7 +203,8 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
             part = _FUSED_PARTS[layers].get(config.learner.trained, 1.0)
             work = (_at(rates.fused, m) * B * m * (config.inputs.d + 2) if layers == 1
                     else _at(rates.fused_flop, m) * 6 * B * m * m)
-            return turns * (rates.fused_member * B / 50 + slow * part * work)
+            alone = _at(rates.fused_alone if layers == 1 else rates.fused_flop_alone, m)
+            return max(turns * (rates.fused_member * B / 50 + slow * part * work), slow * alone * B / 50)
         case "dual":
             G, N = _groups(configs), sizes.samples
             # A chunk's end: all samples' activations, and two gradients from them.

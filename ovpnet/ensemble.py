@@ -19,8 +19,8 @@ from ovpnet.learners import Weights, initial, learner
 from ovpnet.losses import LOSSES
 from ovpnet.opt import Opt
 from ovpnet.regularizers import Regularizer, coefficients, regularizer
-from ovpnet.risk import Mean, losses
-from ovpnet.schedule import chunks, evaluation_steps, learning_rates, minibatches
+from ovpnet.risk import Mean, losses, means
+from ovpnet.schedule import CHUNK_STEPS, chunks, evaluation_steps, learning_rates, minibatches
 from ovpnet.streams import Stream, generator
 
 
@@ -95,6 +95,7 @@ class Ensemble:
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in configs]
         self.state = self._initial_state()
         self.trace = Trace()
+        self._table: tuple[int, Tensor] | None = None  # a step, and the minibatches of the steps from there on
         # The training's state, which a checkpoint can hold; None while an engine is changing it.
         self.whole: State | None = self.state
         self.x, self.y = self._samples(range(len(configs)), Stream.DATA, [config.samples for config in configs])
@@ -246,14 +247,15 @@ class Ensemble:
     def _samples(self, members: Sequence[int], stream: Stream, sizes: Sequence[int],
                  block: int = 0) -> tuple[Tensor, Tensor]:
         """Samples of some members, x [E, N, d] and y [E, N, k], padded with zeros to the largest N."""
-        x, y = (torch.zeros(len(members), max(sizes), width, dtype=self.dtype, device=self.device)
+        # Put together on the host: to a GPU one large copy takes less than one a member.
+        x, y = (torch.zeros(len(members), max(sizes), width, dtype=self.dtype)
                 for width in (self.shared.inputs.d, self.shared.concept.k))
         for place, (e, size) in enumerate(zip(members, sizes, strict=True)):
             x[place, :size], y[place, :size] = self.problems[e].sample(self.configs[e].seed, stream, size, block)
-        return x, y
+        return self._put(x), self._put(y)
 
     def _chunk(self, block: int, start: int, stop: int) -> Chunk:
-        index = minibatches(self.configs, start, stop, self.device)
+        index = self._minibatches(start, stop)
         lr = np.stack([learning_rates(config, start, stop) for config in self.configs])
         fresh: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.monitored and self.shared.algorithm.sampling != "one_pass":
@@ -265,6 +267,16 @@ class Ensemble:
             chunk = replace(chunk, scale=perturbed.scale(start, stop),
                             perturbation=lambda step: perturbed.draw(start + step))
         return chunk
+
+    def _minibatches(self, start: int, stop: int) -> Tensor:
+        """Of the steps of a chunk: a part of the table of CHUNK_STEPS steps that it lies in. Where evaluations are many
+        and chunks short, a GPU would wait for the many small launches that make a table."""
+        first = start // CHUNK_STEPS * CHUNK_STEPS
+        if self._table is None or self._table[0] != first:
+            self._table = None  # two of them would take twice the memory
+            last = min(first + CHUNK_STEPS, total_steps(self.shared))
+            self._table = first, minibatches(self.configs, first, last, self.device)
+        return self._table[1][:, start - first:stop - first]
 
     def _empirical_risk(self, weights: Weights) -> Tensor:
         """Mean loss [E] of weights on the members' own training sets."""
@@ -283,8 +295,8 @@ class Ensemble:
             x, y = self._samples(active, stream, [self.shared.test.samples] * len(active), block)
             members = torch.tensor(active, device=self.device)
             weights = {name: value[members] for name, value in self.state.weights.items()}
-            for e, values in zip(active, losses(self.net, self.loss, weights, x, y), strict=True):
-                risks[e].add(values)
+            for e, found in zip(active, means(losses(self.net, self.loss, weights, x, y)), strict=True):
+                risks[e].add(found)
             active = [e for e in active if not self._precise(risks[e], self.goals[e])]
         return risks
 

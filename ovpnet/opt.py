@@ -15,7 +15,7 @@ from ovpnet.concepts import Family, family, in_paper_class
 from ovpnet.config import ClassificationLoss, ConceptConfig, Config, RandomLabelsConcept, TwoLayerConcept, digest
 from ovpnet.data import Problem, problem_identity
 from ovpnet.losses import LOSSES
-from ovpnet.risk import Mean
+from ovpnet.risk import Mean, means
 from ovpnet.store import Store
 from ovpnet.streams import Stream, generator
 
@@ -36,35 +36,39 @@ class Opt:
     second_moment: float  # E ||y||^2
 
 
+def opt_id(config: Config) -> str:
+    """Of the config's problem, and of how its OPT is found."""
+    return digest(problem_identity(config) | {"opt": asdict(config.opt)})
+
+
 def empirical_opt(config: Config, store: Store) -> Opt:
     """OPT of the config's problem: read from the store, or computed and kept there. Raises StoreError."""
-    opt_id = digest(problem_identity(config) | {"opt": asdict(config.opt)})
-    kept = store.read_opt(opt_id)
+    kept = store.read_opt(opt_id(config))
     if kept is not None:
         return Opt(**{name: kept[name] for name in Opt.__dataclass_fields__})
-    opt = compute_opt(config, opt_id)
-    store.write_opt(opt_id, asdict(opt) | {"problem": str(problem_identity(config)), "settings": str(config.opt)})
+    opt = compute_opt(config)
+    store.write_opt(opt.opt_id, asdict(opt) | {"problem": str(problem_identity(config)), "settings": str(config.opt)})
     return opt
 
 
-def compute_opt(config: Config, opt_id: str = "") -> Opt:
+def compute_opt(config: Config) -> Opt:
     """OPT by the method that the config asks for."""
-    problem = Problem(config)
+    problem, name = Problem(config), opt_id(config)
     loss = LOSSES[config.loss.name].value
     own, second_moment = Mean(), Mean()
     for block, start in enumerate(range(0, config.opt.samples, _BLOCK)):
         x, y = problem.sample(config.concept.seed, Stream.OPT, min(_BLOCK, config.opt.samples - start), block)
-        own.add(loss(problem.target(x), y))
-        second_moment.add(y.square().sum(-1))
+        for mean, values in ((own, loss(problem.target(x), y)), (second_moment, y.square().sum(-1))):
+            mean.add(means(values[None])[0])
     method = config.opt.method
     if method == "auto":
         method = "noise" if target_is_optimal(config) else "fit"
     if method == "fit":
         risk = _fit(config, problem)
-        return Opt(opt_id, risk.mean, risk.se, method, risk.mean, risk.se, second_moment.mean)
+        return Opt(name, risk.mean, risk.se, method, risk.mean, risk.se, second_moment.mean)
     exact = noise_risk(config)
     opt, se = (own.mean, own.se) if exact is None else (exact, 0.0)
-    return Opt(opt_id, opt, se, method, own.mean, own.se, second_moment.mean)
+    return Opt(name, opt, se, method, own.mean, own.se, second_moment.mean)
 
 
 def target_is_optimal(config: Config) -> bool:
@@ -127,9 +131,7 @@ def _fit(config: Config, problem: Problem) -> Mean:
     with torch.no_grad():
         best = int(torch.stack([_risk(fitted, weights, samples[1], loss.value, each) for each in range(count)])
                    .mean(-1).argmin())
-        risk = Mean()
-        risk.add(_risk(fitted, weights, samples[2], loss.value, best))
-    return risk
+        return means(_risk(fitted, weights, samples[2], loss.value, best)[None])[0]
 
 
 def _risk(fitted: Family, weights: dict[str, Tensor], sample: tuple[Tensor, Tensor], loss: Any, restart: int) -> Tensor:

@@ -24,7 +24,7 @@ from ovpnet.config import Config, run_id
 from ovpnet.engine import engine
 from ovpnet.ensemble import Ensemble, goal
 from ovpnet.errors import CheckpointError, ConfigError, DeviceLostError, InterruptionError, StoreError
-from ovpnet.opt import empirical_opt
+from ovpnet.opt import empirical_opt, opt_id
 from ovpnet.results import Row, config_row, result_rows
 from ovpnet.store import Store
 from ovpnet.tracking import track
@@ -114,7 +114,9 @@ class _Training:
 
         Where it does not fit the memory, what is trained is kept for the halves of the pack.
         """
-        goals = [goal(config, empirical_opt(config, store)) for config in self.configs]
+        problems = {opt_id(config): config for config in self.configs}
+        opts = {each: empirical_opt(config, store) for each, config in problems.items()}
+        goals = [goal(config, opts[opt_id(config)]) for config in self.configs]
         ensemble = None
         try:
             ensemble = Ensemble(self.configs, goals, self.engine, self.where)

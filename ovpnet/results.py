@@ -10,7 +10,7 @@ from ovpnet.config import Config, flat, run_id, total_steps
 from ovpnet.diagnostics import events
 from ovpnet.ensemble import Goal, Outcome
 from ovpnet.errors import ConfigError
-from ovpnet.risk import Mean, average_over_iterates
+from ovpnet.risk import Mean, average_over_iterates, means
 
 Row = dict[str, Any]
 
@@ -24,20 +24,24 @@ def config_row(config: Config) -> Row:
 def result_rows(configs: Sequence[Config], goals: Sequence[Goal], outcome: Outcome) -> tuple[list[Row], list[Row]]:
     """Rows of the runs, and rows of their learning curves (a row a run and evaluated step)."""
     rows, curves = [], []
+    tests = [means(point.test) for point in outcome.points]
+    complexities: dict[tuple[str, float, float], Row] = {}  # most members share a concept and an epsilon
     for e, (config, goal) in enumerate(zip(configs, goals, strict=True)):
-        curve = _curve(config, outcome, e)
-        rows.append(config_row(config) | _result(config, goal, outcome, e, curve) | _diagnosed(config, outcome, curve)
-                    | _complexities(config, goal))
+        row = config_row(config)
+        curve = _curve(config, row["run_id"], outcome, e, [test[e] for test in tests])
+        key = repr(config.concept), goal.epsilon, config.C_star
+        if key not in complexities:
+            complexities[key] = _complexities(config, goal)
+        rows.append(row | _result(config, goal, outcome, e, curve) | _diagnosed(config, outcome, curve)
+                    | complexities[key])
         curves += curve
     return rows, curves
 
 
-def _curve(config: Config, outcome: Outcome, e: int) -> list[Row]:
+def _curve(config: Config, run: str, outcome: Outcome, e: int, tests: Sequence[Mean]) -> list[Row]:
     rows = []
-    for point in outcome.points:
-        test = Mean()
-        test.add(point.test[e])
-        row = {"run_id": run_id(config), "step": point.step,
+    for point, test in zip(outcome.points, tests, strict=True):
+        row = {"run_id": run, "step": point.step,
                "samples_seen": _samples_seen(config, point.step),
                "train_risk": _finite(point.train[e].item()),
                "test_risk": _finite(test.mean), "test_risk_se": _finite(test.se)}

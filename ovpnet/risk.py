@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ovpnet.inputs import Floats
 from ovpnet.learners import Network, Weights
 from ovpnet.losses import Loss
 
@@ -29,14 +31,23 @@ class Mean:
         """Standard error of the mean; nan of a single loss."""
         return math.sqrt(self.deviation / (self.n - 1) / self.n) if self.n > 1 else math.nan
 
-    def add(self, losses: Tensor) -> None:
-        """Take in further losses [n]."""
-        losses = losses.double()
-        n, mean = len(losses), losses.mean().item()
-        shift, total = mean - self.mean, self.n + n
-        self.deviation += (losses - mean).square().sum().item() + shift * shift * self.n * n / total
-        self.mean += shift * n / total
+    def add(self, losses: "Mean") -> None:
+        """Take in further losses, by their mean."""
+        shift, total = losses.mean - self.mean, self.n + losses.n
+        self.deviation += losses.deviation + shift * shift * self.n * losses.n / total
+        self.mean += shift * losses.n / total
         self.n = total
+
+
+def means(losses: Tensor) -> list[Mean]:
+    """The mean of each row of losses [E, n], summed in the same order whatever rows there are beside it."""
+    with np.errstate(invalid="ignore", over="ignore"):  # of members that diverged
+        return [_mean(row.astype(np.float64)) for row in losses.cpu().numpy()]
+
+
+def _mean(losses: Floats) -> Mean:
+    mean = losses.mean()
+    return Mean(len(losses), mean.item(), np.square(losses - mean).sum().item())
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ovpnet.config import LearnerConfig
 from ovpnet.learners import learner
 from ovpnet.losses import LOSSES
-from ovpnet.risk import Mean, average_over_iterates, losses
+from ovpnet.risk import Mean, average_over_iterates, losses, means
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20)
 
@@ -18,11 +18,19 @@ values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20)
 def test_mean_taken_in_parts_equals_numpys_of_the_whole(parts):
     mean = Mean()
     for part in parts:
-        mean.add(torch.tensor(part))
+        mean.add(means(torch.tensor([part]))[0])
     whole = np.concatenate([np.float32(part).astype(float) for part in parts])
     assert mean.mean == pytest.approx(whole.mean(), abs=1e-9, rel=1e-9)
     if len(whole) > 1:
         assert mean.se == pytest.approx(whole.std(ddof=1) / math.sqrt(len(whole)), abs=1e-6, rel=1e-6)
+
+
+def test_a_mean_is_bitwise_the_same_beside_others_and_a_diverged_one_disturbs_none():
+    rows = torch.randn(50, 1001, generator=torch.Generator().manual_seed(0))
+    rows[7, 3] = math.inf
+    together = means(rows)
+    assert [means(row[None])[0] for row in rows[8:]] == together[8:]
+    assert not math.isfinite(together[7].mean)
 
 
 def test_average_over_iterates_is_unbiased_and_its_error_leaves_out_the_drift():
