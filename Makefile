@@ -51,6 +51,7 @@ benchmark: setup
 	$(BIN)/python -m benchmarks.analysis --write-docs
 	$(BIN)/python -m benchmarks.bisect --write-docs
 	$(BIN)/python -m benchmarks.calibration --write-docs
+	$(BIN)/python -m benchmarks.settling --write-docs
 	$(BIN)/python -m benchmarks.launch --peer-runs 100 --write-docs
 
 test-slow: setup

@@ -40,8 +40,9 @@ from ovpnet.streams import Stream
 
 # Seconds that one of a measurement's repetitions takes, about, and the part of the free memory that a pack may.
 _BUDGET, _SHARE = 0.05, 0.7
-# Widths at which the fused engine is measured.
-_TWO_LAYERS, _THREE_LAYERS = (100, 1000, 100_000), (100, 300, 1000)
+# Widths at which the fused engine is measured. A GPU keeps W on chip up to about m = 2000, and rounds m up there.
+_TWO_LAYERS = {"cpu": (100, 1000, 100_000), "cuda": (100, 300, 1000, 3000, 10_000, 100_000)}
+_THREE_LAYERS = (100, 300, 1000)
 _CONFIG = Config(
     width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1Concept(),
     inputs=InputsConfig("normalized_gaussian", 4), noise=NoiseConfig(), loss=LossConfig("l2"),
@@ -125,15 +126,15 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
 
     [several] = _side_by_side(device, (16,), (1024,))
     member = of("two_layer", _CONFIG.width, several) / several
-    many = _side_by_side(device, (16, 4, 1), (1024, 512, 8))
+    widths, many = _TWO_LAYERS[device.type], _side_by_side(device, (16, 4, 1), (1024, 1024, 512, 64, 64, 8))
     two = [(m, (of("two_layer", m, E) / E - member) / (50 * 6 * m))
-           for m, E in zip(_TWO_LAYERS, many, strict=True)]
+           for m, E in zip(widths, many, strict=True)]
     many = _side_by_side(device, (1, 1, 1), (256, 64, 32))
     three = [(m, (of("three_layer", m, E) / E - member) / (6 * 50 * m * m))
              for m, E in zip(_THREE_LAYERS, many, strict=True)]
     alone, flop_alone = [(1, 0.0)], [(1, 0.0)]
     if device.type == "cuda":
-        alone = [(m, of("two_layer", m, 1)) for m in _TWO_LAYERS]
+        alone = [(m, of("two_layer", m, 1)) for m in widths]
         flop_alone = [(m, of("three_layer", m, 1)) for m in _THREE_LAYERS]
     return _table(two), _table(three), member, tuple(alone), tuple(flop_alone)
 

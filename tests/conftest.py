@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ovpnet.config import Config, conf_dir, register_schemas, resolve
+from tests.pace import slow_pack
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels then run on CPU tensors; it looks when it is imported
@@ -23,6 +24,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVPNET_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def slow() -> list[str]:
+    """Overrides of a pack of two runs that trains for some seconds."""
+    return slow_pack()
 
 
 @pytest.fixture(scope="session")

@@ -330,7 +330,7 @@ main()
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 def test_a_real_allocator_that_fails_halves_the_pack(tmp_path):
     settings = ["-m", "width=200000", "samples=2000", "steps=4", "evaluations=1", "batch_size=5", "test.samples=512",
-                "test.curve_samples=64", "opt.samples=4096", "seed=range(8)", "engine=reference",
+                "test.curve_samples=64", "opt.samples=4096", "seed=range(8)", "engine=reference", "device=cpu",
                 "hydra.launcher.runs_per_pack=8"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
     for store, room in (("whole", 1 << 40), ("small", 500 << 20)):

@@ -170,6 +170,16 @@ def test_wide_nets_come_in_smaller_packs(make):
     assert sizes[0] > sizes[1] > sizes[2] >= 1
 
 
+def test_packs_fill_a_device_that_takes_no_longer_for_more_members(make):
+    base = make("width=1000", "steps=100000")
+    configs = [replace(base, seed=seed) for seed in range(256)]
+    few = plan(configs, set(), machine=lambda: EXAMPLE).packs
+    wide = replace(EXAMPLE, rates=replace(EXAMPLE.rates, fused_alone=((1000, 0.01),)))
+    many = plan(configs, set(), machine=lambda: wide).packs
+    assert len(many[0].configs) > 4 * len(few[0].configs)
+    assert many[0].seconds > 100_000 * 0.01 * base.batch_size / 50, "a step takes as long as one member's alone"
+
+
 def test_large_training_sets_come_in_smaller_packs(make):
     base = make()
     sizes = []

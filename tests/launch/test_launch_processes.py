@@ -17,9 +17,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 SMALL = ["width=8", "samples=40", "steps=30", "batch_size=10", "evaluations=2", "test.samples=512",
          "test.curve_samples=256", "opt.samples=4096"]
-# Two runs in a pack that trains for some seconds, with a checkpoint after every chunk of steps.
-SLOW = ["width=64", "samples=200", "steps=20000", "evaluations=3", "test.samples=512", "opt.samples=4096",
-        "engine=reference", "checkpoint_minutes=0", "seed=1,2"]
 
 # Found by every process of a sweep: what a run does when its training begins.
 POISON = '''
@@ -39,11 +36,11 @@ ovpnet.ensemble.Ensemble.__init__ = poisoned
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> pd.DataFrame:
-    """The runs of SLOW, trained in one process."""
+def undisturbed(tmp_path_factory, slow) -> pd.DataFrame:
+    """The runs of the slow pack, trained in one process."""
     folder = tmp_path_factory.mktemp("undisturbed")
     environment = os.environ | {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "ovpnet.train", "-m", *SLOW], cwd=folder, env=environment, check=True,
+    subprocess.run([sys.executable, "-m", "ovpnet.train", "-m", *slow], cwd=folder, env=environment, check=True,
                    capture_output=True)
     return Store(folder / "store").runs()
 
@@ -72,17 +69,17 @@ def gone(pid):
         return file.read().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_a_command_returns_at_once_and_leaves_no_pipe_open(shell):
+def test_a_command_returns_at_once_and_leaves_no_pipe_open(shell, slow):
     """A shell that reads what the command prints does not wait for the jobs."""
-    sweep = shell.train(*SLOW)
+    sweep = shell.train(*slow)
     assert not shell.progress(sweep).get("ended")
     assert Store(shell.store).runs().empty
     shell("launch", "cancel")
     shell.wait(code=1)
 
 
-def test_a_worker_that_is_killed_loses_nothing(shell, undisturbed):
-    sweep = shell.train(*SLOW)
+def test_a_worker_that_is_killed_loses_nothing(shell, undisturbed, slow):
+    sweep = shell.train(*slow)
     eventually(shell.kept, "checkpoint")
     worker = shell.progress(sweep)["pid"]
     os.kill(worker, signal.SIGKILL)
@@ -124,8 +121,8 @@ def test_a_run_that_raises_is_stored_as_failed_with_its_traceback(shell):
     assert "Traceback (most recent call last)" in told
 
 
-def test_a_supervisor_that_is_killed_leaves_a_checkpoint(shell, undisturbed):
-    sweep = shell.train(*SLOW)
+def test_a_supervisor_that_is_killed_leaves_a_checkpoint(shell, undisturbed, slow):
+    sweep = shell.train(*slow)
     eventually(shell.kept, "checkpoint")
     worker = shell.progress(sweep)["pid"]
     os.kill(shell.job(sweep)["pid"], signal.SIGKILL)
@@ -141,8 +138,8 @@ def test_a_supervisor_that_is_killed_leaves_a_checkpoint(shell, undisturbed):
     assert_stored_as(undisturbed, shell.store)
 
 
-def test_what_is_cancelled_keeps_a_checkpoint(shell, undisturbed):
-    sweep = shell.train(*SLOW)
+def test_what_is_cancelled_keeps_a_checkpoint(shell, undisturbed, slow):
+    sweep = shell.train(*slow)
     eventually(shell.kept, "checkpoint")
     assert "1 job asked to end" in shell("launch", "cancel")
     assert "1 CANCELLED" in shell.wait(code=1)
@@ -154,8 +151,8 @@ def test_what_is_cancelled_keeps_a_checkpoint(shell, undisturbed):
     assert_stored_as(undisturbed, shell.store)
 
 
-def test_what_is_cancelled_before_it_trains_ends(shell):
-    sweep = shell.train(*SLOW)
+def test_what_is_cancelled_before_it_trains_ends(shell, slow):
+    sweep = shell.train(*slow)
     eventually(lambda: shell.job(sweep), "supervisor")
     assert not shell.progress(sweep), "in training already"
     assert "1 job asked to end" in shell("launch", "cancel")
@@ -164,11 +161,11 @@ def test_what_is_cancelled_before_it_trains_ends(shell):
     assert not shell.kept()
 
 
-def test_two_sweeps_at_once_train_each_run_once(shell, undisturbed):
-    first = shell.train(*SLOW[:-1], "seed=1")
-    second = shell.train(*SLOW)
+def test_two_sweeps_at_once_train_each_run_once(shell, undisturbed, slow):
+    first = shell.train(*slow[:-1], "seed=1")
+    second = shell.train(*slow)
     assert [len(pack.runs) for pack in second.packs(0)] == [1]
-    assert shell("ovpnet.train", "-m", *SLOW).splitlines()[-1].startswith("2 runs: 2 not trained")
+    assert shell("ovpnet.train", "-m", *slow).splitlines()[-1].startswith("2 runs: 2 not trained")
     for sweep in (first, second):
         shell("launch", "wait", sweep.id)
     assert_stored_as(undisturbed, shell.store)
@@ -234,8 +231,8 @@ def test_workers_of_one_command_share_the_packs(shell):
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGINT", "SIGTERM"])
-def test_workers_of_a_command_that_is_stopped_keep_checkpoints(shell, how):
-    process = shell.start(*LOCAL, *SLOW, "hydra.launcher.runs_per_pack=1", start_new_session=True,
+def test_workers_of_a_command_that_is_stopped_keep_checkpoints(shell, how, slow):
+    process = shell.start(*LOCAL, *slow, "hydra.launcher.runs_per_pack=1", start_new_session=True,
                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     eventually(lambda: len(list((shell.store / "checkpoints").glob("*.npz"))) == 2, "two checkpoints")
     [sweep] = sweeps(shell.store)
@@ -250,7 +247,7 @@ def test_workers_of_a_command_that_is_stopped_keep_checkpoints(shell, how):
     eventually(lambda: all(map(gone, workers)), "end of the workers", 10)
     assert len(Checkpoints(shell.store).packs()) == 2
     assert Store(shell.store).runs().empty
-    assert "2 runs: 2 done" in shell(*LOCAL, *SLOW, "hydra.launcher.runs_per_pack=1")
+    assert "2 runs: 2 done" in shell(*LOCAL, *slow, "hydra.launcher.runs_per_pack=1")
 
 
 def test_a_command_whose_worker_fails_says_so(shell):

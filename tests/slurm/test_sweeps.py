@@ -15,13 +15,11 @@ import pytest
 from launch.scheduler import jobs
 from launch.sweep import Sweep, read_json, sweeps
 from ovpnet.store import Store
+from tests.pace import slow_pack
 from tests.slurm.cluster import Cluster, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluster
 
-# One pack of two runs that trains for some seconds, with a checkpoint after every chunk of steps.
-SLOW = ["width=64", "samples=200", "steps=30000", "evaluations=3", "test.samples=512", "opt.samples=4096",
-        "engine=reference", "checkpoint_minutes=0", "seed=1,2"]
 SMALL = ["steps=100", "evaluations=2", "test.samples=512", "test.curve_samples=256", "opt.samples=4096"]
 JOBS = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.cpus_per_task=1",
         "hydra.launcher.job_minutes=0", "hydra.launcher.timeout_min=10"]
@@ -64,9 +62,9 @@ def ovpnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """The runs of SLOW, trained here."""
-    return trained_here(tmp_path_factory.mktemp("undisturbed"), SLOW)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, slow: list[str]) -> pd.DataFrame:
+    """The runs of the slow pack, trained here."""
+    return trained_here(tmp_path_factory.mktemp("undisturbed"), slow)
 
 
 def trained_here(folder: Path, overrides: list[str]) -> pd.DataFrame:
@@ -124,8 +122,9 @@ def test_from_an_array_to_a_verdict(cluster: Cluster, ovpnet: Sweeper):
     assert len(files) < 50
 
 
-def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
-    sweep = ovpnet.train(*SLOW, "hydra.launcher.partition=low", "hydra.launcher.nodelist=gpu1",
+def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
+                                              undisturbed: pd.DataFrame):
+    sweep = ovpnet.train(*slow, "hydra.launcher.partition=low", "hydra.launcher.nodelist=gpu1",
                          "hydra.launcher.gres=gpu:h100:4", "+hydra.launcher.additional_parameters.nodes=1",
                          "device=cpu")
     wait_for(training(ovpnet), "checkpoint", 240)
@@ -139,8 +138,8 @@ def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper,
 @pytest.mark.slow
 def test_a_job_whose_time_is_over_is_requeued(cluster: Cluster, ovpnet: Sweeper, tmp_path: Path):
     # SLURM looks at the time limits of jobs every half a minute, so its signal comes 15 to 45 s after the start here:
-    # not before the job can hear it, and before training ends on any machine.
-    long = [*SLOW, "steps=200000"]
+    # not before the job can hear it, and before training ends.
+    long = slow_pack(75)
     sweep = ovpnet.train(*long, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=75")
     ovpnet.wait()
     assert "this job is timed-out" in told(sweep)
@@ -148,8 +147,9 @@ def test_a_job_whose_time_is_over_is_requeued(cluster: Cluster, ovpnet: Sweeper,
     assert_once_and_as(trained_here(tmp_path / "undisturbed", long), ovpnet.store)
 
 
-def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
-    sweep = ovpnet.train(*SLOW)
+def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
+                                                 undisturbed: pd.DataFrame):
+    sweep = ovpnet.train(*slow)
     wait_for(training(ovpnet), "checkpoint", 240)
     progress = read_json(sweep.job_file(0, 0, "progress"))
     os.kill(progress["pid"], signal.SIGKILL)  # as the kernel does where memory runs out
@@ -165,9 +165,9 @@ def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweep
 
 
 @pytest.mark.slow
-def test_the_job_of_a_node_that_dies_goes_on_on_the_other(cluster: Cluster, ovpnet: Sweeper,
+def test_the_job_of_a_node_that_dies_goes_on_on_the_other(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
                                                           undisturbed: pd.DataFrame):
-    sweep = ovpnet.train(*SLOW)
+    sweep = ovpnet.train(*slow)
     wait_for(training(ovpnet), "checkpoint", 240)
     [job] = jobs(sweep, sweep.groups())
     cluster.kill_node(job.node or cluster.run("squeue", "--noheader", "--format=%N", f"--jobs={job.id}"))
@@ -177,8 +177,9 @@ def test_the_job_of_a_node_that_dies_goes_on_on_the_other(cluster: Cluster, ovpn
     assert_once_and_as(undisturbed, ovpnet.store)
 
 
-def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
-    sweep = ovpnet.train(*SLOW)
+def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
+                                   undisturbed: pd.DataFrame):
+    sweep = ovpnet.train(*slow)
     wait_for(training(ovpnet), "checkpoint", 240)
     assert "1 job asked to end" in ovpnet("launch", "cancel")
     told_of = ovpnet.wait(code=1)
@@ -192,9 +193,10 @@ def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, undisturbe
     assert_once_and_as(undisturbed, ovpnet.store)
 
 
-def test_two_sweeps_at_once_that_share_runs(cluster: Cluster, ovpnet: Sweeper, undisturbed: pd.DataFrame):
-    first = ovpnet.train(*SLOW[:-1], "seed=1")
-    second = ovpnet.train(*SLOW)
+def test_two_sweeps_at_once_that_share_runs(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
+                                            undisturbed: pd.DataFrame):
+    first = ovpnet.train(*slow[:-1], "seed=1")
+    second = ovpnet.train(*slow)
     assert sum(len(pack.runs) for pack in second.packs(0)) == 1, "the other one is the first sweep's"
     for sweep in (first, second):
         ovpnet("launch", "wait", sweep.id)
@@ -213,8 +215,8 @@ def test_a_job_takes_the_packs_of_one_that_waits(cluster: Cluster, ovpnet: Sweep
 
 
 def test_the_pack_of_a_job_that_was_stopped_is_gone_on_with_by_another(cluster: Cluster, ovpnet: Sweeper,
-                                                                     undisturbed: pd.DataFrame):
-    sweep = ovpnet.train(*SLOW, "hydra.launcher.runs_per_pack=1", "hydra.launcher.array_parallelism=1")
+                                                                       slow: list[str], undisturbed: pd.DataFrame):
+    sweep = ovpnet.train(*slow, "hydra.launcher.runs_per_pack=1", "hydra.launcher.array_parallelism=1")
     wait_for(training(ovpnet), "checkpoint", 240)
     stopped = next(job for job in jobs(sweep, sweep.groups()) if job.state == "RUNNING")
     cluster.run("scancel", stopped.id)
