@@ -102,11 +102,22 @@ def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
     OvpnetError where SLURM does not answer."""
     found: dict[str, set[str]] = {}
     taken: set[str] = set()
-    for sweep, group in live_groups(sweeps(store)) if wanted else []:
-        if mine := (waiting(sweep, [group], jobs(sweep, [group])) & wanted) - taken:
+    live = live_groups(sweeps(store)) if wanted else []
+    failed = _failed(store) if live else {}
+    for sweep, group in live:
+        # What has failed since a group was submitted is not tried again by it.
+        mine = {run for run in waiting(sweep, [group], jobs(sweep, [group])) & wanted
+                if failed.get(run, "") < group.submitted_at}
+        if mine := mine - taken:
             found[sweep.id] = found.get(sweep.id, set()) | mine
             taken |= mine
     return found
+
+
+def _failed(store: Path) -> dict[str, str]:
+    """When the runs of the store failed that nobody has trained since."""
+    rows = Store(store).runs(["run_id", "status", "finished_at"])
+    return rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
 
 
 def _by_tier(shared: Config, configs: Sequence[Config], options: Options) -> list[tuple[Options, list[Config]]]:

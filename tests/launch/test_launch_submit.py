@@ -1,0 +1,96 @@
+"""What is submitted, where, and what is refused before anything is; what a sweep leaves to others, and what not."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from launch import retry, scheduler
+from launch.claims import Claims
+from launch.options import SlurmConf, SubprocessConf, checked
+from launch.scheduler import JobState
+from launch.submit import planned
+from launch.sweep import sweeps
+from ovpnet.checkpoint import Checkpoints
+from ovpnet.config import run_id
+from ovpnet.cost import memory
+from ovpnet.results import config_row
+from ovpnet.store import Store
+from tests.launch.test_launch_status import finished, supervised, training
+
+
+@pytest.fixture
+def configs(make, tmp_path):
+    config = make(f"store={tmp_path / 'store'}")
+    return [replace(config, seed=seed) for seed in range(8)]
+
+
+# --- which jobs get what ---
+
+
+def test_a_run_goes_to_the_first_tier_that_it_fits(make, tmp_path):
+    small, large = (make("learner=three_layer", f"width={width}", f"store={tmp_path}") for width in (16, 8000))
+    configs = [replace(config, seed=seed) for seed in range(3) for config in (small, large)]
+    assert memory([small]) < 2**28 < memory([large]) < 2**32
+    tiers = [{"mem_gb": 0.8, "partition": "small"}, {"mem_gb": 64, "partition": "large", "timeout_min": 600}]
+    for order in (tiers, [*tiers[:1], {"mem_gb": 0.8, "partition": "last"}]):
+        found = planned(configs, checked(SlurmConf, {"tiers": order, "job_minutes": 0})).tiers
+        assert [tier.options.partition for tier in found] == [tier["partition"] for tier in order]
+        widths = [{config.width for pack in tier.plan.packs for config in pack.configs} for tier in found]
+        assert widths == [{16}, {8000}]
+        assert all(tier.options.tiers == [] for tier in found)
+    [only] = planned(configs[::2], checked(SlurmConf, {"tiers": tiers})).tiers
+    assert only.options.partition == "small"
+
+
+def test_a_run_that_takes_longer_than_a_job_of_a_tier_goes_to_the_next(make, tmp_path):
+    quick = make(f"store={tmp_path}")
+    slow = replace(quick, steps=10**10)
+    tiers = [{"timeout_min": 5, "partition": "short"}, {"timeout_min": 1440, "partition": "long"}]
+    found = planned([quick, slow], checked(SlurmConf, {"tiers": tiers})).tiers
+    assert [(tier.options.partition, [pack.configs for pack in tier.plan.packs]) for tier in found] == [
+        ("short", [[quick]]), ("long", [[slow]])]
+
+
+# --- what is left to others ---
+
+
+def test_a_run_that_failed_in_a_job_that_goes_on_is_not_left_to_it(configs, recorded):
+    sweep = recorded(configs[:4], size=2)
+    claims = Claims(sweep, sweep.group(0))
+    assert claims.claim(0, 0)
+    supervised(sweep)
+    training(sweep, [run_id(config) for config in configs[2:4]])
+    finished(sweep, configs[0])
+    finished(sweep, configs[1], "failed", hours=0.1)
+    mine = [replace(config, store=str(sweep.store)) for config in configs[:4]]
+    what = planned(mine, SubprocessConf(workers=1))
+    assert what.elsewhere == {sweep.id: 2}
+    assert [[run_id(config) for config in pack.configs] for pack in what.packs] == [[run_id(configs[1])]]
+    # One that failed before that job was submitted is tried again by it.
+    finished(sweep, configs[2], "failed", hours=-0.1)
+    assert planned(mine, SubprocessConf(workers=1)).elsewhere == {sweep.id: 2}
+
+
+# --- memory ---
+
+
+def test_what_is_left_of_jobs_that_slurm_ended_for_their_memory_is_submitted_in_half_as_large_packs(
+        configs, recorded, monkeypatch):
+    sweep = recorded(configs, size=4, jobs=[[0], [1]], launcher="slurm", options=asdict(SlurmConf()))
+    runs = [run_id(config) for config in configs]
+    Checkpoints(sweep.store).save({"run_ids": runs[:4]}, {
+        "step": np.array(7), "points": np.array([7]), "seconds": np.array(1.0), "W": np.arange(4.0)})
+    Store(sweep.store).write_pack([config_row(configs[4]) | {"status": "done", "finished_at": "2026"}], [])
+    monkeypatch.setattr(retry, "jobs", lambda sweep, groups: [JobState(0, task, "OUT_OF_MEMORY") for task in (0, 1)])
+    monkeypatch.setattr(retry, "snapshot", lambda store: store)
+    monkeypatch.setattr(retry, "submit", lambda sweep, group, options: None)
+    monkeypatch.setattr(scheduler, "_squeue", list)
+    assert "7 runs submitted again" in retry.retry(sweep, [])
+    packs = [pack.runs for pack in sweep.packs(1)]
+    assert sorted(map(len, packs)) == [1, 2, 2, 2]
+    assert runs[:2] in packs
+    assert runs[2:4] in packs
+    assert sorted(Checkpoints(sweep.store).packs()) == sorted([runs[:2], runs[2:4]])
+    assert sweep.groups()[1].options["runs_per_pack"] == 2
+    assert [each.id for each in sweeps(sweep.store)] == [sweep.id]
