@@ -85,6 +85,8 @@ def planned(configs: Sequence[Config], options: Options) -> Planned:
     """Packs and jobs of the runs that nobody has trained, nor is about to. Raises ConfigError, StoreError."""
     shared = one_of_each(configs)
     store = Store(shared.store)
+    if isinstance(options, SlurmConf):
+        _check_path(store.path.resolve())
     finished = store.finished()
     for message in store.skipped:
         print(message, file=sys.stderr)
@@ -95,6 +97,13 @@ def planned(configs: Sequence[Config], options: Options) -> Planned:
     tiers = [_tier(shared, each, group) for each, group in _by_tier(shared, left, options)]
     return Planned(tiers, len(configs), len(runs), len(runs.keys() & finished),
                    {sweep: len(others) for sweep, others in elsewhere.items()}, [runs[run] for run in taken])
+
+
+def _check_path(store: Path) -> None:
+    """Raise ConfigError for a path that SLURM would read as another one: jobs would fail before they can say why."""
+    if "%" in str(store) or "\\" in str(store):
+        raise ConfigError("store", store, "on SLURM a path must not contain % or \\, which begin patterns in the names "
+                          "of the files that jobs print to; give another directory")
 
 
 def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:

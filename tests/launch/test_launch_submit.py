@@ -1,11 +1,14 @@
 """What is submitted, where, and what is refused before anything is; what a sweep leaves to others, and what not."""
 
+import errno
+import os
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from launch import retry, scheduler
+from launch import retry, run, scheduler
+from launch.__main__ import main
 from launch.claims import Claims
 from launch.options import SlurmConf, SubprocessConf, checked
 from launch.scheduler import JobState
@@ -14,6 +17,7 @@ from launch.sweep import sweeps
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import run_id
 from ovpnet.cost import memory
+from ovpnet.errors import ConfigError, StoreError
 from ovpnet.results import config_row
 from ovpnet.store import Store
 from tests.launch.test_launch_status import finished, supervised, training
@@ -23,6 +27,47 @@ from tests.launch.test_launch_status import finished, supervised, training
 def configs(make, tmp_path):
     config = make(f"store={tmp_path / 'store'}")
     return [replace(config, seed=seed) for seed in range(8)]
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize("name", ["50%", "%j", "a\\b"])
+def test_a_path_that_slurm_reads_as_another_is_refused(configs, tmp_path, name):
+    """SLURM looks for %j, and for a backslash, in the paths of what jobs print; then it cannot start them."""
+    mine = [replace(config, store=str(tmp_path / name / "store")) for config in configs]
+    with pytest.raises(ConfigError, match=r"store=.*must not contain % or"):
+        planned(mine, SlurmConf())
+    assert len(planned(mine, SubprocessConf(workers=1)).packs) == 1
+
+
+def test_a_job_is_not_asked_for_a_checkpoint_before_it_has_begun():
+    with pytest.raises(ConfigError, match=r"hydra.launcher.signal_delay_s=90: must be less than .*timeout_min=1\)"):
+        checked(SlurmConf, {"timeout_min": 1})
+    with pytest.raises(ConfigError, match=r"hydra.launcher.tiers.1.signal_delay_s=90: must be less than"):
+        checked(SlurmConf, {"tiers": [{"timeout_min": 2}, {"timeout_min": 1}]})
+    assert checked(SlurmConf, {"timeout_min": 1, "signal_delay_s": 30}).timeout_min == 1
+
+
+def test_a_sweep_that_there_is_no_room_to_record_is_told_and_not_begun(configs, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(run, "submit", None)
+    for step in ("record", "snapshot"):
+        with monkeypatch.context() as patched:
+            patched.setattr(run, "snapshot", lambda store: None)
+            patched.setattr(run, step, full)
+            with pytest.raises(StoreError, match=r"store=.*could not be put on record \(No space left on device\)"):
+                run.train(configs, SubprocessConf(workers=1))
+
+
+@pytest.mark.parametrize("lines", ["0", "-3", "x"])
+def test_a_number_of_lines_is_positive(recorded, configs, capsys, lines):
+    sweep = recorded(configs[:1])
+    with pytest.raises(SystemExit, match="2"):
+        main(["logs", "--store", str(sweep.store), "-n", lines])
+    assert "argument -n/--lines" in capsys.readouterr().err
 
 
 # --- which jobs get what ---
