@@ -13,7 +13,7 @@ from launch.claims import Claims
 from launch.options import SlurmConf, SubprocessConf, checked
 from launch.scheduler import JobState
 from launch.submit import planned
-from launch.sweep import sweeps
+from launch.sweep import sweeps, write_json
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import run_id
 from ovpnet.cost import memory
@@ -115,6 +115,28 @@ def test_a_run_that_failed_in_a_job_that_goes_on_is_not_left_to_it(configs, reco
     # One that failed before that job was submitted is tried again by it.
     finished(sweep, configs[2], "failed", hours=-0.1)
     assert planned(mine, SubprocessConf(workers=1)).elsewhere == {sweep.id: 2}
+
+
+# --- what is on record ---
+
+
+@pytest.mark.parametrize("groups", [0, 1])
+def test_a_command_that_was_killed_before_its_record_was_whole_is_not_waited_for_with_success(
+        configs, recorded, capsys, groups):
+    """Of a sweep of two tiers, that is, or of any before its first."""
+    sweep = recorded(configs[:2], distinct=5, finished=1, command="python -m ovpnet.train -m seed=range(5)")
+    for config in configs[:2]:
+        finished(sweep, config)
+    supervised(sweep, ended=1.0, started=0.0, how="done")
+    if not groups:
+        (sweep.path / "group-0.json").unlink()
+    assert main(["wait", "--store", str(sweep.store)]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{2 if groups else 4} runs not on record, for its command was ended before; give it again: " in told
+    assert "python -m ovpnet.train -m seed=range(5)" in told
+    assert "retry" not in told
+    write_json(sweep.path / "sweep.json", sweep.about() | {"distinct": 3 if groups else 1})
+    assert main(["wait", "--store", str(sweep.store)]) == 0
 
 
 # --- memory ---
