@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     waits.set_defaults(run=_wait)
     said = commands.add_parser("logs", parents=[one], help="what the jobs of a sweep printed")
     said.add_argument("--job", metavar="G-T", help="one job: group and task, as in the listing")
-    said.add_argument("-n", "--lines", type=int, default=20, help="last lines of each (default: %(default)s)")
+    said.add_argument("-n", "--lines", type=sync.positive, default=20, help="last lines of each (default: %(default)s)")
     said.set_defaults(run=_logs)
     sync.add_parser(commands)
     return parser

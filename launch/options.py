@@ -5,7 +5,7 @@ Where an option means what it means in hydra-submitit-launcher and sbatch, it ha
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
@@ -56,7 +56,8 @@ class SlurmConf(LauncherConf):
     timeout_min: int = key(240, "minutes that SLURM gives a job; when they end it keeps a checkpoint and is requeued",
                            low=1)
     max_num_timeout: int = key(50, "how often a job may be requeued after a timeout", low=0)
-    signal_delay_s: int = key(90, "seconds before the timeout at which a checkpoint is kept", low=10)
+    signal_delay_s: int = key(90, "seconds before the timeout at which a checkpoint is kept; less than timeout_min",
+                              low=10)
     retries: int = key(2, "how often a run may end its process (a crash, no memory) before it is marked failed", low=0)
     gpus_per_node: int | None = key(None, "1: a job has a GPU; it trains on one, so for more GPUs there are more jobs",
                                     low=0, high=1)
@@ -132,6 +133,7 @@ def checked(kind: type[Options], given: Mapping[str, Any]) -> Any:
             _check(f"hydra.launcher.{item.name}", given[item.name], item.metadata)
     options = kind(_target_="", **given)
     if isinstance(options, SlurmConf):
+        _check_signal("hydra.launcher", options)
         for number, tier in enumerate(options.tiers):
             known = {item.name: item for item in fields(SlurmConf)}
             for name, value in tier.items():
@@ -144,7 +146,15 @@ def checked(kind: type[Options], given: Mapping[str, Any]) -> Any:
                     OmegaConf.merge(OmegaConf.structured(SlurmConf), {name: value})
                 except OmegaConfBaseException as error:
                     raise ConfigError(where, value, str(error).splitlines()[0]) from error
+            _check_signal(f"hydra.launcher.tiers.{number}", replace(options, **tier))
     return options
+
+
+def _check_signal(where: str, options: SlurmConf) -> None:
+    """Raise ConfigError where SLURM would ask a job for its checkpoint before it has begun."""
+    if options.signal_delay_s >= 60 * options.timeout_min:
+        raise ConfigError(f"{where}.signal_delay_s", options.signal_delay_s,
+                          f"must be less than the time of a job (timeout_min={options.timeout_min})")
 
 
 def check_bisect(resolution: float, samples_min: int, samples_max: int) -> None:

@@ -148,7 +148,10 @@ def status(found: Status) -> Group:
         lines.append("failed: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
                      + f"   python -m launch status {found.sweep.id} --failed{store_option(found.sweep.store)}")
     lines += [f"warning: {message}" for message in found.skipped]
-    if found.ended and not found.complete:
+    if found.ended and found.unrecorded > 0:
+        lines.append(f"{count(found.unrecorded, 'run')} not on record, for its command was ended before; give it "
+                     f"again: {found.about.get('command', '')}")
+    elif found.ended and not found.complete:
         lines.append(f"ended with runs left: python -m launch retry {found.sweep.id}{store_option(found.sweep.store)}")
     return Group(title, counts, *map(Text, lines))
 

@@ -12,7 +12,7 @@ from launch.options import LocalConf, Options
 from launch.submit import Planned, one_of_each, planned, record, submit
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
-from ovpnet.errors import OvpnetError
+from ovpnet.errors import OvpnetError, StoreError
 from ovpnet.store import Store
 from ovpnet.words import count
 
@@ -46,8 +46,13 @@ def train(configs: Sequence[Config], options: Options) -> Planned:
         report.plan(what)
     elif what.packs:
         here = isinstance(options, LocalConf) and what.jobs == 1
-        code = None if here else snapshot(store.path)
-        begun, groups = record(what, shared, options, ["python", "-m", "ovpnet.train", *sys.argv[1:]], code)
+        try:
+            code = None if here else snapshot(store.path)
+            begun, groups = record(what, shared, options, ["python", "-m", "ovpnet.train", *sys.argv[1:]], code)
+        except OSError as error:
+            raise StoreError(f"store={store.path}: the sweep could not be put on record ({error.strerror or error}); "
+                             "nothing was begun: make room or give another store, and run the same command "
+                             "again") from error
         if here:
             local.train_here(begun, groups[0])
         else:

@@ -36,9 +36,15 @@ class Status:
         return not any(job.live for job in self.jobs)
 
     @property
+    def unrecorded(self) -> int:
+        """Runs of a command that was ended before it had put them on record."""
+        return int(self.about.get("distinct", 0)) - sum(self.runs.values())
+
+    @property
     def complete(self) -> bool:
         """Whether every run is done or diverged."""
-        return not any(self.runs[state] for state in ("failed", "running", "pending", "left"))
+        return self.unrecorded <= 0 and not any(
+            self.runs[state] for state in ("failed", "running", "pending", "left"))
 
 
 def status(sweep: Sweep) -> Status:

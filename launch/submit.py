@@ -85,6 +85,8 @@ def planned(configs: Sequence[Config], options: Options) -> Planned:
     """Packs and jobs of the runs that nobody has trained, nor is about to. Raises ConfigError, StoreError."""
     shared = one_of_each(configs)
     store = Store(shared.store)
+    if isinstance(options, SlurmConf):
+        _check_path(store.path.resolve())
     finished = store.finished()
     for message in store.skipped:
         print(message, file=sys.stderr)
@@ -97,16 +99,34 @@ def planned(configs: Sequence[Config], options: Options) -> Planned:
                    {sweep: len(others) for sweep, others in elsewhere.items()}, [runs[run] for run in taken])
 
 
+def _check_path(store: Path) -> None:
+    """Raise ConfigError for a path that SLURM would read as another one: jobs would fail before they can say why."""
+    if "%" in str(store) or "\\" in str(store):
+        raise ConfigError("store", store, "on SLURM a path must not contain % or \\, which begin patterns in the names "
+                          "of the files that jobs print to; give another directory")
+
+
 def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
     """Of the wanted runs those that live jobs of the store's sweeps have yet to train, by the sweep's id. Raises
     OvpnetError where SLURM does not answer."""
     found: dict[str, set[str]] = {}
     taken: set[str] = set()
-    for sweep, group in live_groups(sweeps(store)) if wanted else []:
-        if mine := (waiting(sweep, [group], jobs(sweep, [group])) & wanted) - taken:
+    live = live_groups(sweeps(store)) if wanted else []
+    failed = _failed(store) if live else {}
+    for sweep, group in live:
+        # What has failed since a group was submitted is not tried again by it.
+        mine = {run for run in waiting(sweep, [group], jobs(sweep, [group])) & wanted
+                if failed.get(run, "") < group.submitted_at}
+        if mine := mine - taken:
             found[sweep.id] = found.get(sweep.id, set()) | mine
             taken |= mine
     return found
+
+
+def _failed(store: Path) -> dict[str, str]:
+    """When the runs of the store failed that nobody has trained since."""
+    rows = Store(store).runs(["run_id", "status", "finished_at"])
+    return rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
 
 
 def _by_tier(shared: Config, configs: Sequence[Config], options: Options) -> list[tuple[Options, list[Config]]]:

@@ -337,9 +337,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--per", choices=PER, help="what becomes a W&B run (default: tracker.per of the runs)")
     parser.add_argument("--project", metavar="NAME", help="W&B project (default: tracker.project of the runs)")
     parser.add_argument("--entity", metavar="NAME", help="W&B entity (default: tracker.entity of the runs, else yours)")
-    parser.add_argument("--parallel", type=_positive, default=8, metavar="N",
+    parser.add_argument("--parallel", type=positive, default=8, metavar="N",
                         help="W&B runs uploaded at a time (default: %(default)s)")
-    parser.add_argument("--rate", type=_positive, metavar="N",
+    parser.add_argument("--rate", type=positive, metavar="N",
                         help=f"requests a minute, at most; a W&B run counts as {REQUESTS['run'] + RESUME_REQUESTS}, "
                              f"one with a table as {REQUESTS['pack'] + RESUME_REQUESTS} (default: as fast as the "
                              "server takes them)")
@@ -363,7 +363,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{count(result.uploaded, 'W&B run')} uploaded; {result.known} there already")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The number, for argparse, of an option that counts something."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1")

@@ -143,9 +143,9 @@ class Progress:
         self.about: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time(),
                                       "runs_done": 0}
 
-    def begin(self, pack: Pack) -> None:
-        """A pack is trained from now on."""
-        self.cost, self.before = pack.cost, self.done
+    def begin(self, pack: Pack, kept: int) -> None:
+        """A pack is trained from now on, of which so many steps are kept in a checkpoint."""
+        self.cost, self.before = pack.cost, self.done - kept * len(pack.configs) * pack.cost
         if self.watcher is not None:
             self.watcher.cost = pack.cost
         self.about |= {"training": [run_id(config) for config in pack.configs], "since": time.time()}
@@ -183,7 +183,7 @@ class Progress:
 def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None = None) -> None:
     """Train what is left of a job, into the store. Raises InterruptionError, StoreError, ConfigError, DeviceLostError.
     """
-    progress = Progress(work, watcher)
+    progress, checkpoints = Progress(work, watcher), Checkpoints(work.store.path)
     for pack in work.left():
         from ovpnet.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
 
@@ -193,11 +193,11 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
         configs, one = pack.configs, pack.configs[0]
         log.info("training %s: %s, %s (%s), m=%d", count(len(configs), "run"), one.concept.name, one.learner.name,
                  one.learner.trained, one.width)
-        progress.begin(pack)
+        progress.begin(pack, checkpoints.step([run_id(config) for config in configs]))
         run_pack(configs, progress.advance, interrupted)
         progress.finish(len(configs))
     progress.end()
-    Checkpoints(work.store.path).clean(work.store.finished())  # of packs that were cut up, say
+    checkpoints.clean(work.store.finished())  # of packs that were cut up, say
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -57,6 +57,14 @@ class Checkpoints:
                 f"{name}={found.get(name)}, not {identity[name]}" for name in differing))
         return arrays
 
+    def step(self, run_ids: Sequence[str]) -> int:
+        """The steps after which the checkpoint of the runs was kept; 0 where there is none that can be read."""
+        try:
+            with np.load(self._file(run_ids), allow_pickle=False) as kept:
+                return int(kept["step"])
+        except _DAMAGED:
+            return 0
+
     def split(self, identity: Identity, halves: Sequence[range]) -> None:
         """Turn what is kept of the runs into what is kept of the halves, given by their members' indices.
 

@@ -154,7 +154,7 @@ class _Training:
         if arrays is not None:
             self.started -= arrays.pop("seconds").item()
             ensemble.restore(arrays)
-            log.info("%s: on from step %d", count(len(self.configs), "run"), ensemble.trace.step)
+            log.info("%s to go on from step %d", count(len(self.configs), "run"), ensemble.trace.step)
 
     def _between_chunks(self, ensemble: Ensemble) -> None:
         interrupted = self.interrupted()

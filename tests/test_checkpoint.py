@@ -119,6 +119,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     assert store.load(identity) is None
     store.save(identity, {"step": np.array(3)})
     assert store.load(identity)["step"] == 3
+    assert (store.step(["a", "b"]), store.step(["b", "a"])) == (3, 0)
     with pytest.raises(CheckpointError, match="engine=dual, not reference"):
         store.load(identity | {"engine": "reference"})
     with pytest.raises(CheckpointError, match="git_revision=1, not 2"):
@@ -140,6 +141,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
         file.write_bytes({"cut": content[:5000], "flip": content, "empty": b""}[damage])
     with pytest.raises(CheckpointError, match=file.name):
         store.load(identity)
+    assert store.step(["a"]) == 0
 
 
 def test_checkpoints_of_finished_runs_are_removed_with_their_litter(tmp_path):
