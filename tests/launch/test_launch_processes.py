@@ -176,7 +176,7 @@ def test_logs_and_the_states_of_jobs(shell):
     shell.wait()
     told = shell("launch", "logs", sweep.id[-4:])
     assert told.count("COMPLETED") == 2
-    assert "training 1 runs" in told
+    assert "training 1 run" in told
     one = shell("launch", "logs", "--job", "0-1", "-n", "1")
     assert ("== job 0-1" in one, "== job 0-0" in one) == (True, False)
     assert "--job 7-7: no job of" in shell("launch", "logs", "--job", "7-7", code=1)
