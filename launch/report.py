@@ -147,6 +147,8 @@ def status(found: Status) -> Group:
     if kinds:
         lines.append("failed: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
                      + f"   python -m launch status {found.sweep.id} --failed{store_option(found.sweep.store)}")
+    lines += [f"{count(len(runs), 'run')} left to the sweep {other}, which trains {verb(len(runs), 'it', 'them')}"
+              for other, runs in found.elsewhere.items()]
     lines += [f"warning: {message}" for message in found.skipped]
     if found.ended and found.unrecorded > 0:
         lines.append(f"{count(found.unrecorded, 'run')} not on record, for its command was ended before; give it "

@@ -25,7 +25,8 @@ from rich.table import Table
 from launch import report, run
 from launch.bisection import Bracket, bracket, censored, following, settled
 from launch.options import LocalConf, Options, SlurmConf
-from launch.submit import one_of_each, under_way
+from launch.status import under_way
+from launch.submit import one_of_each
 from ovpnet import tuning
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id

@@ -2,14 +2,16 @@
 
 import time
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from launch.claims import Claims
-from launch.scheduler import RUNNING, JobState, jobs
-from launch.sweep import Group, Listed, Sweep, read_json
+from launch.scheduler import RUNNING, JobState, jobs, live_groups
+from launch.sweep import Group, Listed, Sweep, read_json, sweeps
 from ovpnet.store import FINISHED, Store
 
 # How runs and packs are counted, in the order shown. `left`: nobody is about to train it (`python -m launch retry`).
@@ -28,12 +30,13 @@ class Status:
     jobs: list[JobState]
     progress: dict[tuple[int, int], dict[str, Any]]  # by group and task, what the workers last told
     seconds_left: float | None  # predicted; None where nothing is left, or nobody works on it
+    elsewhere: dict[str, set[str]]  # runs that another sweep trains or waits to, by its id; pending here
     skipped: list[str]  # what of the store could not be read
 
     @property
     def ended(self) -> bool:
-        """Whether no job runs or waits."""
-        return not any(job.live for job in self.jobs)
+        """Whether no job runs or waits, another sweep's that trains runs of this one included."""
+        return not any(job.live for job in self.jobs) and not self.elsewhere
 
     @property
     def unrecorded(self) -> int:
@@ -68,11 +71,36 @@ def status(sweep: Sweep) -> Status:
     to_do = {run for run in to_do & ids if known.get(run) not in FINISHED}
     now = {run: known.get(run, "left") for run in ids} | {
         run: "running" if run in training else "pending" for run in to_do}
+    elsewhere = under_way(sweep.store, {run for run, state in now.items() if state == "left"})
+    now |= {run: "pending" for runs in elsewhere.values() for run in runs}
     predicted = sum(pack.seconds * len(to_do.intersection(pack.runs)) / len(pack.runs) for _, pack in packs)
     counts = Counter(now.values())
     counts["done"] += about.get("finished", 0)
     return Status(sweep, about, counts, _packs(groups, packs, now), rows[rows["status"].eq("failed")], states, progress,
-                  _seconds_left(states, progress, predicted), store.skipped)
+                  _seconds_left(states, progress, predicted), elsewhere, store.skipped)
+
+
+def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
+    """Of the wanted runs those that live jobs of the store's sweeps have yet to train, by the sweep's id. Raises
+    OvpnetError where SLURM does not answer."""
+    found: dict[str, set[str]] = {}
+    taken: set[str] = set()
+    live = live_groups(sweeps(store)) if wanted else []
+    failed = _failed(store) if live else {}
+    for sweep, group in live:
+        # What has failed since a group was submitted is not tried again by it.
+        mine = {run for run in waiting(sweep, [group], jobs(sweep, [group])) & wanted
+                if failed.get(run, "") < group.submitted_at}
+        if mine := mine - taken:
+            found[sweep.id] = found.get(sweep.id, set()) | mine
+            taken |= mine
+    return found
+
+
+def _failed(store: Path) -> dict[str, str]:
+    """When the runs of the store failed that nobody has trained since."""
+    rows = Store(store).runs(["run_id", "status", "finished_at"])
+    return rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
 
 
 def waiting(sweep: Sweep, groups: list[Group], states: list[JobState]) -> set[str]:

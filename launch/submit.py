@@ -7,7 +7,6 @@ import shlex
 import socket
 import sys
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from launch.code import environment
 from launch.job import Job
 from launch.options import LocalConf, Options, SlurmConf, SubprocessConf, sbatch
 from launch.plan import Pack, Plan, plan
-from launch.scheduler import job_name, jobs, live_groups
+from launch.scheduler import job_name
 from launch.start import start
-from launch.status import waiting
-from launch.sweep import Group, Sweep, sweeps
+from launch.status import under_way
+from launch.sweep import Group, Sweep
 from ovpnet.checkpoint import Checkpoints
 from ovpnet.config import Config, run_id
 from ovpnet.cost import Machine, memory, seconds
@@ -104,29 +103,6 @@ def _check_path(store: Path) -> None:
     if "%" in str(store) or "\\" in str(store):
         raise ConfigError("store", store, "on SLURM a path must not contain % or \\, which begin patterns in the names "
                           "of the files that jobs print to; give another directory")
-
-
-def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
-    """Of the wanted runs those that live jobs of the store's sweeps have yet to train, by the sweep's id. Raises
-    OvpnetError where SLURM does not answer."""
-    found: dict[str, set[str]] = {}
-    taken: set[str] = set()
-    live = live_groups(sweeps(store)) if wanted else []
-    failed = _failed(store) if live else {}
-    for sweep, group in live:
-        # What has failed since a group was submitted is not tried again by it.
-        mine = {run for run in waiting(sweep, [group], jobs(sweep, [group])) & wanted
-                if failed.get(run, "") < group.submitted_at}
-        if mine := mine - taken:
-            found[sweep.id] = found.get(sweep.id, set()) | mine
-            taken |= mine
-    return found
-
-
-def _failed(store: Path) -> dict[str, str]:
-    """When the runs of the store failed that nobody has trained since."""
-    rows = Store(store).runs(["run_id", "status", "finished_at"])
-    return rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
 
 
 def _by_tier(shared: Config, configs: Sequence[Config], options: Options) -> list[tuple[Options, list[Config]]]:

@@ -93,6 +93,26 @@ def test_a_run_that_failed_in_a_job_that_goes_on_has_failed(configs, recorded):
     assert status(sweep).failures["error"].tolist() == ["ValueError: no"]
 
 
+def test_runs_that_another_sweep_trains_are_waited_for(configs, recorded, capsys):
+    other = recorded(configs[:3], size=3)
+    supervised(other)
+    training(other, [run_id(config) for config in configs[:3]])
+    mine = recorded(configs[4:5], size=1)
+    mine.add(packed(configs[:2], 2), [], "subprocess", {}, None)  # as they are put on record that are left to others
+    supervised(mine, ended=time.time(), how="done")
+    finished(mine, configs[4])
+    found = status(mine)
+    assert (found.ended, found.complete) == (False, False)
+    assert runs_of(mine) == {"done": 1, "pending": 2}
+    assert main(["status", mine.id, "--store", str(mine.store)]) == 0
+    told = capsys.readouterr().out
+    assert f"2 runs left to the sweep {other.id}, which trains them" in told
+    assert "retry" not in told
+    supervised(other, ended=time.time(), how="done")
+    assert runs_of(mine) == {"done": 1, "left": 2}
+    assert status(mine).ended
+
+
 def test_a_run_that_failed_before_and_is_submitted_again_is_pending(configs, recorded):
     sweep = recorded(configs[:2])
     supervised(sweep, ended=time.time(), how="done")
