@@ -236,7 +236,7 @@ class _Fit:
         logarithms of their weights, [B, S, Q].
 
         The support in u / sigma lies within REACH of where the intervals leave u, and within PRIOR_REACH taus of 0 or
-        of where the intervals pull u.
+        of where the intervals pull u. Where they leave 0 out, the prior pulls u towards it, against one cell at least.
         """
         law = self.law(theta)
         below, above = theta[:, -1, None, None] * self.low - law, theta[:, -1, None, None] * self.high - law
@@ -244,12 +244,12 @@ class _Fit:
         last, first = below.max(axis=2), above.min(axis=2)  # u is above all lows and below all highs
         cells = below.shape[2]
         pull = cells * tau**2 / (1 + cells * tau**2)
-        margin = REACH * np.minimum(tau, 1.0)
+        margin, against_one = REACH * np.minimum(tau, 1.0), tau**2 / (1 + tau**2)
         left, right = np.minimum(last, first) - REACH, np.maximum(last, first) + REACH
         up = PRIOR_REACH * tau + pull * np.where(np.isfinite(last), np.maximum(last, 0.0), 0.0)
         down = PRIOR_REACH * tau - pull * np.where(np.isfinite(first), np.minimum(first, 0.0), 0.0)
-        left = np.where(left > 0, -margin, np.maximum(left, -down))
-        right = np.where(right < 0, margin, np.minimum(right, up))
+        left, right = (np.where(left > 0, against_one * (left + REACH) - margin, np.maximum(left, -down)),
+                       np.where(right < 0, against_one * (right - REACH) + margin, np.minimum(right, up)))
         z = (left[..., None] + (right - left)[..., None] * GRID) / tau[..., None]
         spacing = (right - left) / tau / (NODES - 1)
         log_weight = -0.5 * z * z - 0.5 * np.log(2 * np.pi) + np.log(spacing)[..., None]

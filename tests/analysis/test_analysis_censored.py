@@ -41,6 +41,18 @@ def test_likelihood_is_the_integral(data, sigma, tau):
             assert value == pytest.approx(np.log(exact), abs=2e-3)
 
 
+def test_seeds_far_apart_are_integrated_where_they_are():
+    """A seed's own level may be many sigmas from 0, where an integrand as narrow as a sigma is."""
+    sigma, tau = 0.02, 1.0
+    one = panel(np.random.default_rng(1), sigma=sigma, tau=tau, step=0.03)
+    found = log_likelihoods(one, np.array([[0.0, 0.4, tau, 1.0]]) / sigma)[0]
+    u = np.linspace(-6, 6, 200_001)
+    for low, high, likelihood in zip(one.low, one.high, found, strict=True):
+        cells = norm.cdf((high - 0.4 * X)[:, None], u, sigma) - norm.cdf((low - 0.4 * X)[:, None], u, sigma)
+        exact = np.trapezoid(cells.prod(axis=0) * norm.pdf(u, scale=tau), u)
+        assert likelihood == pytest.approx(np.log(exact), abs=1e-4)
+
+
 @pytest.mark.parametrize("top", [np.inf, 0.5])
 def test_derivatives_are_differences(top):
     one = panel(np.random.default_rng(0), top=top)
