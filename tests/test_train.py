@@ -9,6 +9,7 @@ import time
 import pytest
 
 from ovpnet.store import Store
+from ovpnet.words import verb
 
 SMALL = ["width=16", "steps=40", "opt.samples=4096", "test.samples=512", "test.curve_samples=256", "evaluations=4"]
 
@@ -100,7 +101,7 @@ def test_interrupted_sweep_keeps_what_is_finished_and_continues(tmp_path):
     kept = Store(tmp_path / "store").finished()
     assert 0 < len(kept) < 30
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert f"of which {len(kept)} are in store already" in again.stdout
+    assert f"of which {len(kept)} {verb(len(kept), 'is', 'are')} in store already" in again.stdout
     assert len(Store(tmp_path / "store").runs()) == 30
 
 
