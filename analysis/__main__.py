@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovpnet.pipe import broken_pipe_ends
+from ovpnet.terminal.pipe import broken_pipe_ends
 
 FILTER_HELP = ("only runs with these config values, written as in a Hydra override: width=64,256 concept=two_layer "
                "'width=range(64,1025,64)' 'lr=interval(0.1,1)' 'concept=glob(two*)', or 'width>=256'. A filter on "
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit code: 0, or 1 after a one-line message on stderr."""
     options = _parser().parse_args(arguments)
     from analysis import commands  # pandas alone takes half a second
-    from ovpnet.errors import OvpnetError
+    from ovpnet.spec.errors import OvpnetError
 
     try:
         commands.run(options)

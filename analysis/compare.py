@@ -14,7 +14,7 @@ from analysis.filters import ALIASES
 from analysis.load import problem_columns, problem_keys
 from analysis.tune import CELL
 from analysis.verdict import Analysis
-from ovpnet.errors import OvpnetError
+from ovpnet.spec.errors import OvpnetError
 
 
 def matched(a: Analysis, b: Analysis, chosen: Iterable[str] = ()) -> pd.DataFrame:

@@ -26,11 +26,11 @@ from analysis.filters import key_of
 from analysis.load import Stored
 from analysis.tune import POOLED, Tuning
 from analysis.verdict import DELTA, Analysis
-from ovpnet.config import TrackerConfig, digest
-from ovpnet.errors import TrackerError
-from ovpnet.tracking import PATIENCE, Target, Tracked, base_url, begin, client, log_in, table
-from ovpnet.uploads import Uploads
-from ovpnet.words import count
+from ovpnet.record.tracking import PATIENCE, Target, Tracked, base_url, begin, client, log_in, table
+from ovpnet.record.uploads import Uploads
+from ovpnet.spec.config import TrackerConfig, digest
+from ovpnet.spec.errors import TrackerError
+from ovpnet.terminal.words import count
 
 TITLE = "Sample complexity"
 MARK = "Made by python -m analysis dashboard; content "  # a report's description, before a digest of what it shows

@@ -1,6 +1,6 @@
 """What a dashboard shows: a saved workspace and a report, as objects of wandb-workspaces. Nothing is sent from here.
 
-Panels name the keys that ovpnet logs (ovpnet/tracking.py): config is nested, so that `concept.name` is the key
+Panels name the keys that ovpnet logs (ovpnet/record/tracking.py): config is nested, so that `concept.name` is the key
 `concept.value.name` of a filter or a column; a curve is logged as it is where every run is a W&B run, as `NAME/mean`
 where every pack is one, and not at all where a study is one.
 """

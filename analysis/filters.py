@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ovpnet.config import Config
-from ovpnet.errors import ConfigError, OvpnetError
+from ovpnet.spec.config import Config
+from ovpnet.spec.errors import ConfigError, OvpnetError
 
 # Short keys, which stand for an option's name.
 ALIASES = {"concept": "concept.name", "inputs": "inputs.family", "noise": "noise.kind", "loss": "loss.name",

@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 
 from analysis.filters import as_text, config_columns, select
-from ovpnet.config import LIMITS, NOT_IDENTITY
-from ovpnet.errors import ConfigError, StoreError
+from ovpnet.spec.config import LIMITS, NOT_IDENTITY
+from ovpnet.spec.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ovpnet.store import Store
+    from ovpnet.record.store import Store
 
 # What varies inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned away.
 WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
 
-# The width that the rows of infinitely wide learners have (ovpnet.config.canonical).
+# The width that the rows of infinitely wide learners have (ovpnet.spec.config.canonical).
 INFINITE = 0
 
 # The switches of the config group `diagnostics`.
@@ -70,7 +70,9 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
     if not Path(path).is_dir():
         raise StoreError(f"no store at {path}. Train something first (python -m ovpnet.train), or name another "
                          "directory with --store")
-    from ovpnet.store import Store  # pyarrow is slow to import: --help and a mistyped directory need not wait for it
+    from ovpnet.record.store import (
+        Store,  # pyarrow is slow to import: --help and a mistyped directory need not wait for it
+    )
 
     store = Store(path)
     runs, unusable = usable(store.runs(refuse=refuse))
@@ -92,7 +94,7 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
 
 def refuse(schema: "pa.Schema") -> str | None:
     """Why a file with this schema holds no runs that the analysis can use; None where it does."""
-    from ovpnet.store import NUMBER, TEXT, wrong_columns
+    from ovpnet.record.store import NUMBER, TEXT, wrong_columns
 
     needed = dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(NUMBERS, NUMBER)
     if set(schema.names) & {*GOALS, *RISKS}:  # else its runs all failed

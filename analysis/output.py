@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import width_text
-from ovpnet.errors import ConfigError
-from ovpnet.store import write_whole
+from ovpnet.record.store import write_whole
+from ovpnet.spec.errors import ConfigError
 
 NOISE = 1e-9  # an exponent below it is 0, but for rounding
 SUFFIXES = {"text": ".txt", "csv": ".csv", "parquet": ".parquet", "latex": ".tex", "markdown": ".md"}

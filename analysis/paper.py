@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis import tune
 from analysis.load import INFINITE, Stored
-from ovpnet.errors import OvpnetError
+from ovpnet.spec.errors import OvpnetError
 
 REFERENCE = Path(__file__).parent / "reference" / "paper_figure1.csv"
 KEYS = ["figure", "panel", "series", "m", "n", "metric"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.filters import ALIASES, decode
 from analysis.load import WITHIN_PROBLEM, problem_columns
-from ovpnet import config
+from ovpnet.spec import config
 
 MOST_LISTED = 10  # more seeds than these are written as a range
 

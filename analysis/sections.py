@@ -15,7 +15,7 @@ from analysis import charts, complexity, diagnostics, paper, rates, tune
 from analysis.limit import limit_of
 from analysis.load import Stored, width_text
 from analysis.verdict import LIMIT, Analysis
-from ovpnet.errors import OvpnetError
+from ovpnet.spec.errors import OvpnetError
 
 MOST_PROBLEMS = 40  # problems with charts of their own
 

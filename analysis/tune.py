@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ovpnet import tuning as rule
-from ovpnet.errors import ConfigError
+from ovpnet.record import tuning as rule
+from ovpnet.spec.errors import ConfigError
 
 CELL = ["problem", "width", "samples"]
 SETTING = rule.SETTING

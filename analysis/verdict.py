@@ -16,7 +16,7 @@ from analysis.crosscheck import Logistic, disagree, logistic
 from analysis.load import INFINITE, problem_keys
 from analysis.scaling import LEVEL, ScalingLaw
 from analysis.tune import POOLED, Tuning, best_tuned
-from ovpnet.errors import ConfigError
+from ovpnet.spec.errors import ConfigError
 
 DELTA = 0.1
 FLAT, SCALES, SHRINKS, OPEN = "does not scale with m", "scales with m", "shrinks with m", "inconclusive"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ovpnet.errors import OvpnetError
+from ovpnet.spec.errors import OvpnetError
 
 Fingerprint = frozenset[tuple[str, int, int]]
 

@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import machine, tables
-from ovpnet import config
-from ovpnet.results import config_row
+from ovpnet.run.results import config_row
+from ovpnet.spec import config
 
 RUNS = (10_000, 100_000, 1_000_000)
 A_FILE, POINTS, SEEDS = 500, 100, 50

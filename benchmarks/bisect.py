@@ -22,7 +22,7 @@ from analysis.load import with_problem
 from analysis.tune import best_tuned
 from benchmarks import machine, tables
 from launch.bisection import points
-from ovpnet.store import Store
+from ovpnet.record.store import Store
 
 LEAST, GREATEST, RESOLUTION = 16, 1024, 1.1
 STUDY = ["experiment=quickstart", "width=32,128,512"]

@@ -23,12 +23,12 @@ from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 
 from benchmarks.tables import DOCS, keep
-from ovpnet.calibrate import measured
-from ovpnet.config import Config, conf_dir, register_schemas, resolve, total_steps
-from ovpnet.cost import Machine, memory, seconds, step_seconds
 from ovpnet.engine import engine
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.opt import Opt
+from ovpnet.engine.cost import Machine, memory, seconds, step_seconds
+from ovpnet.problem.opt import Opt
+from ovpnet.run.calibrate import measured
+from ovpnet.spec.config import Config, conf_dir, register_schemas, resolve, total_steps
+from ovpnet.training.ensemble import Ensemble, goal
 
 BASE = ["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4", "samples=400", "lr_scaling=none", "lr=1e-6",
         "evaluations=2", "test.samples=2048", "test.max_samples=2048", "test.curve_samples=1024"]

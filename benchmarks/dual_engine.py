@@ -12,11 +12,11 @@ from dataclasses import replace
 import torch
 from hydra import compose, initialize_config_dir
 
-from ovpnet.config import conf_dir, register_schemas, resolve
 from ovpnet.engine import DualEngine, Engine, ReferenceEngine
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.opt import Opt
-from ovpnet.schedule import CHUNK_STEPS
+from ovpnet.problem.opt import Opt
+from ovpnet.spec.config import conf_dir, register_schemas, resolve
+from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.schedule import CHUNK_STEPS
 
 OVERRIDES = ["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4", "samples=1000", "lr_scaling=none",
              f"steps={2 * CHUNK_STEPS}", "evaluations=2", "learner=three_layer"]

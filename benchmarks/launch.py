@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import machine, tables
-from ovpnet.store import Store
+from ovpnet.record.store import Store
 from tests.slurm.cluster import Cluster, missing, wait_for
 
 ROOT = Path(__file__).parents[1]

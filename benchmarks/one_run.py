@@ -3,9 +3,9 @@
 import hydra
 from omegaconf import DictConfig
 
-from ovpnet.config import conf_dir, register_schemas, resolve
-from ovpnet.pack import run_pack
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.run.pack import run_pack
+from ovpnet.spec.config import conf_dir, register_schemas, resolve
 
 register_schemas()
 

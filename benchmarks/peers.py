@@ -212,11 +212,11 @@ def fused(task: Task, arrays: Arrays, device: str) -> Train:
 def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
     import torch
 
-    from ovpnet.config import LearnerConfig
     from ovpnet.engine import Chunk, Rule, State
-    from ovpnet.learners import learner
-    from ovpnet.losses import LOSSES
-    from ovpnet.regularizers import Penalty, Regularizer
+    from ovpnet.nets.learners import learner
+    from ovpnet.nets.losses import LOSSES
+    from ovpnet.nets.regularizers import Penalty, Regularizer
+    from ovpnet.spec.config import LearnerConfig
 
     tensors = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
     x, y, index = (tensors.pop(name) for name in ("x", "y", "index"))

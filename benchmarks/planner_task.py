@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from benchmarks import machine
-from ovpnet.config import conf_dir, register_schemas
+from ovpnet.spec.config import conf_dir, register_schemas
 
 
 def plan_only() -> None:
@@ -26,7 +26,7 @@ def plan_only() -> None:
     def planned(launcher: launch.plugins.LocalLauncher, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list:
         from launch.compose import compose
         from launch.plan import plan
-        from ovpnet import calibrate, pack
+        from ovpnet.run import calibrate, pack
 
         configs = compose(launcher.context.config_loader, launcher.config, jobs)
         here = partial(calibrate.machine, pack.device(configs[0].device))

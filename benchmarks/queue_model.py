@@ -20,8 +20,8 @@ import simpy
 
 from launch.options import SlurmConf
 from launch.plan import Pack
-from ovpnet.config import Config
-from ovpnet.cost import Sizes
+from ovpnet.engine.cost import Sizes
+from ovpnet.spec.config import Config
 
 HOUR = 3600.0
 CHECKPOINT_MINUTES: float = next(item.default for item in fields(Config) if item.name == "checkpoint_minutes")

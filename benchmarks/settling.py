@@ -21,8 +21,8 @@ from analysis.load import with_problem
 from analysis.verdict import DELTA, FLAT, OPEN, SCALES, analyze
 from benchmarks import tables
 from benchmarks.calibration import PAGE
-from ovpnet import config
-from ovpnet.results import config_row
+from ovpnet.run.results import config_row
+from ovpnet.spec import config
 
 MOST_COMMANDS = 4
 MOST_SEEDS = 64  # a command for more is not followed: few would

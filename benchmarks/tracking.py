@@ -22,9 +22,9 @@ from typing import Any
 import wandb
 
 from launch.sync import sync
-from ovpnet.config import TrackerConfig
-from ovpnet.store import Store
-from ovpnet.tracking import Target, report, track, tracked
+from ovpnet.record.store import Store
+from ovpnet.record.tracking import Target, report, track, tracked
+from ovpnet.spec.config import TrackerConfig
 from tests.wandb_server import KEY, WandbServer
 
 PACK, POINTS, PARALLEL = 100, 20, 8

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from launch import options
-from ovpnet import config
+from ovpnet.spec import config
 
 HEADER = """# Configuration
 
-Made from `ovpnet/config.py` and `launch/options.py` by `python docs/configuration.py`; do not edit by hand.
+Made from `ovpnet/spec/config.py` and `launch/options.py` by `python docs/configuration.py`; do not edit by hand.
 
 Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `'KEY=range(3)'` or any
 other form of [Hydra's override grammar](https://hydra.cc/docs/advanced/override_grammar/basic/). Files in `conf/`

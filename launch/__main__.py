@@ -13,10 +13,10 @@ from launch import report, scheduler, sync
 from launch.retry import retry
 from launch.status import Status, status
 from launch.sweep import Sweep, check_private, find, listed
-from ovpnet.config import default_store
-from ovpnet.errors import OvpnetError
-from ovpnet.pipe import broken_pipe_ends
-from ovpnet.words import count
+from ovpnet.spec.config import default_store
+from ovpnet.spec.errors import OvpnetError
+from ovpnet.terminal.pipe import broken_pipe_ends
+from ovpnet.terminal.words import count
 
 # Seconds between two looks at a sweep that is watched; more where a look takes long.
 _SECONDS, _SLURM_SECONDS = 2.0, 10.0

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from launch.sweep import Group, Sweep
-from ovpnet.store import remove
+from ovpnet.record.store import remove
 
 
 class Claims:

@@ -17,8 +17,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ovpnet.config import Config, canonical, check_bounds, check_combinations, resolve
-from ovpnet.errors import OvpnetError
+from ovpnet.spec.config import Config, canonical, check_bounds, check_combinations, resolve
+from ovpnet.spec.errors import OvpnetError
 
 _INTEGER = re.compile(r"([^=]+)=(0|-?[1-9]\d*)")
 # An interpolation of anything but the environment: of another key, whose value may differ between jobs.

@@ -24,10 +24,10 @@ from submitit.core.utils import DelayedSubmission
 from launch.processes import process
 from launch.sweep import Sweep, check_private, read_json, write_json
 from launch.worker import DEVICE_LOST, INTERRUPTED
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.errors import CheckpointError, OvpnetError
-from ovpnet.store import Store
-from ovpnet.words import count
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.spec.errors import CheckpointError, OvpnetError
+from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from launch.report import store_option
 from launch.scheduler import jobs, stop
 from launch.sweep import Group, Sweep, read_json
 from launch.worker import Work, train
-from ovpnet.errors import InterruptionError, OvpnetError
-from ovpnet.interruption import interruptions
-from ovpnet.progress import Progress
-from ovpnet.words import count
+from ovpnet.run.interruption import interruptions
+from ovpnet.spec.errors import InterruptionError, OvpnetError
+from ovpnet.terminal.progress import Progress
+from ovpnet.terminal.words import count
 
 
 def train_here(sweep: Sweep, group: Group) -> None:

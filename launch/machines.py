@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from launch.sweep import read_json, write_json
-from ovpnet.config import digest
-from ovpnet.cost import EXAMPLE, Machine, Rates
-from ovpnet.errors import ConfigError
+from ovpnet.engine.cost import EXAMPLE, Machine, Rates
+from ovpnet.spec.config import digest
+from ovpnet.spec.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _SHARE, _BASE = 0.7, 1 << 29
 
 def here(device: str) -> Machine:
     """This machine with the device of that name. Raises ConfigError where there is none."""
-    from ovpnet import calibrate, pack  # which import torch: a sweep with nothing to train need not wait for it
+    from ovpnet.run import calibrate, pack  # which import torch: a sweep with nothing to train need not wait for it
 
     return calibrate.machine(pack.device(device))
 
@@ -81,7 +81,7 @@ def tell(store: Path, options: Mapping[str, Any], device: str) -> None:
 
 def check(options: Mapping[str, Any], device: str) -> None:
     """Raise ConfigError where a job has a GPU that it cannot use: it would train on CPUs what was sized for a GPU."""
-    from ovpnet import pack
+    from ovpnet.run import pack
 
     if on_gpu(options) and device == "auto" and pack.device(device).type == "cpu":
         raise ConfigError("device", device, "SLURM gave this job a GPU, but torch finds none on this node: exclude it "

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ovpnet.config import Config, run_id, signature, total_steps
-from ovpnet.cost import EXAMPLE, Machine, members, memory, seconds
-from ovpnet.engine_choice import chosen_engine
+from ovpnet.engine.choice import chosen_engine
+from ovpnet.engine.cost import EXAMPLE, Machine, members, memory, seconds
+from ovpnet.spec.config import Config, run_id, signature, total_steps
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from launch.options import SlurmConf
 from launch.status import STATES, Status
 from launch.submit import Planned
 from launch.sweep import Sweep
-from ovpnet.config import default_store
-from ovpnet.cost import EXAMPLE
-from ovpnet.engine_choice import chosen_engine
-from ovpnet.words import count, verb
+from ovpnet.engine.choice import chosen_engine
+from ovpnet.engine.cost import EXAMPLE
+from ovpnet.spec.config import default_store
+from ovpnet.terminal.words import count, verb
 
 _WIDTH = 120
 

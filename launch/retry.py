@@ -15,10 +15,10 @@ from launch.report import duration
 from launch.scheduler import jobs
 from launch.submit import add, planned, submit
 from launch.sweep import Sweep, check_private, write_json
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import Config, run_id
-from ovpnet.errors import ConfigError, OvpnetError
-from ovpnet.words import count, verb
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.errors import ConfigError, OvpnetError
+from ovpnet.terminal.words import count, verb
 
 _KINDS: dict[str, type[Options]] = {"subprocess": SubprocessConf, "slurm": SlurmConf}
 

@@ -10,11 +10,11 @@ from launch import local, report
 from launch.code import snapshot
 from launch.options import LocalConf, Options
 from launch.submit import Planned, one_of_each, planned, record, submit
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import Config, run_id
-from ovpnet.errors import OvpnetError, StoreError
-from ovpnet.store import Store
-from ovpnet.words import count
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.errors import OvpnetError, StoreError
+from ovpnet.terminal.words import count
 
 
 def sweep(configs: Sequence[Config], options: Options) -> list[float | None] | None:

@@ -22,8 +22,8 @@ from submitit.slurm.slurm import read_job_id
 
 from launch.processes import process
 from launch.sweep import Group, Sweep, read_json
-from ovpnet.errors import OvpnetError
-from ovpnet.words import count
+from ovpnet.spec.errors import OvpnetError
+from ovpnet.terminal.words import count
 
 # SLURM's states of a job that will run, or does.
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED", "RESV_DEL_HOLD")

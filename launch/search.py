@@ -1,9 +1,9 @@
 """The search for N_eps by bisection: rounds of runs, each chosen by what came out of those before (`launch.bisection`).
 
-What is looked at together is a *cell*. The tuning rule (`ovpnet.tuning`) takes one learning rate and weight decay for
-all seeds of a width at some N, so a width with several of them is one cell: at an N all its runs are trained, and the
-rule sees there what it would see in a grid. A width with one setting leaves nothing to choose, and each of its seeds
-is a cell, which is looked at where its own bracket needs it.
+What is looked at together is a *cell*. The tuning rule (`ovpnet.record.tuning`) takes one learning rate and weight
+decay for all seeds of a width at some N, so a width with several of them is one cell: at an N all its runs are trained,
+and the rule sees there what it would see in a grid. A width with one setting leaves nothing to choose, and each of its
+seeds is a cell, which is looked at where its own bracket needs it.
 
 All that is known is in the store: the same command goes on after whatever ended it, and trains nothing twice.
 """
@@ -27,13 +27,13 @@ from launch.bisection import Bracket, bracket, censored, following, settled
 from launch.options import LocalConf, Options, SlurmConf
 from launch.status import under_way
 from launch.submit import one_of_each
-from ovpnet import tuning
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import Config, run_id
-from ovpnet.cost import EXAMPLE, seconds
-from ovpnet.errors import OvpnetError
-from ovpnet.store import Store
-from ovpnet.words import count, verb
+from ovpnet.engine.cost import EXAMPLE, seconds
+from ovpnet.record import tuning
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.errors import OvpnetError
+from ovpnet.terminal.words import count, verb
 
 # Seconds between two looks at a round that others train; seconds that a file system may take to show what they stored.
 _SECONDS, _SLURM_SECONDS, _LATE = 2.0, 10.0, 60.0

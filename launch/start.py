@@ -14,7 +14,7 @@ import submitit
 
 from launch.job import Job
 from launch.sweep import Group, Sweep
-from ovpnet.errors import OvpnetError
+from ovpnet.spec.errors import OvpnetError
 
 _FOREVER = 60 * 24 * 365
 

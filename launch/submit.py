@@ -21,11 +21,11 @@ from launch.scheduler import job_name
 from launch.start import start
 from launch.status import under_way
 from launch.sweep import Group, Sweep
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import Config, run_id
-from ovpnet.cost import Machine, memory, seconds
-from ovpnet.errors import ConfigError, OvpnetError
-from ovpnet.store import Store, write_whole
+from ovpnet.engine.cost import Machine, memory, seconds
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store, write_whole
+from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.errors import ConfigError, OvpnetError
 
 # A pack takes at most this part of the time that its job has: predictions are not exact, and a job has several packs.
 _SHARE_OF_TIMEOUT = 0.5

@@ -31,9 +31,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from launch.plan import Pack
-from ovpnet.config import SCHEMAS, Config, DiagnosticsConfig, OptConfig, TestConfig, run_id
-from ovpnet.errors import OvpnetError
-from ovpnet.store import remove, write_whole
+from ovpnet.record.store import remove, write_whole
+from ovpnet.spec.config import SCHEMAS, Config, DiagnosticsConfig, OptConfig, TestConfig, run_id
+from ovpnet.spec.errors import OvpnetError
 
 _NODES = {node.__name__: node for node in (Config, TestConfig, OptConfig, DiagnosticsConfig,
                                            *(node for group in SCHEMAS.values() for node in group.values()))}

@@ -2,8 +2,8 @@
 
 The store has all that W&B shows, so jobs without a network write nothing for it. Here rows become W&B's own offline
 files, a batch at a time in a temporary directory, which `wandb sync` uploads while the next batch is written. What has
-arrived is remembered in the store (ovpnet/uploads.py): the same command goes on where it was interrupted, and uploads
-again, under the same id, only what has changed since. This works for a store of any tracker, `none` included.
+arrived is remembered in the store (ovpnet/record/uploads.py): the same command goes on where it was interrupted, and
+uploads again, under the same id, only what has changed since. This works for a store of any tracker, `none` included.
 """
 
 import argparse
@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from ovpnet.config import TrackerConfig, default_store
-from ovpnet.errors import TrackerError
-from ovpnet.store import Store
-from ovpnet.tracking import Row, Target, base_url, log_in, report, tracked, upload
-from ovpnet.uploads import Uploads
-from ovpnet.words import count
+from ovpnet.record.store import Store
+from ovpnet.record.tracking import Row, Target, base_url, log_in, report, tracked, upload
+from ovpnet.record.uploads import Uploads
+from ovpnet.spec.config import TrackerConfig, default_store
+from ovpnet.spec.errors import TrackerError
+from ovpnet.terminal.words import count
 
 BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk
 PER = ("run", "pack", "sweep")

@@ -20,12 +20,12 @@ from launch import machines
 from launch.claims import Claims
 from launch.plan import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import Config, run_id
-from ovpnet.errors import DeviceLostError, InterruptionError, OvpnetError
-from ovpnet.interruption import interruptions
-from ovpnet.store import Store
-from ovpnet.words import count
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.run.interruption import interruptions
+from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.errors import DeviceLostError, InterruptionError, OvpnetError
+from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Work:
         wanted = condemned.keys() - (self.failed() if condemned else set())
         packs = [pack.number for pack in self.listed.values() if wanted.intersection(pack.runs)]
         if packs:
-            from ovpnet.pack import failed_row
+            from ovpnet.run.pack import failed_row
 
             self.store.write_pack([failed_row(config, "killed", condemned[run_id(config)])
                                    for _, configs in self.sweep.configs(self.group.number, packs)
@@ -185,7 +185,7 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
     """
     progress, checkpoints = Progress(work, watcher), Checkpoints(work.store.path)
     for pack in work.left():
-        from ovpnet.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
+        from ovpnet.run.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
 
         if not progress.done and work.group.launcher == "slurm":
             machines.check(work.group.options, pack.configs[0].device)

@@ -7,13 +7,13 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ovpnet.compact import compact
-from ovpnet.config import conf_dir, register_schemas, resolve, run_id, total_steps
-from ovpnet.errors import InterruptionError, OvpnetError
-from ovpnet.interruption import interruptions
-from ovpnet.pipe import broken_pipe_ends
-from ovpnet.progress import Progress
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.run.interruption import interruptions
+from ovpnet.spec.config import conf_dir, register_schemas, resolve, run_id, total_steps
+from ovpnet.spec.errors import InterruptionError, OvpnetError
+from ovpnet.terminal.compact import compact
+from ovpnet.terminal.pipe import broken_pipe_ends
+from ovpnet.terminal.progress import Progress
 
 register_schemas()
 
@@ -31,7 +31,7 @@ def main(composed: DictConfig) -> None:
     if run_id(config) in store.finished():
         print(f"run {run_id(config)} is in {store.path} already; nothing to train")
     else:
-        from ovpnet.pack import run_pack  # imports torch, which --help and a finished run need not wait for
+        from ovpnet.run.pack import run_pack  # imports torch, which --help and a finished run need not wait for
 
         with interruptions() as interrupted, Progress(runs=1, work=total_steps(config)) as progress:
             run_pack([config], progress.advance, interrupted)

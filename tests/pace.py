@@ -7,7 +7,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from ovpnet.store import Store
+from ovpnet.record.store import Store
 
 # Two runs, with a checkpoint after every chunk of steps.
 TWO_RUNS = ["width=64", "samples=200", "evaluations=3", "test.samples=512", "opt.samples=4096", "engine=reference",

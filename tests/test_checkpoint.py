@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 import torch
 
-import ovpnet.pack
+import ovpnet.run.pack
 from launch.plan import plan
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import run_id
 from ovpnet.engine import ReferenceEngine, engine
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.errors import CheckpointError, InterruptionError
-from ovpnet.interruption import interruptions
-from ovpnet.opt import Opt
-from ovpnet.pack import run_pack
-from ovpnet.store import Store
+from ovpnet.problem.opt import Opt
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.run.interruption import interruptions
+from ovpnet.run.pack import run_pack
+from ovpnet.spec.config import run_id
+from ovpnet.spec.errors import CheckpointError, InterruptionError
+from ovpnet.training.ensemble import Ensemble, goal
 
 OPT = Opt("", 0, 0, "noise", 0, 0, 1)
 MEMBERS = [["seed=0"], ["seed=0", "lr=0.1"], ["seed=1", "samples=25"], ["seed=2", "weight_decay=0.01"]]
@@ -74,7 +74,7 @@ def assert_equal(outcome, other):
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=" ".join)
 def test_going_on_from_any_checkpoint_is_bitwise_not_having_stopped(make, tmp_path, signature, monkeypatch):
-    monkeypatch.setattr("ovpnet.schedule.CHUNK_STEPS", 5)  # so that chunks end within the curve's intervals
+    monkeypatch.setattr("ovpnet.training.schedule.CHUNK_STEPS", 5)  # so that chunks end within the curve's intervals
     configs = signature_members(make, signature)
     whole, kept, store = ensemble_of(configs), [], Checkpoints(tmp_path)
     identity = {"run_ids": [run_id(config) for config in configs]}
@@ -228,8 +228,8 @@ def test_short_packs_write_no_checkpoint(pack, tmp_path):
 def test_a_checkpoint_of_another_version_is_told_and_not_used(pack, tmp_path, monkeypatch, caplog):
     with pytest.raises(InterruptionError):
         run_pack(pack("cut"), interrupted=after_chunks(1))
-    now = ovpnet.pack.versions()
-    monkeypatch.setattr(ovpnet.pack, "versions", lambda: now | {"git_revision": "another"})
+    now = ovpnet.run.pack.versions()
+    monkeypatch.setattr(ovpnet.run.pack, "versions", lambda: now | {"git_revision": "another"})
     heard = []
     run_pack(pack("cut"), heard.append)
     assert heard == [0, 40, 40, 40]
@@ -281,7 +281,7 @@ class Small(ReferenceEngine):
     (0, [0, 40, 40, -80, 40, 20, 40, 20])], ids=["from the beginning", "from the checkpoint"])
 def test_out_of_memory_halves_the_pack_and_loses_nothing(pack, tmp_path, monkeypatch, caplog, error, minutes, heard):
     run_pack(pack("whole"))
-    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs, where: Small(error, 2, 2))
+    monkeypatch.setattr(ovpnet.run.pack, "engine", lambda configs, where: Small(error, 2, 2))
     steps = []
     rows = run_pack(pack("small", f"checkpoint_minutes={minutes}"), steps.append)
     assert [row["pack_members"] for row in rows] == [2, 2, 2, 2]
@@ -308,7 +308,7 @@ def test_out_of_memory_in_the_last_measurement_keeps_the_training(pack, tmp_path
 
 
 def test_a_run_that_does_not_fit_alone_is_marked_failed(pack, monkeypatch, tmp_path):
-    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs, where: Small(ERRORS[0], 0, 0))
+    monkeypatch.setattr(ovpnet.run.pack, "engine", lambda configs, where: Small(ERRORS[0], 0, 0))
     run_pack(pack("small"))
     rows = Store(tmp_path / "small").runs()
     assert rows["status"].eq("failed").all()
@@ -318,7 +318,7 @@ def test_a_run_that_does_not_fit_alone_is_marked_failed(pack, monkeypatch, tmp_p
 
 LIMITED = """
 import resource, sys
-import ovpnet.pack, torch  # before the limit: what it needs is not counted
+import ovpnet.run.pack, torch  # before the limit: what it needs is not counted
 from ovpnet.train import main
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()

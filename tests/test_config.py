@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import MISSING
 
-from ovpnet import config as c
-from ovpnet.errors import ConfigError
+from ovpnet.spec import config as c
+from ovpnet.spec.errors import ConfigError
 
 # override(s), then what the message must name: key=value, and a part of what is allowed
 BAD = [

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ovpnet.data import Problem
-from ovpnet.streams import Stream, generator
+from ovpnet.problem.data import Problem
+from ovpnet.problem.streams import Stream, generator
 
 
 @pytest.mark.parametrize("inputs", ["mixture", "hypercube", "half_sphere", "normalized_gaussian"])

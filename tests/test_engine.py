@@ -8,13 +8,13 @@ import torch
 
 from ovpnet import engine as engine_module
 from ovpnet import native
-from ovpnet.config import LearnerConfig
 from ovpnet.engine import Chunk, DualEngine, ReferenceEngine, Rule, State, engine
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.learners import learner
-from ovpnet.losses import LOSSES
-from ovpnet.opt import Opt
-from ovpnet.regularizers import Penalty, Regularizer
+from ovpnet.nets.learners import learner
+from ovpnet.nets.losses import LOSSES
+from ovpnet.nets.regularizers import Penalty, Regularizer
+from ovpnet.problem.opt import Opt
+from ovpnet.spec.config import LearnerConfig
+from ovpnet.training.ensemble import Ensemble, goal
 
 E, N, M, D, K, S, B = 3, 20, 9, 4, 2, 12, 5
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.config import run_id
 from ovpnet.engine import ReferenceEngine
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.opt import Opt, compute_opt
-from ovpnet.results import result_rows
+from ovpnet.problem.opt import Opt, compute_opt
+from ovpnet.run.results import result_rows
+from ovpnet.spec.config import run_id
+from ovpnet.training.ensemble import Ensemble, goal
 
 VARIATIONS = [[], ["seed=1"], ["samples=25"], ["lr=0.1"], ["weight_decay=0.01"], ["noise=gaussian"],
               ["epsilon=0.5"], ["concept.seed=4"], ["seed=7", "samples=33", "lr=0.7", "algorithm.momentum=0.3"]]

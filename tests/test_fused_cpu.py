@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovpnet import native
-from ovpnet.config import LearnerConfig
 from ovpnet.engine import Chunk, FusedCpuEngine, ReferenceEngine, Rule, State
-from ovpnet.learners import initial, learner
-from ovpnet.losses import LOSSES
-from ovpnet.regularizers import Penalty, Regularizer, layer_of
+from ovpnet.nets.learners import initial, learner
+from ovpnet.nets.losses import LOSSES
+from ovpnet.nets.regularizers import Penalty, Regularizer, layer_of
+from ovpnet.spec.config import LearnerConfig
 
 STEPS, SAMPLES = 15, 40
 

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 pytest.importorskip("triton")
 
 from benchmarks.cuda_kernels import three_layer_floor, two_layer_floor
-from ovpnet.config import LearnerConfig
 from ovpnet.engine import Chunk, FusedCudaEngine, ReferenceEngine, Rule, State, engine, fused_cuda
 from ovpnet.engine.cuda import two_layer
 from ovpnet.engine.fused_cuda import cuda_lacks
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.learners import learner
-from ovpnet.learners.base import initial
-from ovpnet.losses import LOSSES
-from ovpnet.opt import Opt
-from ovpnet.regularizers import Penalty, Regularizer
+from ovpnet.nets.learners import learner
+from ovpnet.nets.learners.base import initial
+from ovpnet.nets.losses import LOSSES
+from ovpnet.nets.regularizers import Penalty, Regularizer
+from ovpnet.problem.opt import Opt
+from ovpnet.spec.config import LearnerConfig
+from ovpnet.training.ensemble import Ensemble, goal
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # What engines may differ in is the order of sums. In float64 that is far below any mistake; in float32 a sum of some

@@ -11,14 +11,14 @@ import torch
 from torch.func import jacrev
 
 from launch.plan import plan
-from ovpnet.config import check, run_id, signature
 from ovpnet.engine import ReferenceEngine
-from ovpnet.ensemble import Ensemble, Goal
-from ovpnet.errors import ConfigError
-from ovpnet.opt import Opt
-from ovpnet.regularizers import layer_of
-from ovpnet.results import result_rows
-from ovpnet.streams import Stream
+from ovpnet.nets.regularizers import layer_of
+from ovpnet.problem.opt import Opt
+from ovpnet.problem.streams import Stream
+from ovpnet.run.results import result_rows
+from ovpnet.spec.config import check, run_id, signature
+from ovpnet.spec.errors import ConfigError
+from ovpnet.training.ensemble import Ensemble, Goal
 
 RIDGE = ["algorithm=kernel_ridge", "inputs=normalized_gaussian", "noise=gaussian", "noise.level=0.3"]
 LEARNERS = [["learner.trained=last", "concept.k=2"], ["learner.trained=ntk", "learner.biases=true"],

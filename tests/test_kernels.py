@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import jacrev, vmap
 
-from ovpnet.kernels import conjugate_kernel, relu_mean, step_mean, tangent_kernel
-from ovpnet.learners import ThreeLayer, TwoLayer
+from ovpnet.nets.kernels import conjugate_kernel, relu_mean, step_mean, tangent_kernel
+from ovpnet.nets.learners import ThreeLayer, TwoLayer
 
 NETS = {2: TwoLayer, 3: ThreeLayer}
 PARTS = ["last", "hidden", "biases"]

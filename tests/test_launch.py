@@ -19,10 +19,10 @@ from launch.compose import compose
 from launch.options import LocalConf
 from launch.plan import plan
 from launch.run import sweep
-from ovpnet.config import conf_dir, register_schemas, resolve, run_id, signature
-from ovpnet.cost import EXAMPLE, memory
-from ovpnet.engine_choice import chosen_engine
-from ovpnet.errors import ConfigError, OvpnetError
+from ovpnet.engine.choice import chosen_engine
+from ovpnet.engine.cost import EXAMPLE, memory
+from ovpnet.spec.config import conf_dir, register_schemas, resolve, run_id, signature
+from ovpnet.spec.errors import ConfigError, OvpnetError
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.config import LearnerConfig
-from ovpnet.learners import ThreeLayer, TwoLayer, learner
-from ovpnet.learners.base import gaussian, initial
-from ovpnet.losses import LOSSES
+from ovpnet.nets.learners import ThreeLayer, TwoLayer, learner
+from ovpnet.nets.learners.base import gaussian, initial
+from ovpnet.nets.losses import LOSSES
+from ovpnet.spec.config import LearnerConfig
 
 MEMBERS, N, M, D = 3, 7, 11, 5
 TRAINED = ("hidden", "last", "all", "ntk", "quadratic", "hidden+biases", "ntk+biases", "quadratic+biases")

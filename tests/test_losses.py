@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from ovpnet.config import ClassificationLoss, LossConfig, NoiseConfig
-from ovpnet.losses import LOSSES, labels
+from ovpnet.nets.losses import LOSSES, labels
+from ovpnet.spec.config import ClassificationLoss, LossConfig, NoiseConfig
 
 numbers = st.floats(-20, 20)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from ovpnet.data import Problem
-from ovpnet.opt import compute_opt, empirical_opt, fitted_class, target_is_optimal
-from ovpnet.store import Store
-from ovpnet.streams import Stream
+from ovpnet.problem.data import Problem
+from ovpnet.problem.opt import compute_opt, empirical_opt, fitted_class, target_is_optimal
+from ovpnet.problem.streams import Stream
+from ovpnet.record.store import Store
 
 MANY = "opt.samples=300000"
 
@@ -86,6 +86,6 @@ def test_flipped_labels_have_a_positive_opt_below_chance(make):
 def test_opt_is_computed_once_a_problem(make, tmp_path, monkeypatch):
     store = Store(tmp_path)
     first = empirical_opt(make("noise=gaussian"), store)
-    monkeypatch.setattr("ovpnet.opt.compute_opt", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("ovpnet.problem.opt.compute_opt", lambda *_: pytest.fail("computed again"))
     assert empirical_opt(make("noise=gaussian", "width=99", "seed=5", "lr=3"), store) == first
     assert len(list(tmp_path.glob("opt-*.parquet"))) == 1

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
-import ovpnet.pack
+import ovpnet.run.pack
 from analysis.__main__ import main as analyse
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import run_id
 from ovpnet.engine import ReferenceEngine
-from ovpnet.ensemble import Ensemble
-from ovpnet.errors import DeviceLostError, OvpnetError, StoreError
-from ovpnet.pack import failed_row, run_pack
-from ovpnet.store import Store
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.run.pack import failed_row, run_pack
+from ovpnet.spec.config import run_id
+from ovpnet.spec.errors import DeviceLostError, OvpnetError, StoreError
 from ovpnet.train import main, summary
+from ovpnet.training.ensemble import Ensemble
 
 # Of the results, what may differ between two trainings of one run.
 ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "store", "checkpoint_minutes"]
@@ -115,14 +115,14 @@ def test_a_store_that_cannot_be_written_is_not_the_runs_fault(pack, tmp_path, mo
 
 
 def test_an_opt_that_cannot_be_found_fails_the_runs_it_is_of(pack, tmp_path, monkeypatch):
-    found = ovpnet.pack.empirical_opt
+    found = ovpnet.run.pack.empirical_opt
 
     def opt(config, store):
         if config.concept.seed == 7:
             raise FloatingPointError("no fit")
         return found(config, store)
 
-    monkeypatch.setattr(ovpnet.pack, "empirical_opt", opt)
+    monkeypatch.setattr(ovpnet.run.pack, "empirical_opt", opt)
     run_pack([*pack("opt", range(2)), *pack("opt", range(2), "concept.seed=7")])
     runs = Store(tmp_path / "opt").runs()
     assert runs.groupby("concept.seed")["status"].agg(set).to_dict() == {0: {"done"}, 7: {"failed"}}
@@ -166,11 +166,11 @@ def test_an_error_that_breaks_a_gpu_is_no_runs_failure(pack, tmp_path, poison, m
 
     poison({1}, RuntimeError("CUDA error: an illegal memory access was encountered"))
     configs = pack("lost", range(3))
-    real = ovpnet.pack.device
+    real = ovpnet.run.pack.device
     cuda = torch.device("cuda")
-    monkeypatch.setattr(ovpnet.pack, "device", lambda name: cuda)
-    monkeypatch.setattr(ovpnet.pack, "engine", lambda configs, where: ReferenceEngine())
-    monkeypatch.setattr(ovpnet.pack, "Ensemble", lambda configs, goals, engine, where: Ensemble(
+    monkeypatch.setattr(ovpnet.run.pack, "device", lambda name: cuda)
+    monkeypatch.setattr(ovpnet.run.pack, "engine", lambda configs, where: ReferenceEngine())
+    monkeypatch.setattr(ovpnet.run.pack, "Ensemble", lambda configs, goals, engine, where: Ensemble(
         configs, goals, engine, real("cpu")))
     monkeypatch.setattr(torch.cuda, "synchronize", lost)
     with pytest.raises(DeviceLostError, match=r"cuda cannot be used any more in this process .CUDA error: an illegal"):

@@ -12,16 +12,16 @@ import torch
 
 from analysis.load import with_problem
 from analysis.rerun import problem_overrides
-from ovpnet.algorithms.perturbed import Perturbed, final_draws, lambdas, smoothing
-from ovpnet.algorithms.table1 import Table1, table1
-from ovpnet.config import resolve, rounds, run_id, signature, total_steps
-from ovpnet.data import Problem
 from ovpnet.engine import ReferenceEngine
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.errors import ConfigError
-from ovpnet.opt import compute_opt
-from ovpnet.results import config_row, result_rows
-from ovpnet.streams import Stream
+from ovpnet.problem.data import Problem
+from ovpnet.problem.opt import compute_opt
+from ovpnet.problem.streams import Stream
+from ovpnet.run.results import config_row, result_rows
+from ovpnet.spec.config import resolve, rounds, run_id, signature, total_steps
+from ovpnet.spec.errors import ConfigError
+from ovpnet.training.algorithms.perturbed import Perturbed, final_draws, lambdas, smoothing
+from ovpnet.training.algorithms.table1 import Table1, table1
+from ovpnet.training.ensemble import Ensemble, goal
 
 SMALL = ["learner=three_layer", "steps=null", "algorithm.rounds=4", "algorithm.inner_steps=5", "algorithm.draws=7",
          "lr=0.05", "width=12"]

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from ovpnet.philox import _words, gaussians, philox, words
-from ovpnet.streams import Stream
+from ovpnet.problem.philox import _words, gaussians, philox, words
+from ovpnet.problem.streams import Stream
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), [

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ovpnet.progress import Progress
+from ovpnet.terminal.progress import Progress
 
 
 @pytest.fixture

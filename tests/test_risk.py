@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovpnet.config import LearnerConfig
-from ovpnet.learners import learner
-from ovpnet.losses import LOSSES
-from ovpnet.risk import Mean, average_over_iterates, losses, means
+from ovpnet.nets.learners import learner
+from ovpnet.nets.losses import LOSSES
+from ovpnet.spec.config import LearnerConfig
+from ovpnet.training.risk import Mean, average_over_iterates, losses, means
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20)
 

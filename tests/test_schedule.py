@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovpnet import native
-from ovpnet.config import total_steps
-from ovpnet.schedule import CHUNK_STEPS, chunks, evaluation_steps, learning_rates, minibatches
+from ovpnet.spec.config import total_steps
+from ovpnet.training.schedule import CHUNK_STEPS, chunks, evaluation_steps, learning_rates, minibatches
 
 
 @given(st.integers(1, 5000), st.integers(1, 60))

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ovpnet.errors import StoreError
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.spec.errors import StoreError
 
 
 def row(run, finished_at="2026-01-01", **more):

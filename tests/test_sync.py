@@ -15,10 +15,10 @@ import pytest
 
 from launch import sync as module
 from launch.sync import BATCH_REQUESTS, LOGIN_REQUESTS, REQUESTS, RESUME_REQUESTS, Result, add_parser, sync
-from ovpnet.errors import TrackerError
-from ovpnet.store import Store
-from ovpnet.tracking import Target, upload
-from ovpnet.uploads import Uploads, remember
+from ovpnet.record.store import Store
+from ovpnet.record.tracking import Target, upload
+from ovpnet.record.uploads import Uploads, remember
+from ovpnet.spec.errors import TrackerError
 from tests import wandb_server
 from tests.wandb_server import Request, WandbServer
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ovpnet import tracking
-from ovpnet.config import TrackerConfig
-from ovpnet.tracking import Target, report, track, tracked
-from ovpnet.uploads import Uploads
+from ovpnet.record import tracking
+from ovpnet.record.tracking import Target, report, track, tracked
+from ovpnet.record.uploads import Uploads
+from ovpnet.spec.config import TrackerConfig
 from tests import wandb_server
 from tests.wandb_server import KEY, WandbServer
 
@@ -196,8 +196,8 @@ def test_the_id_of_a_pack_is_of_its_runs_and_that_of_a_study_of_its_name():
 
 
 def test_no_tracker_writes_nothing_and_does_not_import_wandb(store: Path):
-    code = ("import sys; from pathlib import Path; from ovpnet.tracking import track; "
-            "from ovpnet.config import TrackerConfig; "
+    code = ("import sys; from pathlib import Path; from ovpnet.record.tracking import track; "
+            "from ovpnet.spec.config import TrackerConfig; "
             f"track(TrackerConfig(), Path({str(store)!r}), [dict(run_id='a')], []); "
             "assert 'wandb' not in sys.modules and 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -240,8 +240,8 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, chosen: str):
 
 def test_jobs_that_are_not_online_write_nothing_and_do_not_load_the_client(store: Path):
     """The store is the offline record: neither files nor time are spent a run."""
-    code = ("import os, sys; from pathlib import Path; from ovpnet.tracking import track; "
-            "from ovpnet.config import TrackerConfig; "
+    code = ("import os, sys; from pathlib import Path; from ovpnet.record.tracking import track; "
+            "from ovpnet.spec.config import TrackerConfig; "
             "configs = [TrackerConfig(name='wandb', mode='offline', per=per) for per in ('run', 'pack', 'sweep')];"
             f"[track(config, Path({str(store)!r}), [dict(run_id='a')], []) for config in configs]; "
             "os.environ['WANDB_MODE'] = 'disabled'; "

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ovpnet.store import Store
-from ovpnet.words import verb
+from ovpnet.record.store import Store
+from ovpnet.terminal.words import verb
 
 SMALL = ["width=16", "steps=40", "opt.samples=4096", "test.samples=512", "test.curve_samples=256", "evaluations=4"]
 

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import launch.plugins
-from ovpnet.compact import compact
+from ovpnet.terminal.compact import compact
 
 P = TypeVar("P", bound=type)
 

@@ -7,13 +7,13 @@ from functools import cache
 import torch
 
 from ovpnet import native
-from ovpnet.config import Config
 from ovpnet.engine.base import Chunk, Engine, Perturbation, Rule, State, StepLosses, scaled
+from ovpnet.engine.choice import chosen_engine, lacks
 from ovpnet.engine.dual import DualEngine
 from ovpnet.engine.fused_cpu import FusedCpuEngine
 from ovpnet.engine.fused_cuda import FusedCudaEngine, cuda_lacks
 from ovpnet.engine.reference import ReferenceEngine
-from ovpnet.engine_choice import chosen_engine, lacks
+from ovpnet.spec.config import Config
 
 __all__ = ["Chunk", "DualEngine", "Engine", "FusedCpuEngine", "FusedCudaEngine", "Perturbation", "ReferenceEngine",
            "Rule", "State", "StepLosses", "engine", "scaled"]

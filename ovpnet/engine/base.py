@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ovpnet.learners import Learner, Network, Weights
-from ovpnet.losses import Loss
-from ovpnet.regularizers import Regularizer
+from ovpnet.nets.learners import Learner, Network, Weights
+from ovpnet.nets.losses import Loss
+from ovpnet.nets.regularizers import Regularizer
 
 
 @dataclass(frozen=True)

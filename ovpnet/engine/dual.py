@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.learners import Learner, Network, Weights
-from ovpnet.regularizers import Penalty, per_member
+from ovpnet.nets.learners import Learner, Network, Weights
+from ovpnet.nets.regularizers import Penalty, per_member
 
 
 class DualEngine:

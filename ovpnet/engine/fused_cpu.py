@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ovpnet import native
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.engine_choice import MOST_FUSED_INPUTS
-from ovpnet.learners import (
+from ovpnet.engine.choice import MOST_FUSED_INPUTS
+from ovpnet.nets.learners import (
     FrozenThreeLayer,
     FrozenTwoLayer,
     Learner,
@@ -19,8 +19,8 @@ from ovpnet.learners import (
     Weights,
     initial,
 )
-from ovpnet.losses import LOSSES
-from ovpnet.regularizers import Penalty, layer_of
+from ovpnet.nets.losses import LOSSES
+from ovpnet.nets.regularizers import Penalty, layer_of
 
 # The numbers that the compiled code knows these by.
 _PENALTIES = ("none", "frobenius", "row_24")
@@ -42,7 +42,7 @@ _THREE_LAYER = _Net("three_layer", ("W", "b1", "V", "b2", "a"), ("W", "V", "rest
 
 
 class FusedCpuEngine:
-    """Covers what `ovpnet.engine_choice.fused_lacks` names nothing of. A member's numbers are bit for bit the same in
+    """Covers what `ovpnet.engine.choice.fused_lacks` names nothing of. A member's numbers are bit for bit the same in
     any company and with any number of threads."""
 
     name = "fused"

@@ -11,13 +11,13 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ovpnet.config import Config
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.learners import Learner, Network, TwoLayer, Weights
+from ovpnet.nets.learners import Learner, Network, TwoLayer, Weights
+from ovpnet.spec.config import Config
 
 
 def cuda_lacks(config: Config) -> str | None:
-    """Why the kernels cannot train a run that `ovpnet.engine_choice.fused_lacks` says nothing against; None if they
+    """Why the kernels cannot train a run that `ovpnet.engine.choice.fused_lacks` says nothing against; None if they
     can. torch's CUDA builds bring Triton along."""
     if find_spec("triton") is None:
         return "the fused engine needs the package triton on CUDA"

@@ -3,8 +3,8 @@
 import torch
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses, scaled
-from ovpnet.learners import Learner, Network
-from ovpnet.regularizers import per_member
+from ovpnet.nets.learners import Learner, Network
+from ovpnet.nets.regularizers import per_member
 
 
 class ReferenceEngine:

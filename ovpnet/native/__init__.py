@@ -31,14 +31,14 @@ def library_files() -> list[Path]:
 
 
 def minibatches(seeds: Tensor, samples: Tensor, first: int, last: int, shuffle: bool) -> Tensor:
-    """Indices [E, last - first] at the positions of the members' minibatch streams (`ovpnet.schedule.minibatches`)."""
+    """Indices [E, last - first] at the positions of the members' minibatch stream (`training.schedule.minibatches`)."""
     taken = torch.empty(len(seeds), last - first, dtype=torch.int64)
     call("minibatches", len(seeds), seeds, samples, first, last, shuffle, taken, torch.get_num_threads())
     return taken
 
 
 def words(seeds: Tensor, stream: int, blocks: Tensor, start: int, stop: int) -> Tensor:
-    """Random words [n, stop - start] of seeds [n] and blocks [n] (`ovpnet.philox.words`)."""
+    """Random words [n, stop - start] of seeds [n] and blocks [n] (`ovpnet.problem.philox.words`)."""
     drawn = torch.empty(len(seeds), stop - start, dtype=torch.int64)
     call("words", len(seeds), seeds, stream, blocks, start, stop, drawn, torch.get_num_threads())
     return drawn

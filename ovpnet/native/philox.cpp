@@ -1,4 +1,4 @@
-// The words of ovpnet/philox.py and the minibatches of ovpnet/schedule.py: the same numbers, many times faster.
+// The words of ovpnet/problem/philox.py and the minibatches of ovpnet/training/schedule.py: the same numbers, many times faster.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int LANES = 16;
 constexpr int64_t PIECE = 1 << 16;  // words that a thread makes at a time
-constexpr uint32_t MINIBATCH = 6;  // ovpnet.streams.Stream
+constexpr uint32_t MINIBATCH = 6;  // ovpnet.problem.streams.Stream
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint64_t Products __attribute__((vector_size(8 * LANES)));
 

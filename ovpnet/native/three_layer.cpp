@@ -226,7 +226,7 @@ void transpose(T* to, const T* from) {
 // ---------------------------------------------------------------------------------------------------------------------
 // What is asked for
 
-// QUADRATIC and NTK have the signs of the net at initialization (ovpnet/learners/three_layer.py).
+// QUADRATIC and NTK have the signs of the net at initialization (ovpnet/nets/learners/three_layer.py).
 enum Mode { HIDDEN, QUADRATIC, NTK, LAST };
 
 // A matrix or bias of all members [E, ...].

@@ -12,8 +12,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ovpnet import config
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.spec import config
 
 # Text that would run, were it not escaped.
 HOSTILE = "<script>window.hostile = true</script><img src=x onerror='window.hostile = true'>"

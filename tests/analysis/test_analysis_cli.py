@@ -32,9 +32,9 @@ def stored(monkeypatch, tmp_path):
             def curves(self, run_ids, columns):
                 return pd.DataFrame(columns=["run_id", "step"])
 
-        module = types.ModuleType("ovpnet.store")
+        module = types.ModuleType("ovpnet.record.store")
         module.Store = FakeStore
-        monkeypatch.setitem(sys.modules, "ovpnet.store", module)
+        monkeypatch.setitem(sys.modules, "ovpnet.record.store", module)
         return str(tmp_path)
 
     return put

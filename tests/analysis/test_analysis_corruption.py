@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from analysis.__main__ import main
 from analysis.load import load
 from analysis.tune import best_tuned
-from ovpnet.errors import OvpnetError, StoreError
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.spec.errors import OvpnetError, StoreError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from analysis import diagnostic_figures, diagnostics, report
 from analysis.load import Stored, with_problem
 from analysis.verdict import analyze
-from ovpnet.store import Store
+from ovpnet.record.store import Store
 
 TRACED = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
           "decay_decrease", "saddle"]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.filters import select
-from ovpnet.errors import ConfigError, OvpnetError
+from ovpnet.spec.errors import ConfigError, OvpnetError
 from tests.analysis.conftest import synthetic_runs
 
 

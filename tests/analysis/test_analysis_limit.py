@@ -8,7 +8,7 @@ from analysis.figures import risk_figure, save
 from analysis.limit import limit_of
 from analysis.load import INFINITE, Stored, with_problem
 from analysis.verdict import LIMIT, OPEN, analyze
-from ovpnet.store import Store
+from ovpnet.record.store import Store
 
 ONE_LR = {"lrs": [0.5], "samples": [400, 800, 1600], "seeds": range(2)}
 

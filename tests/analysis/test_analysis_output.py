@@ -14,7 +14,7 @@ from analysis.__main__ import main
 from analysis.load import with_problem
 from analysis.verdict import analyze
 from analysis.watch import fingerprint, watch
-from ovpnet.errors import OvpnetError, StoreError
+from ovpnet.spec.errors import OvpnetError, StoreError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TABLE = pd.DataFrame({"width": [64, 0], "who": ["a_b & 50% | #1", "x^2 ~ \\ {y}"], "risk": [0.123456789, np.nan],

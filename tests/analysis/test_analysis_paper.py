@@ -13,8 +13,8 @@ from conftest import base_row
 from analysis import paper
 from analysis.__main__ import main
 from analysis.load import Stored, load, with_problem
-from ovpnet.errors import OvpnetError
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.spec.errors import OvpnetError
 
 COMMON = ("inputs=normalized_gaussian", "lr_scaling=none", "epochs=800", "steps=null")
 LEARNERS = {series: (f"learner={learner}", f"learner.trained={trained}")

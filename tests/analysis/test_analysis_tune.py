@@ -11,7 +11,7 @@ from scipy.stats import norm
 from analysis.load import with_problem
 from analysis.tune import Tuning, best_tuned, choices, expected_maximum, warnings, winners_curse
 from analysis.verdict import analyze
-from ovpnet.errors import ConfigError
+from ovpnet.spec.errors import ConfigError
 
 
 def noisy_grid(true_risks, sigma, seeds, epsilon=0.5, rng_seed=0):

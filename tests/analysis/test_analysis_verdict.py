@@ -11,7 +11,7 @@ from analysis.complexity import by_width, sample_complexity
 from analysis.load import judge as judge_runs
 from analysis.load import with_problem
 from analysis.verdict import FLAT, OPEN, SCALES, SHRINKS, analyze, holm
-from ovpnet.errors import ConfigError
+from ovpnet.spec.errors import ConfigError
 
 
 def only(runs, **options):

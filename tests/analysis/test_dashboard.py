@@ -18,10 +18,10 @@ from analysis.__main__ import main
 from analysis.dashboard import Asked, plan, publish
 from analysis.load import load
 from analysis.verdict import Analysis, analyze
-from ovpnet.errors import TrackerError
-from ovpnet.store import Store
-from ovpnet.tracking import Target, tracked, upload
-from ovpnet.uploads import remember
+from ovpnet.record.store import Store
+from ovpnet.record.tracking import Target, tracked, upload
+from ovpnet.record.uploads import remember
+from ovpnet.spec.errors import TrackerError
 from tests import wandb_server
 from tests.analysis.conftest import synthetic_runs
 from tests.wandb_server import Received, View, WandbServer

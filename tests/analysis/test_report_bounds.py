@@ -9,7 +9,7 @@ import pytest
 
 from analysis import charts, report, sections
 from analysis.verdict import Finding, analyze
-from ovpnet.store import Store
+from ovpnet.record.store import Store
 
 
 def points(figure) -> int:

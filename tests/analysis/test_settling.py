@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import settling, tables
 from benchmarks.settling import Setting
-from ovpnet.results import config_row
+from ovpnet.run.results import config_row
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.concepts.activations import activation, layer
-from ovpnet.config import ACTIVATIONS
-from ovpnet.errors import ConfigError
+from ovpnet.problem.concepts.activations import activation, layer
+from ovpnet.spec.config import ACTIVATIONS
+from ovpnet.spec.errors import ConfigError
 
 POLY = [0.5, 0.0, -2.0, 1.5]
 FUNCTIONS = {

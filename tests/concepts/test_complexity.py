@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovpnet.concepts.activations import activation
-from ovpnet.concepts.complexity import (
+from ovpnet.problem.concepts.activations import activation
+from ovpnet.problem.concepts.complexity import (
     C_STAR,
     C_s,
     concept_log_C_eps,
@@ -16,7 +16,7 @@ from ovpnet.concepts.complexity import (
     log_C_eps,
     log_C_s,
 )
-from ovpnet.config import (
+from ovpnet.spec.config import (
     CosExpConcept,
     Figure1Concept,
     Figure2Concept,
@@ -26,7 +26,7 @@ from ovpnet.config import (
     ThreeLayerConcept,
     TwoLayerConcept,
 )
-from ovpnet.errors import ConfigError
+from ovpnet.spec.errors import ConfigError
 
 EPSILON = 0.01
 LOG = math.log(1 / EPSILON)

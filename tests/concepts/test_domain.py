@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.concepts import check_domain, family
-from ovpnet.concepts.weights import unit
-from ovpnet.config import (
+from ovpnet.problem.concepts import check_domain, family
+from ovpnet.problem.concepts.weights import unit
+from ovpnet.spec.config import (
     CosExpConcept,
     Figure1Concept,
     Figure2Concept,
@@ -18,7 +18,7 @@ from ovpnet.config import (
     ThreeLayerConcept,
     TwoLayerConcept,
 )
-from ovpnet.errors import ConfigError
+from ovpnet.spec.errors import ConfigError
 
 LOG_MAX = {dtype: math.log(torch.finfo(getattr(torch, dtype)).max) for dtype in ("float32", "float64")}
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet import concepts
-from ovpnet.concepts import family, in_paper_class, target
-from ovpnet.concepts.weights import orthogonal_unit, unit
-from ovpnet.config import (
+from ovpnet.problem import concepts
+from ovpnet.problem.concepts import family, in_paper_class, target
+from ovpnet.problem.concepts.weights import orthogonal_unit, unit
+from ovpnet.spec.config import (
     ConceptConfig,
     CosExpConcept,
     Figure1Concept,
@@ -22,7 +22,7 @@ from ovpnet.config import (
     ThreeLayerConcept,
     TwoLayerConcept,
 )
-from ovpnet.errors import ConfigError
+from ovpnet.spec.errors import ConfigError
 
 D = 4
 POLY = [0.5, 0.0, -2.0, 1.5]
@@ -232,5 +232,5 @@ def test_the_package_exports_its_interface_and_nothing_else():
 
 
 def test_the_domain_check_is_importable_without_torch():
-    code = "import sys, ovpnet.concepts; from ovpnet.concepts import check_domain; sys.exit('torch' in sys.modules)"
+    code = "import sys; from ovpnet.problem.concepts import check_domain; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.config import InputsConfig, MixtureInputs
-from ovpnet.errors import ConfigError
-from ovpnet.inputs import sample
+from ovpnet.problem.inputs import sample
+from ovpnet.spec.config import InputsConfig, MixtureInputs
+from ovpnet.spec.errors import ConfigError
 
 N = 40_000
 SIMPLE = ("normalized_gaussian", "half_sphere", "hypercube")

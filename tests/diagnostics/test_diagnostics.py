@@ -6,16 +6,16 @@ from functools import partial
 import pytest
 import torch
 
-from ovpnet.diagnostics import events
-from ovpnet.diagnostics.approximations import gaps
-from ovpnet.diagnostics.net import net, start
-from ovpnet.diagnostics.norms import norms
-from ovpnet.diagnostics.signs import sign_changes
 from ovpnet.engine import ReferenceEngine
-from ovpnet.ensemble import Ensemble, goal
-from ovpnet.errors import ConfigError
-from ovpnet.opt import Opt
-from ovpnet.results import result_rows
+from ovpnet.problem.opt import Opt
+from ovpnet.run.results import result_rows
+from ovpnet.spec.errors import ConfigError
+from ovpnet.training.diagnostics import events
+from ovpnet.training.diagnostics.approximations import gaps
+from ovpnet.training.diagnostics.net import net, start
+from ovpnet.training.diagnostics.norms import norms
+from ovpnet.training.diagnostics.signs import sign_changes
+from ovpnet.training.ensemble import Ensemble, goal
 
 LEARNERS = [("two_layer", "hidden"), ("three_layer", "hidden"), ("three_layer", "quadratic"), ("three_layer", "ntk"),
             ("three_layer", "all")]

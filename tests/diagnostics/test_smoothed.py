@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.config import LearnerConfig
-from ovpnet.diagnostics.curvature import along, extremes
-from ovpnet.diagnostics.saddles import smoothed_norm
-from ovpnet.diagnostics.smoothed import Objective
 from ovpnet.engine import Perturbation, scaled
-from ovpnet.learners import learner
-from ovpnet.losses import LOSSES
-from ovpnet.regularizers import Penalty, Regularizer
+from ovpnet.nets.learners import learner
+from ovpnet.nets.losses import LOSSES
+from ovpnet.nets.regularizers import Penalty, Regularizer
+from ovpnet.spec.config import LearnerConfig
+from ovpnet.training.diagnostics.curvature import along, extremes
+from ovpnet.training.diagnostics.saddles import smoothed_norm
+from ovpnet.training.diagnostics.smoothed import Objective
 
 SPREAD = {"W": 0.4, "V": 0.5}
 NONE = Perturbation({}, None, {})

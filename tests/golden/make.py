@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ovpnet.store import Store
+from ovpnet.record.store import Store
 
 HERE = Path(__file__).parent
 OF_THE_MACHINE = ("store", "host", "slurm_job_id", "git_revision", "device_used")

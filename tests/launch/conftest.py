@@ -15,9 +15,9 @@ import ovpnet
 from launch.options import SubprocessConf
 from launch.plan import Pack
 from launch.sweep import Sweep, read_json, sweeps
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import Config
-from ovpnet.store import Store
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.spec.config import Config
 
 CODE = Path(ovpnet.__file__).parents[1]
 # Of the results, what may differ between two trainings of one run.

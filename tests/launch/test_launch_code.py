@@ -10,8 +10,8 @@ import pytest
 
 from launch import code
 from launch.sweep import sweeps
-from ovpnet.errors import OvpnetError
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.spec.errors import OvpnetError
 from tests.launch.conftest import CODE, Shell, eventually, said
 
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv")
@@ -78,7 +78,7 @@ def test_one_copy_for_all_sweeps_of_the_same_code(tracked, tmp_path):
         file.write("\n")
     second = code.snapshot(tmp_path / "store")
     assert second != first
-    git(tracked, "checkout", "ovpnet/errors.py")
+    git(tracked, "checkout", "ovpnet/spec/errors.py")
     assert code.snapshot(tmp_path / "store") == first
     assert sorted(each.name for each in first.parent.iterdir()) == sorted([first.name, second.name])
     assert sweeps(tmp_path / "store") == []

@@ -17,7 +17,7 @@ from launch.retry import retry
 from launch.scheduler import job_name
 from launch.submit import shared_out
 from launch.sweep import Sweep
-from ovpnet.errors import ConfigError, OvpnetError
+from ovpnet.spec.errors import ConfigError, OvpnetError
 from tests.launch.conftest import EVIL
 
 # --- packs of each job ---

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from launch.sweep import sweeps
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.store import Store
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
 from tests.launch.conftest import CODE, EVIL, assert_stored_as, eventually, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's processes")]
@@ -22,16 +22,16 @@ SMALL = ["width=8", "samples=40", "steps=30", "batch_size=10", "evaluations=2", 
 POISON = '''
 import os
 import signal
-import ovpnet.ensemble
+import ovpnet.training.ensemble
 
-build = ovpnet.ensemble.Ensemble.__init__
+build = ovpnet.training.ensemble.Ensemble.__init__
 
 def poisoned(self, configs, *arguments):
     build(self, configs, *arguments)
     if any(config.seed in {seeds} for config in configs):
         {act}
 
-ovpnet.ensemble.Ensemble.__init__ = poisoned
+ovpnet.training.ensemble.Ensemble.__init__ = poisoned
 '''
 
 
@@ -50,7 +50,7 @@ def poison(shell, act, seeds):
     folder = shell.folder / "poison"
     folder.mkdir()
     (folder / "poison.py").write_text(POISON.format(seeds=set(seeds), act=act))
-    # Once ovpnet.pack is imported, so that commands which import no torch stay quick.
+    # Once ovpnet.run.pack is imported, so that commands which import no torch stay quick.
     (folder / "sitecustomize.py").write_text(
         "import sys\nif sys.orig_argv[2:4] == ['-m', 'launch.worker'] or 'poison' in sys.argv: import poison\n")
     shell.environment["PYTHONPATH"] = f"{folder}{os.pathsep}{CODE}"
@@ -203,7 +203,8 @@ def test_a_store_that_fills_is_told_and_loses_nothing(shell):
     shell.train(*SMALL, "seed=1")
     shell.wait()
     full = "raise OSError(28, 'No space left on device')"
-    poison(shell, f"import ovpnet.store\n        def fsync(file): {full}\n        ovpnet.store.os.fsync = fsync", {2})
+    poison(shell, "from ovpnet.record import store\n"
+           f"        def fsync(file): {full}\n        store.os.fsync = fsync", {2})
     sweep = shell.train(*SMALL, "seed=1,2,3", "hydra.launcher.retries=0", "hydra.launcher.runs_per_pack=1")
     told = shell.wait(code=1)
     assert "1 FAILED" in told

@@ -14,9 +14,9 @@ from launch import sweep as record
 from launch.__main__ import main
 from launch.status import status
 from launch.sweep import Sweep, check_private, decode, encode, find, sweeps
-from ovpnet import config as schemas
-from ovpnet.config import PER_MEMBER, SCHEMAS, Config, DiagnosticsConfig, flat, run_id
-from ovpnet.errors import OvpnetError
+from ovpnet.spec import config as schemas
+from ovpnet.spec.config import PER_MEMBER, SCHEMAS, Config, DiagnosticsConfig, flat, run_id
+from ovpnet.spec.errors import OvpnetError
 from tests.launch.conftest import packed
 
 NODES = {"test": [schemas.TestConfig], "opt": [schemas.OptConfig],

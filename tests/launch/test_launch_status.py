@@ -22,11 +22,11 @@ from launch.status import status
 from launch.submit import Planned, planned, record
 from launch.sweep import write_json
 from launch.worker import Work
-from ovpnet.config import run_id
-from ovpnet.errors import OvpnetError
-from ovpnet.pack import failed_row
-from ovpnet.results import config_row
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.run.pack import failed_row
+from ovpnet.run.results import config_row
+from ovpnet.spec.config import run_id
+from ovpnet.spec.errors import OvpnetError
 from tests.launch.conftest import packed
 
 

@@ -14,12 +14,12 @@ from launch.options import SlurmConf, SubprocessConf, checked
 from launch.scheduler import JobState
 from launch.submit import planned
 from launch.sweep import sweeps, write_json
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import run_id
-from ovpnet.cost import memory
-from ovpnet.errors import ConfigError, StoreError
-from ovpnet.results import config_row
-from ovpnet.store import Store
+from ovpnet.engine.cost import memory
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
+from ovpnet.run.results import config_row
+from ovpnet.spec.config import run_id
+from ovpnet.spec.errors import ConfigError, StoreError
 from tests.launch.test_launch_status import finished, supervised, training
 
 

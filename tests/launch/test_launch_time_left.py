@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import ovpnet.pack
+import ovpnet.run.pack
 from launch.status import status
 from launch.worker import Work, train
-from ovpnet.checkpoint import Checkpoints
-from ovpnet.config import run_id, total_steps
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.spec.config import run_id, total_steps
 from tests.launch.test_launch_status import finished, supervised, training
 
 
@@ -44,7 +44,7 @@ def test_what_a_checkpoint_holds_is_not_left_to_train(configs, recorded, monkeyp
         for config in pack:
             finished(sweep, config)
 
-    monkeypatch.setattr(ovpnet.pack, "run_pack", run_pack)
+    monkeypatch.setattr(ovpnet.run.pack, "run_pack", run_pack)
     train(Work(sweep, sweep.group(0), 0), lambda: False)
     assert left[0] == pytest.approx(20 / 4 + 20, abs=1.0)
     assert left[2] == pytest.approx(20, abs=1.0)

@@ -22,10 +22,10 @@ from launch import run
 from launch.bisection import points, spacing
 from launch.options import LocalConf, SubprocessConf
 from launch.search import Search, cells, search
-from ovpnet.config import conf_dir, register_schemas, run_id
-from ovpnet.errors import OvpnetError
-from ovpnet.results import config_row
-from ovpnet.store import Store
+from ovpnet.record.store import Store
+from ovpnet.run.results import config_row
+from ovpnet.spec.config import conf_dir, register_schemas, run_id
+from ovpnet.spec.errors import OvpnetError
 from tests.launch.conftest import eventually
 
 RESOLUTION = 1.2

@@ -9,8 +9,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ovpnet.engine.base import Rule
-from ovpnet.losses import LOSSES
-from ovpnet.regularizers import Penalty
+from ovpnet.nets.losses import LOSSES
+from ovpnet.nets.regularizers import Penalty
 
 # Of `loss_and_slope`, one output each.
 COVERED_LOSSES = ("l2", "huber", "logistic")

@@ -35,7 +35,7 @@ from ovpnet.engine.cuda.parts import (
     residual_sizes,
     residuals,
 )
-from ovpnet.learners import FrozenThreeLayer
+from ovpnet.nets.learners import FrozenThreeLayer
 
 # Rows or columns of V of a program, and those that it takes in at a time.
 BLOCK = 64

@@ -37,7 +37,7 @@ from ovpnet.engine.cuda.parts import (
     residual_sizes,
     residuals,
 )
-from ovpnet.learners import FrozenTwoLayer, Weights
+from ovpnet.nets.learners import FrozenTwoLayer, Weights
 
 # Entries of W (padded to powers of 2) that one program holds in registers, beside as many of v, by bytes of a number.
 # An SM has 64 Ki registers of 4 bytes: W and v of 8192 entries take a quarter of them; W0, a, b and a tile of

@@ -1,0 +1,1 @@
+"""What is kept of runs: the store, checkpoints, uploads, and the rule by which stored runs are tuned."""

@@ -1,0 +1,234 @@
+"""The rates of this machine for `ovpnet.engine.cost`, from small ensembles trained for a second or two, and kept."""
+
+import itertools
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ovpnet
+from ovpnet import native
+from ovpnet.engine import DualEngine, Engine, FusedCpuEngine, FusedCudaEngine, ReferenceEngine
+from ovpnet.engine.cost import Machine, Rates, Table
+from ovpnet.problem.opt import Opt
+from ovpnet.problem.streams import Stream
+from ovpnet.spec.config import (
+    AlgorithmConfig,
+    Config,
+    DiagnosticsConfig,
+    Figure1Concept,
+    InputsConfig,
+    LearnerConfig,
+    LossConfig,
+    NoiseConfig,
+    RegularizerConfig,
+    TestConfig,
+    TrackerConfig,
+    digest,
+)
+from ovpnet.training.ensemble import Ensemble, Goal
+from ovpnet.training.risk import losses
+
+# Seconds that one of a measurement's repetitions takes, about, and the part of the free memory that a pack may.
+_BUDGET, _SHARE = 0.05, 0.7
+# Widths at which the fused engine is measured. A GPU keeps W on chip up to about m = 2000, and rounds m up there.
+_TWO_LAYERS = {"cpu": (100, 1000, 100_000), "cuda": (100, 300, 1000, 3000, 10_000, 100_000)}
+_THREE_LAYERS = (100, 300, 1000)
+_CONFIG = Config(
+    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1Concept(),
+    inputs=InputsConfig("normalized_gaussian", 4), noise=NoiseConfig(), loss=LossConfig("l2"),
+    learner=LearnerConfig("two_layer"), algorithm=AlgorithmConfig("momentum_sgd", 0.9, "shuffle"),
+    regularizer=RegularizerConfig("frobenius", W="frobenius", V="frobenius", rest="frobenius"),
+    diagnostics=DiagnosticsConfig(), tracker=TrackerConfig(), test=TestConfig(samples=2048, curve_samples=2048))
+
+
+@cache
+def machine(device: torch.device) -> Machine:
+    """This machine, with the rates measured now or kept from before (OVPNET_CACHE, else the user's cache directory)."""
+    file = _cache() / f"rates-{digest(_measured_with(device))}.json"
+    try:
+        kept: Any = {name: _table(value) if isinstance(value, list) else value
+                     for name, value in json.loads(file.read_text()).items()}
+        rates = Rates(**kept)
+    except (OSError, ValueError, TypeError):
+        print("measuring the speed of this machine for plans and progress, once", file=sys.stderr)
+        rates = measured(device)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(asdict(rates)))
+        except OSError:
+            pass  # measured again the next time
+    return Machine(rates, free_memory(device), torch.get_num_threads() if device.type == "cpu" else 1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a pack may take: a part of what is free now."""
+    if device.type == "cuda":
+        return int(_SHARE * torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        free = 4 << 30
+    return int(_SHARE * free)
+
+
+def measured(device: torch.device) -> Rates:
+    """Measure the rates."""
+    base = {E: _step(_CONFIG, E, ReferenceEngine(), device) for E in (1, 64)}
+    member = max(0.0, (base[64] - base[1]) / 63)
+    call = max(1e-7, base[1] - member)
+    wide = replace(_CONFIG, width=1000)
+    entry = _table([(E * 50_000, (_step(wide, E, ReferenceEngine(), device) - call - E * member) / (E * 50_000))
+                    for E in _side_by_side(device, cpu=(1, 4, 16, 64), cuda=(1, 64, 256, 1024))])
+    flop, weight = _three_layers(device, call + member, entry)
+    fused, fused_flop, fused_member, fused_alone, fused_flop_alone = _fused(device)
+    dual, dual_entry = _dual(device)
+    forward, sample = _evaluation(device)
+    return Rates(call, member, entry, weight, flop, fused, fused_flop, fused_member, fused_alone, fused_flop_alone,
+                 dual, dual_entry, _look(device), forward, sample, _eigen(device))
+
+
+def _side_by_side(device: torch.device, cpu: tuple[int, ...], cuda: tuple[int, ...]) -> tuple[int, ...]:
+    """Members that are measured together: what a core's caches tell apart, or so many that a GPU is filled."""
+    return cpu if device.type == "cpu" else cuda
+
+
+def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[float, Table]:
+    m, [several] = 1000, _side_by_side(device, (1,), (32,))
+    x, weights = torch.randn(several, 50, m, device=device), torch.randn(several, m, m, device=device)
+    flop = _least(lambda: x @ weights, device) / (2 * several * 50 * m * m)
+    weight = []
+    for width, E in zip((300, m, m), _side_by_side(device, (1, 1, 3), (1, 1, 32)), strict=True):
+        config = replace(_CONFIG, width=width, learner=LearnerConfig("three_layer"))
+        others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
+        weights_of_all = E * width * (width + 4)
+        weight.append((weights_of_all, (_step(config, E, ReferenceEngine(), device) - others) / weights_of_all))
+    return flop, _table(weight)
+
+
+def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
+    """Two layers, three, a narrow net; and, of a GPU, two and three layers of a member alone."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+
+    def of(learner: str, width: int, E: int) -> float:
+        config = replace(_CONFIG, width=width, learner=LearnerConfig(learner))
+        return _step(config, E * threads, _fastest(device), device)
+
+    [several] = _side_by_side(device, (16,), (1024,))
+    member = of("two_layer", _CONFIG.width, several) / several
+    widths, many = _TWO_LAYERS[device.type], _side_by_side(device, (16, 4, 1), (1024, 1024, 512, 64, 64, 8))
+    two = [(m, (of("two_layer", m, E) / E - member) / (50 * 6 * m))
+           for m, E in zip(widths, many, strict=True)]
+    many = _side_by_side(device, (1, 1, 1), (256, 64, 32))
+    three = [(m, (of("three_layer", m, E) / E - member) / (6 * 50 * m * m))
+             for m, E in zip(_THREE_LAYERS, many, strict=True)]
+    alone, flop_alone = [(1, 0.0)], [(1, 0.0)]
+    if device.type == "cuda":
+        alone = [(m, of("two_layer", m, 1)) for m in widths]
+        flop_alone = [(m, of("three_layer", m, 1)) for m in _THREE_LAYERS]
+    return _table(two), _table(three), member, tuple(alone), tuple(flop_alone)
+
+
+def _dual(device: torch.device) -> tuple[float, Table]:
+    linear = replace(_CONFIG, learner=LearnerConfig("two_layer", "last"))
+    call = _step(linear, 1, DualEngine(), device, 128)
+    entry = []
+    for E, samples in ((1, 400), (4, 600), (8, 1200)):
+        time = _step(replace(linear, samples=samples), E, DualEngine(), device, 128)
+        entry.append((E * samples**2, (time - call) / (E * 50 * samples)))
+    return call, _table(entry)
+
+
+def _look(device: torch.device) -> float:
+    """Seconds from one chunk of a step to the next, each with an evaluation."""
+    ensemble = _ensemble(replace(_CONFIG, steps=24, evaluations=24), 8, _fastest(device), device)
+    times = [time.perf_counter()]
+    ensemble.train(on_chunk=lambda: times.append(time.perf_counter()))
+    return statistics.median(after - before for before, after in itertools.pairwise(times))
+
+
+def _evaluation(device: torch.device) -> tuple[float, float]:
+    ensemble = _ensemble(replace(_CONFIG, width=1000), 8, ReferenceEngine(), device)
+    n = 2048
+    started = time.perf_counter()
+    x, y = ensemble._samples(range(8), Stream.TEST, [n] * 8)
+    sample = (time.perf_counter() - started) / (8 * n * 5)
+    forward = _least(lambda: losses(ensemble.learner, ensemble.loss, ensemble.state.weights, x, y), device)
+    return forward / (8 * n * 1000), sample
+
+
+def _eigen(device: torch.device) -> float:
+    matrix = torch.eye(400, dtype=torch.float64, device=device) + 0.01
+    return _least(lambda: torch.linalg.eigh(matrix), device) / 400**3
+
+
+def _fastest(device: torch.device) -> Engine:
+    """The fused engine, or the reference engine where there is none."""
+    if device.type == "cuda":
+        return FusedCudaEngine()
+    return ReferenceEngine() if native.library() is None else FusedCpuEngine()
+
+
+def _ensemble(config: Config, E: int, engine: Engine, device: torch.device) -> Ensemble:
+    goal = Goal(Opt("", 0.0, 0.0, "noise", 0.0, 0.0, 1.0), 1.0)
+    return Ensemble([replace(config, seed=seed) for seed in range(E)], [goal] * E, engine, device)
+
+
+def _step(config: Config, E: int, engine: Engine, device: torch.device, most: int = 512) -> float:
+    """Least seconds of a step of all members, of three chunks that take about the budget, of `most` steps at most."""
+    ensemble, steps = _ensemble(config, E, engine, device), 2
+    while True:
+        chunk = ensemble._chunk(0, 0, steps)
+        advance = partial(engine.advance, ensemble.rule, ensemble.state, chunk)
+        taken = min(_least(advance, device, 0.0) for _ in range(3))
+        if taken > _BUDGET / 2 or steps >= most:
+            return taken / steps
+        steps = min(most, max(2 * steps, int(steps * _BUDGET / taken)))
+
+
+def _least(work: Callable[[], object], device: torch.device, budget: float = _BUDGET) -> float:
+    """Least seconds of some work, done once at least."""
+    best, deadline = float("inf"), time.perf_counter() + budget
+    while True:
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.perf_counter()
+        best = min(best, now - started)
+        if now >= deadline:
+            return best
+
+
+def _table(rates: Iterable[tuple[float, float]]) -> Table:
+    """Rates of a size each, none of them 0 or less (a difference of measurements may be)."""
+    return tuple((size, max(1e-13, rate)) for size, rate in rates)
+
+
+def _measured_with(device: torch.device) -> dict[str, object]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+            "ovpnet": ovpnet.__version__, "compiled": native.library() is not None}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _cache() -> Path:
+    given = os.environ.get("OVPNET_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ovpnet"

@@ -1,0 +1,1 @@
+"""The training of an ensemble: steps, schedules, algorithms, risks and diagnostics."""

@@ -1,0 +1,134 @@
+"""Algorithms 2 and 3 (Section 4.2, 6.1): SGD on a smoothed objective whose net is lambda f, with lambda decaying.
+
+The objective of a step, in the increments W' = W - W0 and V' = V - V0,
+
+    L( lambda F(x; W0 + W^rho + Sigma W', V0 + V^rho + V' Sigma), y ) + R( sqrt(lambda) W', sqrt(lambda) V' ),
+
+has fresh Gaussian W^rho and V^rho and, in Algorithm 2, a fresh diagonal Sigma of signs. This module says what each step
+draws and what lambda is; the engine takes the steps. Draws come from (seed, stream, step), whatever the chunking, and
+are made on the device.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovpnet.engine import Perturbation, State, scaled
+from ovpnet.nets.learners import Weights
+from ovpnet.nets.regularizers import per_member
+from ovpnet.problem.philox import gaussians, words
+from ovpnet.problem.streams import Stream
+from ovpnet.spec.config import MOST_DRAWS, Config, PerturbedAlgorithm, lambda_rate, total_steps
+from ovpnet.training.algorithms.table1 import table1
+
+
+def lambdas(config: Config, start: int, stop: int) -> np.ndarray:
+    """lambda [stop - start] of the steps [start, stop): 1 in the first round, (1 - rate) times as much in each next.
+
+    The output's lambda_T is that of the last step, under which W_T and V_T were trained.
+    """
+    algorithm = _algorithm(config)
+    if not algorithm.lambda_decay:
+        return np.ones(stop - start)
+    return (1 - lambda_rate(config, algorithm)) ** (np.arange(start, stop) // algorithm.inner_steps)
+
+
+def smoothing(config: Config) -> dict[str, float]:
+    """sigma_w and sigma_v, the standard deviations of the entries of W^rho and V^rho, under the matrices' names."""
+    algorithm = _algorithm(config)
+    parameters = table1(config)
+    return {"W": _given(algorithm.sigma_w, algorithm.sigma_w_multiplier * parameters.sigma_w),
+            "V": _given(algorithm.sigma_v, algorithm.sigma_v_multiplier * parameters.sigma_v)}
+
+
+def final_draws(config: Config) -> int:
+    """How many noise draws the end chooses from: Theta(1/eps0^2) where not given, and 1 where they would all be 0."""
+    algorithm = _algorithm(config)
+    if algorithm.draws is not None:
+        return algorithm.draws
+    if not any(smoothing(config).values()):
+        return 1
+    return max(1, min(MOST_DRAWS, round(algorithm.draws_multiplier / algorithm.eps0**2)))
+
+
+class Perturbed:
+    """The random part of Algorithms 2 and 3 for the members of an ensemble, who all have signs or all have none."""
+
+    def __init__(self, configs: Sequence[Config], state: State, put: Callable[[Tensor], Tensor]):
+        """`put` moves a tensor to the ensemble's device and, if it has a fraction, dtype."""
+        self.configs, self.put, self.steps = list(configs), put, total_steps(configs[0])
+        self.shapes = {name: value.shape[1:] for name, value in state.initial.items()}
+        self.signs = _algorithm(configs[0]).signs
+        self.smoothing = self._levels([smoothing(config) for config in configs])
+        self.iterate_noise = self._levels(
+            [dict.fromkeys(self.shapes, _algorithm(config).iterate_noise) for config in configs])
+        # Members of one seed share what they draw: the seeds [U], and the place [E] of each member's among them.
+        places = {seed: place for place, seed in enumerate(dict.fromkeys(config.seed for config in configs))}
+        self.seeds = put(torch.tensor(list(places)))
+        self.place = put(torch.tensor([places[config.seed] for config in configs]))
+
+    def scale(self, start: int, stop: int) -> Tensor:
+        """lambda [E, S] of the steps [start, stop)."""
+        return self.put(torch.from_numpy(np.stack([lambdas(config, start, stop) for config in self.configs])))
+
+    def draw(self, step: int) -> Perturbation:
+        """What the step draws."""
+        return Perturbation(self._gaussian(Stream.SMOOTHING, self.smoothing, step), self._signs(step),
+                            self._gaussian(Stream.ITERATE_NOISE, self.iterate_noise, step))
+
+    def finish(self, state: State, train_risk: Callable[[Weights], Tensor]) -> dict[str, Tensor]:
+        """The end of the algorithms: of some noise draws, with one Sigma^, take the one with the least training loss
+        of lambda_T F, and make its weights the state's (lambda_T as a factor of the output weights a).
+
+        `train_risk` is the training loss [E] of weights. Returns lambda_T, the number `draw` of the chosen one
+        (j*, from 0), its training loss and the median over the draws, [E] each.
+        """
+        lambda_T, signs = self.scale(self.steps - 1, self.steps)[:, 0], self._signs(self.steps)
+        counts = torch.tensor([final_draws(config) for config in self.configs])
+        risks = torch.full((len(counts), int(counts.max())), torch.inf, dtype=torch.float64)
+        chosen: Weights = {}
+        for draw in range(risks.shape[1]):
+            noise = self._gaussian(Stream.SMOOTHING, self.smoothing, self.steps + draw)
+            tried = scaled(Perturbation(noise, signs, {}).apply(state.weights, state.initial), lambda_T)
+            risks[:, draw] = train_risk(tried).double().nan_to_num(nan=torch.inf).where(draw < counts, torch.inf)
+            better = self.put(risks[:, draw] < risks[:, :draw].amin(1)) if draw else None
+            chosen = tried if better is None else {
+                name: value.where(per_member(better, value), chosen[name]) for name, value in tried.items()}
+        state.weights = chosen
+        own = [row[:count] for row, count in zip(risks, counts, strict=True)]
+        return {"lambda_T": lambda_T.cpu(), "draw": risks.argmin(1), "draw_train_risk": risks.amin(1),
+                "draw_train_risk_median": torch.stack([row.median() for row in own])}
+
+    def _gaussian(self, stream: Stream, levels: Weights, block: int) -> Weights:
+        """Gaussian W [E, m1, d] and V [E, m2, m1], of what has a level, from a block of the members' streams and with
+        every member's own standard deviations."""
+        noise = {}
+        for part, (name, shape) in enumerate(self.shapes.items()):
+            if name in levels:
+                blocks = torch.full_like(self.seeds, 2 * block + part)
+                unit = gaussians(self.seeds, stream, blocks, shape.numel(), levels[name].dtype).view(-1, *shape)
+                noise[name] = per_member(levels[name], unit) * unit[self.place]
+        return noise
+
+    def _signs(self, step: int) -> Tensor | None:
+        """Independent fair signs [E, m1], where there are any."""
+        if not self.signs:
+            return None
+        drawn = words(self.seeds, Stream.SIGNS, torch.full_like(self.seeds, step), 0, self.configs[0].width)
+        return self.put(1.0 - 2 * (drawn & 1))[self.place]
+
+    def _levels(self, each: Sequence[Mapping[str, float]]) -> Weights:
+        """Standard deviations [E] of the matrices' noise; without a matrix for which all of them are 0."""
+        return {name: self.put(torch.tensor([level[name] for level in each], dtype=torch.float64))
+                for name in self.shapes if any(level[name] for level in each)}
+
+
+def _algorithm(config: Config) -> PerturbedAlgorithm:
+    assert isinstance(config.algorithm, PerturbedAlgorithm)
+    return config.algorithm
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value

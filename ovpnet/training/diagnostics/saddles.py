@@ -1,0 +1,137 @@
+"""Saddle points of the smoothed objective (Section 6.4, Lemma 6.7): does curvature or weight decay lead out of them?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovpnet.engine import Perturbation
+from ovpnet.nets.learners import Weights
+from ovpnet.problem.streams import Stream, generator
+from ovpnet.spec.config import Config, DiagnosticsConfig, PerturbedAlgorithm, lambda_rate
+from ovpnet.training.algorithms.perturbed import smoothing
+from ovpnet.training.diagnostics.curvature import along, extremes
+from ovpnet.training.diagnostics.smoothed import Objective
+from ovpnet.training.schedule import learning_rates
+
+# Block of the stream that the starting vector of Lanczos comes from; those of the draws count up from 1.
+_FIRST_VECTOR = 1 << 31
+
+
+def deviations(config: Config) -> dict[str, float]:
+    """Standard deviations of W^rho and V^rho: given, or the algorithm's own where positive, or Table 1's."""
+    own = smoothing(config) if isinstance(config.algorithm, PerturbedAlgorithm) else {"W": 0.0, "V": 0.0}
+    given, table1 = config.diagnostics, {"W": config.width**-0.99, "V": config.width**-0.51}
+    return {name: value or own[name] or table1[name] for name, value in (("W", given.sigma_w), ("V", given.sigma_v))}
+
+
+def saddle(objective: Objective, config: Config, step: int, initial_norm: float) -> dict[str, float]:
+    """What is measured of a member after `step` steps; nan where there is nothing to measure or it was not found.
+
+    - objective, gradient_norm: of the whole training set, with the regularizer, without smoothing.
+    - smoothed_gradient_norm: of the smoothed objective's gradient. Its square is estimated without bias, from products
+      of different draws, and may come out negative: then 0.
+    - smallest_eigenvalue, largest_eigenvalue: of the mean Hessian over the draws. The mean's smallest eigenvalue lies
+      below the smoothed objective's own on average, because its direction follows the draws' noise.
+    - curvature: along that direction under other draws; above the smoothed objective's own on average. The two bracket
+      it, and only `curvature` may claim that there is a way down.
+    - decay_decrease: of the smoothed objective, by lambda <- (1 - rate) lambda, rate the algorithm's or the step size.
+    - saddle: 1 where the smoothed gradient is small and the curvature clearly negative, else 0.
+    """
+    size, spread = config.diagnostics, deviations(config)
+    none = Perturbation({}, None, {})
+    draws = _draws(config, objective.parameters(), range(size.draws), spread)
+    measured = {"objective": objective.value(none), "gradient_norm": gradient_norm(objective),
+                "smoothed_gradient_norm": smoothed_norm(objective.gradients(draws)),
+                "decay_decrease": math.nan if (rate := _decay(config, step)) is None
+                else objective.value(draws) - objective.value(draws, 1 - rate)}
+    if objective.learner.linear:  # and the loss is convex
+        return measured
+    like = objective.parameters()
+    first = generator(config.seed, Stream.DIAGNOSTICS, _FIRST_VECTOR).standard_normal(_size(like))
+    smallest, largest, direction = extremes(objective.hessian(draws, spread), like, first, size.lanczos)
+    other = _draws(config, like, range(size.draws, 2 * size.draws), spread)
+    measured |= {"smallest_eigenvalue": smallest, "largest_eigenvalue": largest,
+                 "curvature": along(objective.hessian(other, spread), direction)}
+    # The net, and with it the gradient of its loss, has been scaled down by lambda since.
+    return measured | {"saddle": is_saddle(measured, size, objective.scale.item() * initial_norm)}
+
+
+def gradient_norm(objective: Objective) -> float:
+    """Of the objective without smoothing."""
+    return _norm(objective.gradients(Perturbation({}, None, {})))
+
+
+def smoothed_norm(gradients: Weights) -> float:
+    """Norm of the mean of independent gradients [S, ...], from inner products of different ones (S = 1: its own)."""
+    flat = [value.double() for value in gradients.values()]
+    S = len(flat[0])
+    if S == 1:
+        return _norm(gradients)
+    squares = sum(value.square().sum().item() for value in flat)
+    square_of_sum = sum(value.sum(0).square().sum().item() for value in flat)
+    return math.sqrt(max(0.0, (square_of_sum - squares) / (S * (S - 1))))
+
+
+def is_saddle(measured: Mapping[str, float], size: DiagnosticsConfig, initial_norm: float) -> float:
+    """1, 0, or nan where the curvature is not known."""
+    if math.isnan(measured["curvature"]):
+        return math.nan
+    flat = measured["smoothed_gradient_norm"] <= size.saddle_gradient * initial_norm
+    return float(flat and measured["curvature"] <= -size.saddle_curvature * measured["largest_eigenvalue"])
+
+
+def events(curve: Sequence[Mapping[str, Any]], escape_fraction: float) -> dict[str, float | None]:
+    """`saddle_events`, the visits to saddle points (of successive points of the learning curve one), and
+    `saddle_escape_steps`, the median over visits of the steps until the objective has fallen by `escape_fraction`.
+
+    A visit that no fall follows has no steps; where none has, or curvature was not measured, null. Steps are
+    known to the distance of the learning curve's points.
+    """
+    known = [row for row in curve if row.get("saddle") is not None]
+    if not known:
+        return {"saddle_events": None, "saddle_escape_steps": None}
+    entered = [i for i, row in enumerate(known) if row["saddle"] == 1 and (i == 0 or known[i - 1]["saddle"] != 1)]
+    escapes = []
+    for i in entered:
+        goal = (1 - escape_fraction) * known[i]["objective"]
+        left = next((row["step"] for row in known[i + 1:] if row["objective"] <= goal), None)
+        if left is not None:
+            escapes.append(left - known[i]["step"])
+    return {"saddle_events": len(entered), "saddle_escape_steps": float(median(escapes)) if escapes else None}
+
+
+def _decay(config: Config, step: int) -> float | None:
+    if isinstance(config.algorithm, PerturbedAlgorithm):
+        return lambda_rate(config, config.algorithm)
+    if config.algorithm.name == "kernel_ridge":
+        return None
+    return min(1.0, float(learning_rates(config, step - 1, step)[0]))
+
+
+def _draws(config: Config, parameters: Weights, numbers: range, spread: Mapping[str, float]) -> Perturbation:
+    """Noise [S, ...] of W and V, where they are trained, and signs; the same at every point of a run."""
+    noise: dict[str, list[Tensor]] = {name: [] for name in ("W", "V") if name in parameters}
+    signs = []
+    with_signs = isinstance(config.algorithm, PerturbedAlgorithm) and config.algorithm.signs
+    for number in numbers if noise else []:
+        rng = generator(config.seed, Stream.DIAGNOSTICS, 1 + number)
+        for name, drawn in noise.items():
+            unit = rng.standard_normal(tuple(parameters[name].shape[1:]))
+            drawn.append(torch.from_numpy(spread[name] * unit).to(parameters[name]))
+        if with_signs:
+            signs.append(torch.from_numpy(2.0 * rng.integers(2, size=config.width) - 1).to(parameters["W"]))
+    return Perturbation({name: torch.stack(drawn) for name, drawn in noise.items()},
+                        torch.stack(signs) if signs else None, {})
+
+
+def _norm(gradients: Weights) -> float:
+    return math.sqrt(sum(value.double().square().sum().item() for value in gradients.values()))
+
+
+def _size(weights: Weights) -> int:
+    return int(np.sum([value.numel() for value in weights.values()]))
