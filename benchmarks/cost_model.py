@@ -27,7 +27,8 @@ from ovpnet.engine import engine
 from ovpnet.engine.cost import Machine, memory, seconds, step_seconds
 from ovpnet.problem.opt import Opt
 from ovpnet.run.calibrate import measured
-from ovpnet.spec.config import Config, conf_dir, register_schemas, resolve, total_steps
+from ovpnet.spec.config import Config
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 from ovpnet.training.ensemble import Ensemble, goal
 
 BASE = ["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4", "samples=400", "lr_scaling=none", "lr=1e-6",
@@ -171,7 +172,7 @@ def compare(machine: Machine, device: str, what: Sequence[str]) -> list[dict[str
                     asked = [replace(config, steps=512) for config in asked]
                     add(kind, overrides, width, members, step_seconds(asked, machine), least_step_seconds(asked))
                 elif kind == "pack":
-                    assert total_steps(asked[0]) > 16
+                    assert asked[0].total_steps > 16
                     add(kind, overrides, width, members, seconds(asked, machine), pack_seconds(asked))
                 else:
                     command = [sys.executable, "-m", "benchmarks.cost_model", "--threads", str(machine.threads),

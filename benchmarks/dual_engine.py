@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from ovpnet.engine import DualEngine, Engine, ReferenceEngine
 from ovpnet.problem.opt import Opt
-from ovpnet.spec.config import conf_dir, register_schemas, resolve
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 from ovpnet.training.ensemble import Ensemble, goal
 from ovpnet.training.schedule import CHUNK_STEPS
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ovpnet.engine.choice import chosen_engine
 from ovpnet.engine.cost import EXAMPLE, Machine, members, memory, seconds
-from ovpnet.spec.config import Config, run_id, signature, total_steps
+from ovpnet.spec.config import Config
+from ovpnet.spec.identity import run_id, signature
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Pack:
     @property
     def cost(self) -> float:
         """Predicted seconds of a step of one member, all that is measured included."""
-        return self.seconds / (total_steps(self.configs[0]) * len(self.configs))
+        return self.seconds / (self.configs[0].total_steps * len(self.configs))
 
     @property
     def memory(self) -> int:

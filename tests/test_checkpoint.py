@@ -22,8 +22,8 @@ from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.interruption import interruptions
 from ovpnet.run.pack import run_pack
-from ovpnet.spec.config import run_id
 from ovpnet.spec.errors import CheckpointError, InterruptionError
+from ovpnet.spec.identity import run_id
 from ovpnet.training.ensemble import Ensemble, goal
 
 OPT = Opt("", 0, 0, "noise", 0, 0, 1)

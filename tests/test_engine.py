@@ -9,11 +9,9 @@ import torch
 from ovpnet import engine as engine_module
 from ovpnet import native
 from ovpnet.engine import Chunk, DualEngine, ReferenceEngine, Rule, State, engine
-from ovpnet.nets.learners import learner
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty, Regularizer
+from ovpnet.nets.regularization import Penalty, Regularizer
 from ovpnet.problem.opt import Opt
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.ensemble import Ensemble, goal
 
 E, N, M, D, K, S, B = 3, 20, 9, 4, 2, 12, 5
@@ -39,7 +37,7 @@ class Net(torch.nn.Module):
 @pytest.mark.parametrize("trained", ["hidden", "last", "all"])
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])
 def test_training_equals_torch_sgd(name, trained, regularizer, increments):
-    net = learner(LearnerConfig(name=name, trained=trained))
+    net = LEARNERS[name](trained=trained).net()
     rng = np.random.default_rng(0)
     members = [net.init(rng, M, D, K, 1.0) for _ in range(E)]
     weights = {key: torch.stack([member[key] for member in members]) for key in members[0]}
@@ -54,7 +52,7 @@ def test_training_equals_torch_sgd(name, trained, regularizer, increments):
                   {key: torch.zeros_like(weights[key]) for key in net.trained},
                   {key: weights[key].clone() for key in net.trained})
     penalties = {} if regularizer == "none" else {key: Penalty(regularizer, decay) for key in net.trained}
-    rule = Rule(net, LOSSES["l2"], Regularizer(penalties, increments), momentum)
+    rule = Rule(net, LOSSES["l2"](), Regularizer(penalties, increments), momentum)
     step_losses = ReferenceEngine().advance(rule, state, Chunk(x, y, index, lr))
     for e in range(E):
         module = Net({key: value[e] for key, value in weights.items()}, net.trained)
@@ -80,7 +78,7 @@ def test_training_equals_torch_sgd(name, trained, regularizer, increments):
 
 
 def test_monitor_measures_the_iterate_before_each_step():
-    net = learner(LearnerConfig(name="two_layer"))
+    net = LEARNERS["two_layer"]().net()
     weights = {key: value[None] for key, value in net.init(np.random.default_rng(0), M, D, K, 1.0).items()}
     state = State(weights, {key: torch.zeros_like(weights[key]) for key in net.trained}, {})
     draw = torch.Generator().manual_seed(0)
@@ -88,7 +86,7 @@ def test_monitor_measures_the_iterate_before_each_step():
     index = torch.arange(S * B).view(1, S, B) % N
     zero = torch.zeros(1, dtype=torch.float64)
     chunk = Chunk(x, y, index, torch.full((1, S), 0.01, dtype=torch.float64), x[:, index[0]], y[:, index[0]])
-    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"], Regularizer({}), zero), state, chunk)
+    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"](), Regularizer({}), zero), state, chunk)
     # monitored on its own minibatch, each iterate must score just what its training loss says
     torch.testing.assert_close(step_losses.monitor, step_losses.train)
 

@@ -9,7 +9,7 @@ import torch
 from ovpnet.engine import ReferenceEngine
 from ovpnet.problem.opt import Opt, compute_opt
 from ovpnet.run.results import result_rows
-from ovpnet.spec.config import run_id
+from ovpnet.spec.identity import run_id
 from ovpnet.training.ensemble import Ensemble, goal
 
 VARIATIONS = [[], ["seed=1"], ["samples=25"], ["lr=0.1"], ["weight_decay=0.01"], ["noise=gaussian"],

@@ -17,12 +17,10 @@ from benchmarks.cuda_kernels import three_layer_floor, two_layer_floor
 from ovpnet.engine import Chunk, FusedCudaEngine, ReferenceEngine, Rule, State, engine, fused_cuda
 from ovpnet.engine.cuda import two_layer
 from ovpnet.engine.fused_cuda import cuda_lacks
-from ovpnet.nets.learners import learner
-from ovpnet.nets.learners.base import initial
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty, Regularizer
+from ovpnet.nets.base import initial
+from ovpnet.nets.regularization import Penalty, Regularizer
 from ovpnet.problem.opt import Opt
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.ensemble import Ensemble, goal
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -39,13 +37,13 @@ def problem(seed, name, trained, biases, loss, kinds, increments, E, m, d, N, S,
         values = (torch.rand if uniform else torch.randn)(*shape, generator=draw, dtype=torch.float64)
         return values.to(DEVICE, dtype)
 
-    net = learner(LearnerConfig(name=name, trained=trained, biases=biases))
+    net = LEARNERS[name](trained=trained, biases=biases).net()
     members = [net.init(rng, m, d, 1, 1.0) for _ in range(E)]
     weights = {key: torch.stack([member[key] for member in members]).to(DEVICE, dtype) for key in members[0]}
     state = State(weights, {key: random(*weights[key].shape) / 10 for key in net.trained},
                   {key: weights.get(initial(key), weights[key] + 0.3) for key in net.trained})
     y = random(E, N, 1)
-    rule = Rule(net, LOSSES[loss], Regularizer(
+    rule = Rule(net, LOSSES[loss](), Regularizer(
         {key: Penalty(kind, random(E, uniform=True) / 10) for key, kind in zip(net.trained, kinds, strict=False)
          if kind != "none" and (key, kind) != ("a", "row_24")}, increments), random(E, uniform=True))
     chunk = Chunk(random(E, N, d), y.sign() if loss == "logistic" else y,

@@ -12,12 +12,13 @@ from torch.func import jacrev
 
 from launch.plan import plan
 from ovpnet.engine import ReferenceEngine
-from ovpnet.nets.regularizers import layer_of
+from ovpnet.nets.regularization import layer_of
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream
 from ovpnet.run.results import result_rows
-from ovpnet.spec.config import check, run_id, signature
 from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.identity import run_id, signature
+from ovpnet.spec.rules import check
 from ovpnet.training.ensemble import Ensemble, Goal
 
 RIDGE = ["algorithm=kernel_ridge", "inputs=normalized_gaussian", "noise=gaussian", "noise.level=0.3"]

@@ -1,6 +1,6 @@
 """Which engine trains a run: decided by its own config, so that it does not depend on what it is packed with."""
 
-from ovpnet.spec.config import Config, PerturbedAlgorithm, total_steps, trained_layers
+from ovpnet.spec.config import Config
 
 # Weights of a neuron that the compiled loop of two-layer nets has room for.
 MOST_FUSED_INPUTS = 256
@@ -35,9 +35,9 @@ def lacks(config: Config) -> str | None:
 def fused_lacks(config: Config) -> str | None:
     """What of the run the fused engine has no form for; None if it covers it."""
     learner, trained = config.learner, config.learner.trained
-    if config.algorithm.name == "kernel_ridge":
+    if not config.algorithm.iterative:
         return "algorithm=kernel_ridge, which takes no steps"
-    if isinstance(config.algorithm, PerturbedAlgorithm):
+    if config.algorithm.perturbed:
         return f"algorithm={config.algorithm.name}"
     if trained == "all":
         return "learner.trained=all"
@@ -55,13 +55,13 @@ def fused_lacks(config: Config) -> str | None:
 def dual_lacks(config: Config) -> str | None:
     """What of the run the dual engine has no form for; None if it covers it."""
     trained, regularizer = config.learner.trained, config.regularizer
-    if config.algorithm.name == "kernel_ridge":
+    if not config.algorithm.iterative:
         return "algorithm=kernel_ridge, which takes no steps"
     if trained not in ("last", "ntk"):
         return f"learner.trained={trained}"
     if trained == "ntk" and config.concept.k > 1:
         return f"concept.k={config.concept.k} with learner.trained=ntk"
-    layers = trained_layers(config.learner)
+    layers = config.learner.trained_layers
     if any(getattr(regularizer, layer) == "row_24" for layer in layers):
         return f"regularizer={regularizer.name}"
     if len({(getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")) for layer in layers}) > 1:
@@ -74,7 +74,7 @@ def dual_lacks(config: Config) -> str | None:
 def _dual_pays(config: Config, passes: int) -> bool:
     """Whether the kernel, its rows for every step and the weights after every chunk take less than all the steps'
     activations, each taken `passes` times; by counts of multiplications and of numbers read."""
-    N, m, B, T = config.samples, config.width, config.batch_size, total_steps(config)
+    N, m, B, T = config.samples, config.width, config.batch_size, config.total_steps
     activations = m * (config.inputs.d + (m if config.learner.name == "three_layer" else 0))
     primal = T * B * passes * activations
     dual = N**2 * m + (1 + T / _CHUNK_STEPS) * N * _PASSES * activations + T * B * N

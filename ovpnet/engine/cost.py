@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ovpnet.engine.choice import chosen_engine
-from ovpnet.spec.config import LIMITS, Config, PerturbedAlgorithm, total_steps
+from ovpnet.spec.config import Config
 
 # Steps between two looks at an ensemble, at most (ovpnet.training.schedule.CHUNK_STEPS).
 _CHUNK_STEPS = 512
@@ -96,7 +96,7 @@ class Sizes:
     @cached_property
     def layers(self) -> int:
         """Hidden layers."""
-        return 2 if self.config.learner.name.startswith("three_layer") else 1
+        return self.config.learner.layers
 
     @cached_property
     def inputs(self) -> int:
@@ -141,7 +141,7 @@ def memory(configs: Sequence[Config]) -> int:
     """Bytes that training the configs as one ensemble takes at its peak, on its device and on the host together."""
     sizes, E = Sizes(configs[0], max(config.samples for config in configs)), len(configs)
     config, s, inputs = sizes.config, sizes.itemsize, sizes.inputs
-    solved, limit = config.algorithm.name == "kernel_ridge", config.learner.name in LIMITS
+    solved, limit = not config.algorithm.iterative, config.learner.infinite
     evaluations = config.evaluations
     kept = s * inputs * (sizes.samples + config.test.curve_samples) + s * evaluations * config.test.curve_samples
     if limit:
@@ -176,16 +176,16 @@ def seconds(configs: Sequence[Config], machine: Machine) -> float:
     forward = ways * rates.forward * sizes.layers * config.width
     if sizes.layers == 2:
         forward += ways * 2 * rates.flop * config.width**2
-    if config.learner.name in LIMITS:
+    if config.learner.infinite:
         forward = 10 * rates.forward * sizes.samples
     drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + sizes.samples)
-    if config.algorithm.name == "kernel_ridge":
+    if not config.algorithm.iterative:
         n, features = sizes.samples, sizes.trained
-        side = n if config.learner.name in LIMITS else min(n, features)
+        side = n if config.learner.infinite else min(n, features)
         training = _groups(configs) * (rates.eigen * side**3 + 4 * rates.flop * n * side * max(config.width, side))
     else:
-        training = total_steps(config) * step_seconds(configs, machine)
-    looks = math.ceil(total_steps(config) / _CHUNK_STEPS) + config.evaluations
+        training = config.total_steps * step_seconds(configs, machine)
+    looks = math.ceil(config.total_steps / _CHUNK_STEPS) + config.evaluations
     rows = config.evaluations * _ROW_SECONDS
     return _PACK_SECONDS + looks * rates.look + training + E * (slow * measured * forward + drawing + rows)
 
@@ -211,7 +211,7 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
             passes = (1 if config.learner.trained == "last" else 3) * layers
             products = 2 * (6 if layers == 2 and sizes.frozen else 1) * N * sizes.products
             per_chunk = E * (products * rates.flop + passes * N * m * _at(rates.entry, E * N * m))
-            kernel = G * N * N * m * layers * 2 * rates.flop / total_steps(config)
+            kernel = G * N * N * m * layers * 2 * rates.flop / config.total_steps
             entries = G * B * N
             return rates.dual + slow * (_at(rates.dual_entry, G * N * N) * entries + per_chunk / _CHUNK_STEPS + kernel)
         case _:
@@ -222,7 +222,7 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
                 activations * _at(rates.entry, activations) * (1.5 if sizes.frozen else 1) + products * rates.flop)
             if layers == 2:
                 time += slow * E * sizes.trained * _at(rates.weight, E * sizes.trained)
-            if isinstance(config.algorithm, PerturbedAlgorithm):
+            if config.algorithm.perturbed:
                 time += 2e-8 * E * sizes.trained  # two Gaussians a weight
             return time
 
@@ -258,7 +258,7 @@ def _step(sizes: Sizes) -> int:
     numbers = (1, 1) if config.learner.trained == "last" else (3, 1)
     if sizes.layers == 2:
         numbers = (2, 2) if config.learner.trained == "last" else (6, 2) if sizes.frozen else (5, 2)
-    drawn = 5 if isinstance(config.algorithm, PerturbedAlgorithm) else 0
+    drawn = 5 if config.algorithm.perturbed else 0
     return config.batch_size * config.width * (numbers[0] * s + numbers[1]) + (1 + drawn) * s * sizes.trained
 
 
@@ -274,7 +274,7 @@ def _dual(configs: Sequence[Config], sizes: Sizes) -> int:
 def _solving(sizes: Sizes, E: int) -> int:
     """Bytes of kernel ridge regression: one group's matrix with its eigenvectors and workspace, in float64."""
     n, m = sizes.samples, sizes.config.width
-    side = n if sizes.config.learner.name in LIMITS else min(n, sizes.trained)
+    side = n if sizes.config.learner.infinite else min(n, sizes.trained)
     features = n * (m * 2 * sizes.layers if side == n else 2 * sizes.trained)
     return 8 * (5 * side * side + features) + 2 * 8 * E * sizes.trained
 
@@ -286,7 +286,7 @@ def _forward_entries(sizes: Sizes) -> int:
 
 def _table(config: Config) -> int:
     """Bytes of a member's minibatch table of a chunk."""
-    return 8 * min(_CHUNK_STEPS, total_steps(config)) * config.batch_size * 2
+    return 8 * min(_CHUNK_STEPS, config.total_steps) * config.batch_size * 2
 
 
 def _groups(configs: Sequence[Config]) -> int:

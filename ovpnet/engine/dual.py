@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.nets.learners import Learner, Network, Weights
-from ovpnet.nets.regularizers import Penalty, per_member
+from ovpnet.nets.base import Net, Network, Weights
+from ovpnet.nets.regularization import Penalty, per_member
 
 
 class DualEngine:
@@ -38,7 +38,7 @@ class DualEngine:
         self._offset: Tensor  # [G, N, M, k], f_0 at the training samples
         self._features: Tensor  # [G, N, M, k, 3], <phi(x_i), .> of the chunk's three starting points
 
-    def measured(self, learner: Learner) -> Network:
+    def measured(self, learner: Net) -> Network:
         return learner
 
     @torch.no_grad()

@@ -9,18 +9,10 @@ from torch import Tensor
 from ovpnet import native
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
 from ovpnet.engine.choice import MOST_FUSED_INPUTS
-from ovpnet.nets.learners import (
-    FrozenThreeLayer,
-    FrozenTwoLayer,
-    Learner,
-    Network,
-    ThreeLayer,
-    TwoLayer,
-    Weights,
-    initial,
-)
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty, layer_of
+from ovpnet.nets.base import Net, Network, Weights, initial
+from ovpnet.nets.regularization import Penalty, layer_of
+from ovpnet.nets.three_layer import FrozenThreeLayerNet, ThreeLayerNet
+from ovpnet.nets.two_layer import FrozenTwoLayerNet, TwoLayerNet
 
 # The numbers that the compiled code knows these by.
 _PENALTIES = ("none", "frobenius", "row_24")
@@ -47,8 +39,8 @@ class FusedCpuEngine:
 
     name = "fused"
 
-    def measured(self, learner: Learner) -> Network:
-        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayer) else learner
+    def measured(self, learner: Net) -> Network:
+        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayerNet) else learner
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
@@ -57,7 +49,7 @@ class FusedCpuEngine:
         m, dtype = state.weights["W"].shape[1], chunk.x.dtype
         absent = torch.empty(0, dtype=dtype)
         losses = torch.empty(E, S, dtype=dtype)
-        net = _THREE_LAYER if isinstance(rule.learner, ThreeLayer) else _TWO_LAYER
+        net = _THREE_LAYER if isinstance(rule.learner, ThreeLayerNet) else _TWO_LAYER
         names, penalties = net.names, [self._penalty(rule, layer) for layer in net.layers]
         # A learner of frozen signs has its initial weights among the others.
         start = [state.weights.get(initial(name), state.initial.get(name, absent)) for name in names]
@@ -66,7 +58,7 @@ class FusedCpuEngine:
             *(each.contiguous() for each in (chunk.x, chunk.y, chunk.index, chunk.lr)),
             *(state.weights[name] for name in names), *(state.velocity.get(name, absent) for name in names), *start,
             rule.momentum, *(each.coefficient for each in penalties), losses,
-            E, N, d, m, S, B, net.modes.index(_mode(rule.learner)), _LOSSES.index(_name(rule)),
+            E, N, d, m, S, B, net.modes.index(_mode(rule.learner)), _LOSSES.index(rule.loss.name),
             *(_PENALTIES.index(each.kind) for each in penalties), rule.regularizer.of_increments,
             torch.get_num_threads())
         return StepLosses(losses, None)
@@ -82,7 +74,7 @@ class FusedCpuEngine:
 class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory."""
 
-    learner: TwoLayer
+    learner: TwoLayerNet
 
     def activations(self, weights: Weights) -> int:
         return 1
@@ -103,14 +95,11 @@ def _function(name: str, dtype: torch.dtype) -> str:
     return f"{name}_{str(dtype).removeprefix('torch.')}"
 
 
-def _mode(learner: Learner) -> str:
+def _mode(learner: Net) -> str:
     match learner:
-        case FrozenTwoLayer():
+        case FrozenTwoLayerNet():
             return "frozen"
-        case FrozenThreeLayer():
+        case FrozenThreeLayerNet():
             return "ntk" if learner.linear else "quadratic"
     return "last" if "a" in learner.trained else "hidden"
 
-
-def _name(rule: Rule) -> str:
-    return next(name for name, loss in LOSSES.items() if loss is rule.loss)

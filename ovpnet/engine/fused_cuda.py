@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.nets.learners import Learner, Network, TwoLayer, Weights
+from ovpnet.nets.base import Net, Network, Weights
+from ovpnet.nets.two_layer import TwoLayerNet
 from ovpnet.spec.config import Config
 
 
@@ -53,15 +54,15 @@ class FusedCudaEngine:
             self._launches[steps] = _Launches.of(rule, state, chunk)
         return StepLosses(self._launches[steps].take(chunk), None)
 
-    def measured(self, learner: Learner) -> Network:
-        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayer) else learner
+    def measured(self, learner: Net) -> Network:
+        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayerNet) else learner
 
 
 @dataclass(frozen=True)
 class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory, where the inputs are few."""
 
-    learner: TwoLayer
+    learner: TwoLayerNet
 
     def activations(self, weights: Weights) -> int:
         from ovpnet.engine.cuda import two_layer  # which needs triton

@@ -3,8 +3,8 @@
 import torch
 
 from ovpnet.engine.base import Chunk, Rule, State, StepLosses, scaled
-from ovpnet.nets.learners import Learner, Network
-from ovpnet.nets.regularizers import per_member
+from ovpnet.nets.base import Net, Network
+from ovpnet.nets.regularization import per_member
 
 
 class ReferenceEngine:
@@ -12,7 +12,7 @@ class ReferenceEngine:
 
     name = "reference"
 
-    def measured(self, learner: Learner) -> Network:
+    def measured(self, learner: Net) -> Network:
         return learner
 
     @torch.no_grad()

@@ -19,22 +19,19 @@ import ovpnet
 from ovpnet import native
 from ovpnet.engine import DualEngine, Engine, FusedCpuEngine, FusedCudaEngine, ReferenceEngine
 from ovpnet.engine.cost import Machine, Rates, Table
+from ovpnet.nets.learners.three_layer import ThreeLayer
+from ovpnet.nets.learners.two_layer import TwoLayer
+from ovpnet.nets.losses.regression import L2
+from ovpnet.nets.regularizers.plain import FrobeniusRegularizer
+from ovpnet.problem.concepts.figures import Figure1
+from ovpnet.problem.inputs.sphere import NormalizedGaussian
+from ovpnet.problem.noise.none import NoNoise
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream
-from ovpnet.spec.config import (
-    AlgorithmConfig,
-    Config,
-    DiagnosticsConfig,
-    Figure1Concept,
-    InputsConfig,
-    LearnerConfig,
-    LossConfig,
-    NoiseConfig,
-    RegularizerConfig,
-    TestConfig,
-    TrackerConfig,
-    digest,
-)
+from ovpnet.spec.choices import LEARNERS
+from ovpnet.spec.config import Config, DiagnosticsConfig, RiskConfig, TrackerConfig
+from ovpnet.spec.identity import digest
+from ovpnet.training.algorithms.sgd import MomentumSgd
 from ovpnet.training.ensemble import Ensemble, Goal
 from ovpnet.training.risk import losses
 
@@ -44,11 +41,10 @@ _BUDGET, _SHARE = 0.05, 0.7
 _TWO_LAYERS = {"cpu": (100, 1000, 100_000), "cuda": (100, 300, 1000, 3000, 10_000, 100_000)}
 _THREE_LAYERS = (100, 300, 1000)
 _CONFIG = Config(
-    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1Concept(),
-    inputs=InputsConfig("normalized_gaussian", 4), noise=NoiseConfig(), loss=LossConfig("l2"),
-    learner=LearnerConfig("two_layer"), algorithm=AlgorithmConfig("momentum_sgd", 0.9, "shuffle"),
-    regularizer=RegularizerConfig("frobenius", W="frobenius", V="frobenius", rest="frobenius"),
-    diagnostics=DiagnosticsConfig(), tracker=TrackerConfig(), test=TestConfig(samples=2048, curve_samples=2048))
+    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1(),
+    inputs=NormalizedGaussian(d=4), noise=NoNoise(), loss=L2(),
+    learner=TwoLayer(), algorithm=MomentumSgd(momentum=0.9, sampling="shuffle"), regularizer=FrobeniusRegularizer(),
+    diagnostics=DiagnosticsConfig(), tracker=TrackerConfig(), test=RiskConfig(samples=2048, curve_samples=2048))
 
 
 @cache
@@ -109,7 +105,7 @@ def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[flo
     flop = _least(lambda: x @ weights, device) / (2 * several * 50 * m * m)
     weight = []
     for width, E in zip((300, m, m), _side_by_side(device, (1, 1, 3), (1, 1, 32)), strict=True):
-        config = replace(_CONFIG, width=width, learner=LearnerConfig("three_layer"))
+        config = replace(_CONFIG, width=width, learner=ThreeLayer())
         others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
         weights_of_all = E * width * (width + 4)
         weight.append((weights_of_all, (_step(config, E, ReferenceEngine(), device) - others) / weights_of_all))
@@ -121,7 +117,7 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
     threads = torch.get_num_threads() if device.type == "cpu" else 1
 
     def of(learner: str, width: int, E: int) -> float:
-        config = replace(_CONFIG, width=width, learner=LearnerConfig(learner))
+        config = replace(_CONFIG, width=width, learner=LEARNERS[learner]())
         return _step(config, E * threads, _fastest(device), device)
 
     [several] = _side_by_side(device, (16,), (1024,))
@@ -140,7 +136,7 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
 
 
 def _dual(device: torch.device) -> tuple[float, Table]:
-    linear = replace(_CONFIG, learner=LearnerConfig("two_layer", "last"))
+    linear = replace(_CONFIG, learner=TwoLayer(trained="last"))
     call = _step(linear, 1, DualEngine(), device, 128)
     entry = []
     for E, samples in ((1, 400), (4, 600), (8, 1200)):

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine import Chunk, Engine, Rule, State, scaled
-from ovpnet.nets.learners import Weights, initial, learner
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Regularizer, coefficients, regularizer
+from ovpnet.nets.base import Weights, initial
+from ovpnet.nets.regularization import Regularizer, coefficients, regularizer
 from ovpnet.problem.data import Problem
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.record.checkpoint import Arrays
-from ovpnet.spec.config import Config, PerturbedAlgorithm, signature, total_steps
-from ovpnet.training.algorithms import kernel_ridge
-from ovpnet.training.algorithms.perturbed import Perturbed
+from ovpnet.spec.config import Config
+from ovpnet.spec.identity import signature
+from ovpnet.training import kernel_ridge
 from ovpnet.training.allocator import keep_freed_memory
 from ovpnet.training.diagnostics import diagnostics
+from ovpnet.training.perturbation import StepDraws
 from ovpnet.training.risk import Mean, losses, means
 from ovpnet.training.schedule import CHUNK_STEPS, chunks, evaluation_steps, learning_rates, minibatches
 
@@ -87,7 +87,7 @@ class Ensemble:
         self.shared = configs[0]  # read only for what is in the signature
         self.dtype = getattr(torch, self.shared.dtype)
         self.monitored = self.shared.algorithm.judged == "average"
-        self.learner, self.loss = learner(self.shared.learner), LOSSES[self.shared.loss.name]
+        self.learner, self.loss = self.shared.learner.net(), self.shared.loss
         self.net = engine.measured(self.learner)
         self.rule = Rule(self.learner, self.loss, self._regularizer(),
                          self._numbers([config.algorithm.momentum for config in configs]))
@@ -99,8 +99,7 @@ class Ensemble:
         # The training's state, which a checkpoint can hold; None while an engine is changing it.
         self.whole: State | None = self.state
         self.x, self.y = self._samples(range(len(configs)), Stream.DATA, [config.samples for config in configs])
-        self.perturbed = (Perturbed(configs, self.state, self._put)
-                          if isinstance(self.shared.algorithm, PerturbedAlgorithm) else None)
+        self.perturbed = StepDraws(configs, self.state, self._put) if self.shared.algorithm.perturbed else None
         self.diagnostics = diagnostics(configs, self.rule, self.state, self.x, self.y)
 
     def train(self, on_steps: Callable[[int], None] = lambda steps: None,
@@ -110,9 +109,9 @@ class Ensemble:
         `on_steps` hears of the steps taken, those of all members added up (of those before a `restore` at once).
         `on_chunk` is called between chunks, where `checkpoint` holds all of the training so far.
         """
-        if self.shared.algorithm.name == "kernel_ridge":
+        if not self.shared.algorithm.iterative:
             return self._solve(on_steps)
-        steps, members, trace = total_steps(self.shared), range(len(self.configs)), self.trace
+        steps, members, trace = self.shared.total_steps, range(len(self.configs)), self.trace
         evaluated = set(evaluation_steps(steps, self.shared.evaluations))
         curve_samples = self._samples(members, Stream.TEST, [self.shared.test.curve_samples] * len(members))
         on_steps(trace.step * len(members))
@@ -274,7 +273,7 @@ class Ensemble:
         first = start // CHUNK_STEPS * CHUNK_STEPS
         if self._table is None or self._table[0] != first:
             self._table = None  # two of them would take twice the memory
-            last = min(first + CHUNK_STEPS, total_steps(self.shared))
+            last = min(first + CHUNK_STEPS, self.shared.total_steps)
             self._table = first, minibatches(self.configs, first, last, self.device)
         return self._table[1][:, start - first:stop - first]
 

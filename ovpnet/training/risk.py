@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.nets.learners import Network, Weights
-from ovpnet.nets.losses import Loss
-from ovpnet.problem.inputs import Floats
+from ovpnet.nets.base import Network, Weights
+from ovpnet.problem.sets import Floats
+from ovpnet.spec.choices import Loss
 
 # Hidden activations of one evaluation, at most (entries): about the size of a core's cache on a CPU.
 _ACTIVATIONS = 1 << 20

@@ -10,7 +10,7 @@ from torch import Tensor
 from ovpnet import native
 from ovpnet.problem.philox import words
 from ovpnet.problem.streams import Stream
-from ovpnet.spec.config import Config, step_size, total_steps
+from ovpnet.spec.config import Config
 
 # Steps between two looks at the ensemble, at most: bounds the memory of the minibatch table.
 CHUNK_STEPS = 512
@@ -63,6 +63,6 @@ def _shuffled(seeds: Tensor, n: int, first: int, last: int) -> Tensor:
 
 def learning_rates(config: Config, start: int, stop: int) -> np.ndarray:
     """eta [stop - start] of the steps [start, stop): lr, or lr / m, times decay_factor after decay_at of the steps."""
-    base = step_size(config)
-    decayed = np.arange(start, stop) >= config.algorithm.decay_at * total_steps(config)
+    base = config.step_size
+    decayed = np.arange(start, stop) >= config.algorithm.decay_at * config.total_steps
     return np.where(decayed, base * config.algorithm.decay_factor, base)

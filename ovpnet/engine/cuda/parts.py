@@ -9,8 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ovpnet.engine.base import Rule
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty
+from ovpnet.nets.regularization import Penalty
 
 # Of `loss_and_slope`, one output each.
 COVERED_LOSSES = ("l2", "huber", "logistic")
@@ -110,9 +109,8 @@ def refuse_more_outputs(a: Tensor) -> None:
 
 def loss_name(rule: Rule) -> str:
     """The key of the rule's loss. Raises ValueError for a loss without a kernel."""
-    for name in COVERED_LOSSES:
-        if LOSSES[name] is rule.loss:
-            return name
+    if rule.loss.name in COVERED_LOSSES:
+        return rule.loss.name
     raise ValueError(f"the Triton kernels cover the losses {', '.join(COVERED_LOSSES)}")
 
 

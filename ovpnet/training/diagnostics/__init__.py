@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine import Rule, State, scaled
-from ovpnet.nets.learners import FrozenThreeLayer, FrozenTwoLayer
-from ovpnet.nets.regularizers import Penalty, Regularizer
-from ovpnet.problem.inputs import sample
+from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.nets.three_layer import FrozenThreeLayerNet
+from ovpnet.nets.two_layer import FrozenTwoLayerNet
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.spec.config import Config
 from ovpnet.training.diagnostics import saddles
@@ -66,7 +66,7 @@ class Diagnostics:
         # Without what lambda alone changes: it is a factor of f, f_0 and their approximations.
         measured = sign_changes(before, now, x) | gaps(learner, scaled(state.weights, scale), before, now, x)
         if not learner.linear:  # whose kernel does not move
-            frozen = isinstance(learner, FrozenTwoLayer | FrozenThreeLayer)
+            frozen = isinstance(learner, FrozenTwoLayerNet | FrozenThreeLayerNet)
             measured |= ntk_drift(before, now, x[:, :self.wanted.drift_samples], frozen)
         return measured
 
@@ -91,7 +91,7 @@ class Diagnostics:
         if not self.wanted.approximations:
             return self.x[:, :0]
         n = max(self.wanted.samples, self.wanted.drift_samples)
-        return torch.stack([sample(config.inputs, generator(config.seed, Stream.DIAGNOSTICS), n)
+        return torch.stack([config.inputs.sample(generator(config.seed, Stream.DIAGNOSTICS), n)
                             for config in self.configs]).to(self.x)
 
 

@@ -1,40 +1,42 @@
-"""Regularizers R(W): a penalty a trained matrix, each with a coefficient of its own for every member."""
+"""Regularizers R(W) of an ensemble: a penalty a trained matrix, with a coefficient of its own for every member."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ovpnet.spec.config import Config, RegularizerConfig
-from ovpnet.training.algorithms.table1 import table1
-
-# R(c W) = c^degree R(W).
-DEGREES = {"frobenius": 2, "row_24": 4}
+from ovpnet.spec import choices
+from ovpnet.spec.choices import PENALTIES, PenaltyKind
+from ovpnet.spec.config import Config
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """`kind` times `coefficient` [E]: `frobenius` is ||W||_F^2 / 2 (torch's weight decay), `row_24` is ||W||_{2,4}^4 =
-    sum_i ||w_i||_2^4 (Section 2's row norm, w_i the i-th row: one neuron; of a vector, its i-th entry)."""
+    """`kind` (`frobenius`, `row_24`) times `coefficient` [E], of the weights [E, rows, columns] or [E, rows]."""
 
     kind: str
     coefficient: Tensor
 
     def value(self, weights: Tensor, scale: Tensor | None = None) -> Tensor:
         """R(W) [E] at weights [E, rows, columns] or [E, rows]; with a scale [E], R(sqrt(scale) W)."""
-        rows = _squared_rows(weights)
-        norm = rows.sum(-1) / 2 if self.kind == "frobenius" else rows.square().sum(-1)
-        return self._coefficient(scale) * norm
+        return self._coefficient(scale) * self._form.value(weights)
 
     def add_gradient(self, gradient: Tensor, weights: Tensor, scale: Tensor | None = None) -> None:
         """Add the gradient of `value` in `weights`, [E, ...], to `gradient` in place."""
         coefficient = per_member(self._coefficient(scale), weights)
-        if self.kind == "row_24":
-            coefficient = coefficient * 4 * _squared_rows(weights).view(*weights.shape[:2], *[1] * (weights.dim() - 2))
+        slope = self._form.slope(weights)
+        if isinstance(slope, Tensor):
+            coefficient = coefficient * slope.view(*weights.shape[:2], *[1] * (weights.dim() - 2))
+        else:
+            coefficient = coefficient * slope
         gradient.addcmul_(weights, coefficient)
 
+    @property
+    def _form(self) -> PenaltyKind:
+        return PENALTIES[self.kind]()
+
     def _coefficient(self, scale: Tensor | None) -> Tensor:
-        return self.coefficient if scale is None else self.coefficient * scale ** (DEGREES[self.kind] / 2)
+        return self.coefficient if scale is None else self.coefficient * scale ** (self._form.degree / 2)
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,15 @@ class Regularizer:
 def coefficients(config: Config) -> dict[str, float]:
     """Coefficients of the penalties of W, V and the rest: weight_decay times each one's weight (times Table 1's).
 
-    Table 1's R has ||V'||_F^2 where the penalty `frobenius` has half of it. Raises ConfigError as `table1` does.
+    Raises ConfigError if Table 1's C0 is asked of a concept that has none.
     """
     named = config.regularizer
-    unit = {"W": 1.0, "V": 1.0, "rest": 1.0}
-    if named.name == "table1":
-        parameters = table1(config)
-        unit |= {"W": parameters.lambda_w, "V": 2 * parameters.lambda_v}
-    return {layer: config.weight_decay * getattr(named, f"weight_{layer}") * unit[layer] for layer in unit}
+    return {layer: config.weight_decay * getattr(named, f"weight_{layer}") * unit
+            for layer, unit in named.units(config).items()}
 
 
-def regularizer(config: RegularizerConfig, trained: tuple[str, ...], coefficients: Mapping[str, Tensor]) -> Regularizer:
+def regularizer(config: choices.Regularizer, trained: tuple[str, ...],
+                coefficients: Mapping[str, Tensor]) -> Regularizer:
     """The regularizer a config names, with the coefficients [E] of W, V and the rest."""
     penalties = {}
     for name in trained:
@@ -87,8 +87,3 @@ def per_member(values: Tensor, like: Tensor) -> Tensor:
     """[E] -> [E, 1, ...], to scale a tensor [E, ...]."""
     return values.view(-1, *[1] * (like.dim() - 1))
 
-
-def _squared_rows(weights: Tensor) -> Tensor:
-    """Squared norms [E, rows] of the rows."""
-    squares = weights.square()
-    return squares.sum(-1) if weights.dim() == 3 else squares

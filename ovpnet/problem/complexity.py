@@ -12,20 +12,17 @@ term by term, for C* >= 7.
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovpnet.problem.concepts.activations import Activation, Floats, activation, layer
-from ovpnet.spec.config import (
-    ConceptConfig,
-    CosExpConcept,
-    Figure1Concept,
-    Figure2Concept,
-    RandomLabelsConcept,
-    ThreeLayerConcept,
-    TwoLayerConcept,
-)
+from ovpnet.problem.series import Series
+from ovpnet.spec.activation import Activation
+from ovpnet.spec.choices import Concept
 from ovpnet.spec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ovpnet.spec.activation import Floats
 
 C_STAR = 1e4
 
@@ -63,9 +60,9 @@ def log_C_eps(activation: Activation, R: float, epsilon: float, C_star: float = 
 
     Where the Taylor series has a finite radius of convergence rho (tanh, sigmoid), C_eps of the whole series is
     infinite (C* R > rho), and the paper truncates the series at a degree Theta(log 1/eps). Here that degree is
-        D = ceil( log( (pi/2) / ((1 - R/rho) eps) ) / log(rho/R) ),
+        D = ceil( log( c / ((1 - R/rho) eps) ) / log(rho/R) ),
     so the constant in front of log(1/eps) is 1 / log(rho/R): the omitted part, sum_{i>D} |c_i| R^i, is then at most
-    eps, because |c_i| <= (pi/2) rho^-i for tanh and sigmoid, with any inner scale.
+    eps, because |c_i| <= c rho^-i with the activation's `tail` c (pi/2 for tanh and sigmoid), with any inner scale.
 
     Raises ConfigError for epsilon outside (0, 1), R < 0, C_star <= 0, or an R too near to or beyond the radius.
     """
@@ -74,7 +71,7 @@ def log_C_eps(activation: Activation, R: float, epsilon: float, C_star: float = 
     return _log_c_eps(activation, _log(R), math.log(epsilon), math.log(C_star))
 
 
-def concept_log_C_s(config: ConceptConfig, C_star: float = C_STAR) -> float:  # noqa: N802
+def concept_log_C_s(concept: Concept, C_star: float = C_STAR) -> float:  # noqa: N802
     """log of the C_s of a whole concept, over inputs of norm at most 1.
 
     Two layers: max_i C_s(phi_i, 1) (Theorem 1). Three layers: max_i C_s(Phi_i, p2 max_j C_s(phi_j, 1)), the maximum
@@ -84,10 +81,10 @@ def concept_log_C_s(config: ConceptConfig, C_star: float = C_STAR) -> float:  # 
     """
     _check_arguments(1.0, C_star)
     log_c_star = math.log(C_star)
-    return _of_concept(config, lambda phi, log_r: _log_c_s(phi, log_r, log_c_star), inner_exponent=1.0)
+    return _of_concept(concept, lambda phi, log_r: _log_c_s(phi, log_r, log_c_star), inner_exponent=1.0)
 
 
-def concept_log_C_eps(config: ConceptConfig, epsilon: float, C_star: float = C_STAR) -> float:  # noqa: N802
+def concept_log_C_eps(concept: Concept, epsilon: float, C_star: float = C_STAR) -> float:  # noqa: N802
     """log of the C_eps of a whole concept, over inputs of norm at most 1.
 
     Two layers: max_i C_eps(phi_i, 1) (Theorem 1). Three layers: max_i C_eps(Phi_i, sqrt(p2) max_j C_eps(phi_j, 1)),
@@ -98,11 +95,11 @@ def concept_log_C_eps(config: ConceptConfig, epsilon: float, C_star: float = C_S
     _check_arguments(1.0, C_star)
     _check_epsilon(epsilon)
     log_c_star = math.log(C_star)
-    return _of_concept(config, lambda phi, log_r: _log_c_eps(phi, log_r, math.log(epsilon), log_c_star),
+    return _of_concept(concept, lambda phi, log_r: _log_c_eps(phi, log_r, math.log(epsilon), log_c_star),
                        inner_exponent=0.5)
 
 
-def concept_log_C0(config: ConceptConfig, epsilon0: float, C_star: float = C_STAR) -> float:  # noqa: N802
+def concept_log_C0(concept: Concept, epsilon0: float, C_star: float = C_STAR) -> float:  # noqa: N802
     """log of Table 1's C0 of a three-layer concept, with the constants and logarithms of its O~ taken as 1:
 
         C0 = C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) p1 sqrt(p2) k,
@@ -113,16 +110,17 @@ def concept_log_C0(config: ConceptConfig, epsilon0: float, C_star: float = C_STA
     """
     _check_arguments(1.0, C_star)
     _check_epsilon(epsilon0)
-    if isinstance(config, RandomLabelsConcept) or not _layers(config)[1]:
-        raise ConfigError("concept.family", config.family, "has no C0: it is no three-layer concept")
-    log_c_star, p1, p2 = math.log(C_star), getattr(config, "p1", 1), _layers(config)[2]
-    inner, outer = _by_layer(config, lambda phi, log_r: _log_c_s(phi, log_r, log_c_star), inner_exponent=1.0)
-    log_epsilon = math.log(epsilon0) - math.log(config.k * p1 * p2**2) - outer - 2 * inner
+    series = concept.series()
+    if series is None or series.outer is None:
+        raise ConfigError("concept.family", concept.family, "has no C0: it is no three-layer concept")
+    log_c_star, p1, p2 = math.log(C_star), len(series.outer.neurons), len(series.phi.neurons)
+    inner, outer = _by_layer(concept, series, lambda phi, log_r: _log_c_s(phi, log_r, log_c_star), inner_exponent=1.0)
+    log_epsilon = math.log(epsilon0) - math.log(concept.k * p1 * p2**2) - outer - 2 * inner
     if log_epsilon >= 0:
         raise ConfigError("C_star", C_star, "too small: the eps of Theorem 2 must be less than 1")
-    inner, outer = _by_layer(config, lambda phi, log_r: _log_c_eps(phi, log_r, log_epsilon, log_c_star),
+    inner, outer = _by_layer(concept, series, lambda phi, log_r: _log_c_eps(phi, log_r, log_epsilon, log_c_star),
                              inner_exponent=0.5)
-    return outer + inner + math.log(p1 * math.sqrt(p2) * config.k)
+    return outer + inner + math.log(p1 * math.sqrt(p2) * concept.k)
 
 
 # --- one activation --------------------------------------------------------------------------------
@@ -148,11 +146,12 @@ def _truncation_degree(phi: Activation, log_r: float, log_epsilon: float) -> int
     log_fraction = log_r - math.log(phi.radius)
     if log_fraction == -math.inf:
         return 0
-    tail = math.log(math.pi / 2) - math.log(-math.expm1(log_fraction)) - log_epsilon
+    assert phi.tail is not None
+    tail = math.log(phi.tail) - math.log(-math.expm1(log_fraction)) - log_epsilon
     return max(0, math.ceil(tail / -log_fraction))
 
 
-def _log_series(phi: Activation, log_weight: Callable[[Floats], Floats], degree: int | None) -> float:
+def _log_series(phi: Activation, log_weight: Callable[["Floats"], "Floats"], degree: int | None) -> float:
     """log sum_i exp(log_weight(i)) |c_i|, up to `degree`, or (None) until the terms, unimodal in i, no longer count."""
     total = -math.inf
     start, stop = 0, 64 if degree is None else degree + 1
@@ -169,14 +168,14 @@ def _log_series(phi: Activation, log_weight: Callable[[Floats], Floats], degree:
     return math.inf
 
 
-def _log_sum(terms: Floats) -> float:
+def _log_sum(terms: "Floats") -> float:
     largest = float(terms.max(initial=-math.inf))
     if math.isinf(largest):
         return largest
     return largest + math.log(float(np.exp(terms - largest).sum()))
 
 
-def _power(i: Floats, log_x: float | Floats) -> Floats:
+def _power(i: "Floats", log_x: "float | Floats") -> "Floats":
     """log of x^i, also where log x is infinite: 0 at i = 0."""
     return np.multiply(i, log_x, out=np.zeros_like(i), where=i > 0)
 
@@ -186,53 +185,29 @@ def _power(i: Floats, log_x: float | Floats) -> Floats:
 _Complexity = Callable[[Activation, float], float]  # (phi, log R) -> log C(phi, R)
 
 
-def _of_concept(config: ConceptConfig, log_c: _Complexity, inner_exponent: float) -> float:
+def _of_concept(concept: Concept, log_c: _Complexity, inner_exponent: float) -> float:
     """max_phi C(phi, 1) of two layers; max_Phi C(Phi, p2^inner_exponent max_phi C(phi, 1)) of three."""
-    if isinstance(config, RandomLabelsConcept):
-        return -math.inf
-    return _by_layer(config, log_c, inner_exponent)[1]
+    series = concept.series()
+    if series is None:
+        raise ConfigError("concept.family", concept.family, "has no complexity: its activation has no Taylor series")
+    return _by_layer(concept, series, log_c, inner_exponent)[1]
 
 
-def _by_layer(config: ConceptConfig, log_c: _Complexity, inner_exponent: float) -> tuple[float, float]:
-    """max_phi C(phi, 1), and `_of_concept`: with two layers the same."""
-    inner, outer, p2 = _layers(config)
-    largest = max(_keyed(config, phi, 0.0, log_c) for phi in inner)
-    if not outer:
+def _by_layer(concept: Concept, series: Series, log_c: _Complexity, inner_exponent: float) -> tuple[float, float]:
+    """max_phi C(phi, 1), and `_of_concept`: with two layers the same. F* = 0 has no activation, and -inf."""
+    largest = max((_keyed(concept, phi, 0.0, log_c) for phi in series.inner), default=-math.inf)
+    if series.outer is None:
         return largest, largest
-    log_r = inner_exponent * math.log(p2) + largest
-    return largest, max(_keyed(config, phi, log_r, log_c) for phi in outer)
+    log_r = inner_exponent * math.log(len(series.phi.neurons)) + largest
+    return largest, max(_keyed(concept, phi, log_r, log_c) for phi in series.outer.distinct)
 
 
-def _layers(config: ConceptConfig) -> tuple[list[Activation], list[Activation], int]:
-    """Inner activations, outer activations (none with two layers), and p2."""
-    match config:
-        case TwoLayerConcept():
-            return list(layer(config.activations, config.scales, config.poly, config.p).distinct), [], config.p
-        case ThreeLayerConcept():
-            inner = [*layer(config.phi1, config.phi1_scales, config.poly, config.p2).distinct,
-                     *layer(config.phi2, config.phi2_scales, config.poly, config.p2).distinct]
-            outer = layer(config.outer, config.outer_scales, config.poly, config.p1).distinct
-            return inner, list(outer), config.p2
-        case CosExpConcept():  # p1 = p2 = 1 and Phi(z) = z
-            return [activation("cos", config.c), activation("exp", config.c)], [activation("poly", 1, [0, 1])], 1
-        case Figure1Concept():
-            return [activation("sin", 3), activation("cos", 7)], [_figure_outer()], 3
-        case Figure2Concept():
-            return [activation("tanh", 8)], [_figure_outer()], 3
-    raise ConfigError("concept.family", config.family, "has no complexity: its activation has no Taylor series")
-
-
-def _figure_outer() -> Activation:
-    """Phi of Figures 1 and 2, (s - 2)^2 (footnote 16), of the sum s = sqrt(3) z of 3 terms, as ||v_1|| = 1 in (4.1)."""
-    return activation("poly", math.sqrt(3), [4, -4, 1])
-
-
-def _keyed(config: ConceptConfig, phi: Activation, log_r: float, log_c: _Complexity) -> float:
+def _keyed(concept: Concept, phi: Activation, log_r: float, log_c: _Complexity) -> float:
     """log C(phi, R), its error naming the concept rather than an R that no config holds."""
     try:
         return log_c(phi, log_r)
     except ConfigError as error:
-        raise ConfigError("concept.family", config.family, f"has no finite complexity, since R={error.value} "
+        raise ConfigError("concept.family", concept.family, f"has no finite complexity, since R={error.value} "
                           f"{error.allowed}") from error
 
 

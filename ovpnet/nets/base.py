@@ -26,7 +26,7 @@ class Network(Protocol):
         ...
 
 
-class Learner(Network, Protocol):
+class Net(Network, Protocol):
     """A network f: R^d -> R^k of width m, of which the matrices and biases named in `trained` are trained."""
 
     trained: tuple[str, ...]
@@ -48,7 +48,7 @@ class Learner(Network, Protocol):
         ...
 
 
-class LinearNet(Learner, Protocol):
+class LinearNet(Net, Protocol):
     """A net of finite width that is linear in what it trains."""
 
     def factors(self, weights: Weights, x: Tensor) -> Factors:

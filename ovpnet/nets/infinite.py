@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovpnet.nets.base import Pullback, Weights
 from ovpnet.nets.kernels import conjugate_kernel, tangent_kernel
-from ovpnet.nets.learners.base import Pullback, Weights
 
 
-class InfiniteWidth:
+class InfiniteNet:
     """f_r(x) = sum_i alpha_ri K(x, x_i), K the limit of the conjugate kernel (`last`) or of the NTK / m (`ntk`).
 
     Weights: the training inputs x [E, N, d] and alpha [E, N, k], both of no samples until they are fitted, and a_std

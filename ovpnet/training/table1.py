@@ -1,10 +1,6 @@
 """Table 1: the parameters of Algorithms 2 and 3, from the widths and the precision (eps_a = 1)."""
 
-import math
 from dataclasses import dataclass
-
-from ovpnet.problem.concepts.complexity import concept_log_C0
-from ovpnet.spec.config import Config, PerturbedAlgorithm
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,3 @@ class Table1:
         """sigma_w = 1 / m1^(1 - 0.01), standard deviation of the entries of W^rho."""
         return self.m1**-0.99
 
-
-def table1(config: Config) -> Table1:
-    """Table 1 of a run of Algorithm 2 or 3. Raises ConfigError where C0=null and the concept has no finite one."""
-    assert isinstance(config.algorithm, PerturbedAlgorithm)
-    eps0, C0 = config.algorithm.eps0, config.algorithm.C0
-    if C0 is None:
-        log_C0 = concept_log_C0(config.concept, eps0, config.C_star)
-        C0 = math.exp(log_C0) if log_C0 < 700 else math.inf
-    return Table1(config.width, config.width, eps0, C0)

@@ -1,13 +1,26 @@
-"""Weights of a target function, and the sets of unit and orthogonal vectors they are drawn from and projected onto.
+"""Sets of unit and orthogonal vectors, which weights and inputs are drawn from and projected onto.
 
 Vectors are the last axis of a tensor; all other axes are batch axes.
 """
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Weights = dict[str, Tensor]  # float64
+Floats = NDArray[np.float64]
+Weights = dict[str, Tensor]  # of a target function, float64
+
+
+def sphere_rows(rng: np.random.Generator, n: int, d: int) -> Floats:
+    """Return rows uniform on the unit sphere of R^d."""
+    return normalized(rng.standard_normal((n, d)))
+
+
+def normalized(rows: Floats) -> Floats:
+    """Return the rows divided by their norms."""
+    unit_rows: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit_rows
 
 
 def draw_unit(rng: np.random.Generator, *shape: int) -> Tensor:
