@@ -1,4 +1,4 @@
-"""`python -m launch status|plan|retry|cancel|logs|wait|sync`: sweeps that were submitted, or would be."""
+"""`ovpnet launch status|plan|retry|cancel|logs|wait|sync`: sweeps that were submitted, or would be."""
 
 import argparse
 import sys
@@ -6,6 +6,12 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+
+from ovpnet.terminal.packages import claim, leave_folder
+
+if __name__ == "__main__":
+    leave_folder()
+    claim()
 
 from rich.live import Live
 
@@ -44,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     one = argparse.ArgumentParser(add_help=False, parents=[common])
     one.add_argument("sweep", nargs="?", metavar="SWEEP", help="its id, or a part of it (default: the latest)")
 
-    parser = argparse.ArgumentParser(prog="python -m launch", description="Sweeps that were begun with "
-                                     "`python -m ovpnet.train -m`, from any shell that sees their store.")
+    parser = argparse.ArgumentParser(prog="ovpnet launch", description="Sweeps that were begun with "
+                                     "`ovpnet train -m`, from any shell that sees their store.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     looks = commands.add_parser("status", parents=[one], help="runs, packs and jobs of a sweep: what is done, runs, "
                                 "waits or failed, and how long it will take")
@@ -53,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     looks.add_argument("--all", action="store_true", help="every sweep of the store, a line each")
     looks.add_argument("--failed", action="store_true", help="the kinds of failures, with a traceback each")
     looks.set_defaults(run=_status)
-    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `python -m ovpnet.train -m`: "
+    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `ovpnet train -m`: "
                         "packs, members, memory, GPU-hours; nothing is submitted")
     again = commands.add_parser("retry", parents=[one], help="submit what is left of a sweep once more, failed runs "
                                 "included")
@@ -76,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(arguments: list[str]) -> int:
     from ovpnet import train
 
-    sys.argv = ["python -m launch plan", "-m", *arguments, "hydra.launcher.dry_run=true"]
+    sys.argv = ["ovpnet launch plan", "-m", *arguments, "hydra.launcher.dry_run=true"]
     train.cli()
     return 0
 
