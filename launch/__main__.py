@@ -21,6 +21,7 @@ from launch.status import Status, status
 from launch.sweep import Sweep, check_private, find, listed
 from ovpnet.spec.config import default_store
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.pipe import broken_pipe_ends
 from ovpnet.terminal.words import count
 
@@ -138,7 +139,7 @@ def _cancel(options: argparse.Namespace) -> int:
     sweep = find(options.store, options.sweep)
     check_private(sweep.path)
     asked = scheduler.cancel(sweep, sweep.groups())
-    again = f"python -m launch retry {sweep.id}{report.store_option(sweep.store)}"
+    again = f"{as_typed('launch retry')} {sweep.id}{report.store_option(sweep.store)}"
     print(f"{sweep.id}: {count(asked, 'job')} asked to end; to go on from their checkpoints: {again}"
           if asked else f"{sweep.id}: no job runs or waits")
     return 0

@@ -1,4 +1,4 @@
-"""`python -m launch sync`: runs of a store into W&B, in parallel, under a request rate, and each of them once.
+"""`ovpnet launch sync`: runs of a store into W&B, in parallel, under a request rate, and each of them once.
 
 The store has all that W&B shows, so jobs without a network write nothing for it. Here rows become W&B's own offline
 files, a batch at a time in a temporary directory, which `wandb sync` uploads while the next batch is written. What has
@@ -329,7 +329,7 @@ class _Batch:
 
 
 def add_parser(commands: Any) -> None:
-    """Add `sync` to the subparsers of `python -m launch`; its `run` takes the options."""
+    """Add `sync` to the subparsers of `ovpnet launch`; its `run` takes the options."""
     parser: argparse.ArgumentParser = commands.add_parser("sync", help="upload runs of a store to W&B")
     parser.add_argument("--store", type=Path, default=default_store(), metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")

@@ -354,11 +354,11 @@ class TrackerConfig:
     name: str = key("none", "tracker", choices=("none", "wandb"))
     project: str = key("ovpnet", "W&B project")
     entity: str | None = key(None, "W&B entity; null = your default")
-    mode: str = key("auto", "`online`: jobs report after every pack; `offline`: jobs write nothing for W&B, `python -m "
+    mode: str = key("auto", "`online`: jobs report after every pack; `offline`: jobs write nothing for W&B, `ovpnet "
                     "launch sync` uploads from the store; `auto`: online with an API key, else offline",
                     choices=("auto", "online", "offline"))
     per: str = key("run", "what becomes a W&B run: each `run`; each `pack`, as a table of its runs with mean and "
-                   "quantile curves; each study (`sweep`), as a table, which `python -m launch sync` alone can make",
+                   "quantile curves; each study (`sweep`), as a table, which `ovpnet launch sync` alone can make",
                    choices=("run", "pack", "sweep"))
 
 

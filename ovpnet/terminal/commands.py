@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 
-def command(words: str) -> str:
-    """Return the shell words that run `ovpnet WORDS` in the folder where this process stands."""
+def as_typed(words: str) -> str:
+    """Return the words that a shell here runs `ovpnet WORDS` in the folder where this process stands."""
     return f"{_program()} {words}"
 
 
