@@ -78,4 +78,5 @@ def _following(command: str, subcommand: str | None = None) -> list[str]:
     told = io.StringIO()
     with redirect_stdout(told), suppress(SystemExit):
         _run(command, [*filter(None, [subcommand]), "--help"])
-    return re.findall(r"(?<!\S)\[?(--[a-z][\w-]*)" if subcommand else r"^    (\w+)", told.getvalue(), re.MULTILINE)
+    found = re.findall(r"--[a-z][\w-]*" if subcommand else r"^    (\w+)", told.getvalue(), re.MULTILINE)
+    return list(dict.fromkeys(found))
