@@ -8,11 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovpnet.terminal.packages import claim, leave_folder
+from ovpnet.terminal.packages import enter
 
 if __name__ == "__main__":
-    leave_folder()
-    claim()
+    enter()
 
 from ovpnet.terminal.pipe import broken_pipe_ends
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ovpnet.terminal.packages import claim, leave_folder
+from ovpnet.terminal.packages import enter
 
 if __name__ == "__main__":
-    leave_folder()
-    claim()
+    enter()
 
 from rich.live import Live
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 
 from ovpnet import __version__
-from ovpnet.terminal.packages import claim, leave_folder
+from ovpnet.terminal.packages import enter
 from ovpnet.terminal.pipe import broken_pipe_ends
 
 COMMANDS = {
@@ -24,8 +24,7 @@ _EPILOG = """`ovpnet COMMAND --help` explains a command. To complete words with 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    leave_folder()
-    claim()
+    enter()
     given = list(sys.argv[1:] if arguments is None else arguments)
     with broken_pipe_ends():
         if given[:1] == ["-sc"]:  # what the script asks that `ovpnet train -sc install=SHELL` printed

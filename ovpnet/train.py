@@ -3,11 +3,10 @@
 import sys
 from typing import TYPE_CHECKING
 
-from ovpnet.terminal.packages import claim, leave_folder
+from ovpnet.terminal.packages import enter
 
 if __name__ == "__main__":  # `python -m ovpnet.train`
-    leave_folder()
-    claim()
+    enter()
 
 import hydra
 from hydra.core.hydra_config import HydraConfig

@@ -132,7 +132,7 @@ def test_a_checkout_is_run_from_the_folder_of_the_checkout(tmp_path):
     """With no installation."""
     for name in ("ovpnet", "launch", "analysis", "hydra_plugins", "conf"):
         shutil.copytree(packages.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    code = ("from ovpnet.terminal.packages import claim, leave_folder; leave_folder(); claim()\n"
+    code = ("from ovpnet.terminal.packages import enter; enter()\n"
             "import launch, ovpnet; print(launch.__file__, ovpnet.__file__)")
     told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert told.split() == [str(tmp_path / "launch" / "__init__.py"), str(tmp_path / "ovpnet" / "__init__.py")]

@@ -15,13 +15,14 @@ import ovpnet
 ROOT = Path(ovpnet.__file__).resolve().parents[1]
 
 
-def leave_folder() -> None:
+def enter() -> None:
     """Look for no module in the folder where one stands, as the console command does; an entrance calls this first.
 
     A checkout that ovpnet itself is run from stays.
     """
     if not sys.flags.safe_path and sys.path[:1] in ([""], [os.getcwd()]) and Path.cwd().resolve() != ROOT:
         del sys.path[0]
+    claim()
 
 
 def claim() -> None:
