@@ -131,7 +131,7 @@ def test_train_runs_from_a_folder_with_files_of_our_packages_names(installed: Pa
     plugins = run(*train, "--info", "plugins", cwd=tmp_path)
     assert plugins.count("hydra_plugins.ovpnet.plugins") >= 1
     for plugin in ("PackSweeper", "BisectSweeper", "LocalLauncher", "SubprocessLauncher", "SlurmLauncher"):
-        assert plugins.count(f" {plugin}\n") == 1, plugins
+        assert plugins.count(f"\t{plugin}\n") == 1, plugins
 
 
 def test_the_console_command_knows_its_version_and_explains_itself(installed: Path, tmp_path: Path):
