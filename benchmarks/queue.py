@@ -74,7 +74,7 @@ Row = dict[str, Any]
 
 
 def study(*overrides: str) -> list[Config]:
-    """The configs of `python -m ovpnet.train -m OVERRIDES`."""
+    """The configs of `ovpnet train -m OVERRIDES`."""
     register_schemas()
     Plugins.instance()  # finds the sweeper
     from hydra_plugins.ovpnet.plugins import PackSweeper

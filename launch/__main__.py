@@ -1,4 +1,4 @@
-"""`python -m launch status|plan|retry|cancel|logs|wait|sync`: sweeps that were submitted, or would be."""
+"""`ovpnet launch status|plan|retry|cancel|logs|wait|sync`: sweeps that were submitted, or would be."""
 
 import argparse
 import sys
@@ -6,6 +6,11 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+
+from ovpnet.terminal.packages import enter
+
+if __name__ == "__main__":
+    enter()
 
 from rich.live import Live
 
@@ -15,6 +20,7 @@ from launch.status import Status, status
 from launch.sweep import Sweep, check_private, find, listed
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.schemas import default_store
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.pipe import broken_pipe_ends
 from ovpnet.terminal.words import count
 
@@ -44,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     one = argparse.ArgumentParser(add_help=False, parents=[common])
     one.add_argument("sweep", nargs="?", metavar="SWEEP", help="its id, or a part of it (default: the latest)")
 
-    parser = argparse.ArgumentParser(prog="python -m launch", description="Sweeps that were begun with "
-                                     "`python -m ovpnet.train -m`, from any shell that sees their store.")
+    parser = argparse.ArgumentParser(prog="ovpnet launch", description="Sweeps that were begun with "
+                                     "`ovpnet train -m`, from any shell that sees their store.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     looks = commands.add_parser("status", parents=[one], help="runs, packs and jobs of a sweep: what is done, runs, "
                                 "waits or failed, and how long it will take")
@@ -53,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     looks.add_argument("--all", action="store_true", help="every sweep of the store, a line each")
     looks.add_argument("--failed", action="store_true", help="the kinds of failures, with a traceback each")
     looks.set_defaults(run=_status)
-    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `python -m ovpnet.train -m`: "
+    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `ovpnet train -m`: "
                         "packs, members, memory, GPU-hours; nothing is submitted")
     again = commands.add_parser("retry", parents=[one], help="submit what is left of a sweep once more, failed runs "
                                 "included")
@@ -76,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(arguments: list[str]) -> int:
     from ovpnet import train
 
-    sys.argv = ["python -m launch plan", "-m", *arguments, "hydra.launcher.dry_run=true"]
+    sys.argv = ["ovpnet launch plan", "-m", *arguments, "hydra.launcher.dry_run=true"]
     train.cli()
     return 0
 
@@ -132,7 +138,7 @@ def _cancel(options: argparse.Namespace) -> int:
     sweep = find(options.store, options.sweep)
     check_private(sweep.path)
     asked = scheduler.cancel(sweep, sweep.groups())
-    again = f"python -m launch retry {sweep.id}{report.store_option(sweep.store)}"
+    again = f"{as_typed('launch retry')} {sweep.id}{report.store_option(sweep.store)}"
     print(f"{sweep.id}: {count(asked, 'job')} asked to end; to go on from their checkpoints: {again}"
           if asked else f"{sweep.id}: no job runs or waits")
     return 0

@@ -90,7 +90,7 @@ class Job:
         return DelayedSubmission(Job(self.sweep, self.group, self.task))
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:
-        """On SIGTERM (`python -m launch cancel`) the worker is asked to stop, and no other one is started. (SLURM asks
+        """On SIGTERM (`ovpnet launch cancel`) the worker is asked to stop, and no other one is started. (SLURM asks
         all processes of a job itself.)"""
         self._cancelled = True
         if self._worker is not None:

@@ -9,6 +9,7 @@ from launch.sweep import Group, Sweep, read_json
 from launch.worker import Work, train
 from ovpnet.run.interruption import interruptions
 from ovpnet.spec.errors import InterruptionError, OvpnetError
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.progress import Progress
 from ovpnet.terminal.words import count
 
@@ -51,5 +52,5 @@ def watch(sweep: Sweep, group: Group) -> None:
         raise InterruptionError
     if others := [job.state for job in states if job.state != "COMPLETED"]:
         raise OvpnetError(f"{len(others)} of {count(len(states), 'worker')} ended before the work was done "
-                          f"({', '.join(sorted(set(others)))}); what they said: python -m launch logs {sweep.id}"
+                          f"({', '.join(sorted(set(others)))}); what they said: {as_typed('launch logs')} {sweep.id}"
                           f"{store_option(sweep.store)}; the same command goes on")

@@ -22,7 +22,7 @@ class LauncherConf:
     _target_: str = MISSING
     runs_per_pack: int | None = key(None, "runs trained side by side at most; null = as many as the model of memory "
                                     "and time finds worth it", low=1)
-    dry_run: bool = key(False, "print what would run, and stop there (`python -m launch plan`)")
+    dry_run: bool = key(False, "print what would run, and stop there (`ovpnet launch plan`)")
 
 
 @dataclass

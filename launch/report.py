@@ -20,6 +20,7 @@ from launch.sweep import Sweep
 from ovpnet.engine.choice import chosen_engine
 from ovpnet.engine.cost import EXAMPLE
 from ovpnet.spec.schemas import default_store
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.words import count, verb
 
 _WIDTH = 120
@@ -77,8 +78,8 @@ def submitted(sweep: Sweep, what: Planned) -> str:
     """After a submission: its id, and what to type next."""
     predicted, of = duration(sum(tier.seconds for tier in what.tiers)), store_option(sweep.store)
     return (f"submitted {sweep.id}: {count(what.jobs, 'job')}, {predicted} of training predicted in all\n"
-            f"  python -m launch status {sweep.id}{of} --watch    how it fares; also: wait, logs, retry, cancel\n"
-            f"  python -m analysis verdict{of}    any time: of the runs that are stored")
+            f"  {as_typed('launch status')} {sweep.id}{of} --watch    how it fares; also: wait, logs, retry, cancel\n"
+            f"  {as_typed('analysis verdict')}{of}    any time: of the runs that are stored")
 
 
 def store_option(store: Path) -> str:
@@ -146,7 +147,7 @@ def status(found: Status) -> Group:
     kinds = Counter(found.failures["failure"].fillna("unknown"))
     if kinds:
         lines.append("failed: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-                     + f"   python -m launch status {found.sweep.id} --failed{store_option(found.sweep.store)}")
+                     + f"   {as_typed('launch status')} {found.sweep.id} --failed{store_option(found.sweep.store)}")
     lines += [f"{count(len(runs), 'run')} left to the sweep {other}, which trains {verb(len(runs), 'it', 'them')}"
               for other, runs in found.elsewhere.items()]
     lines += [f"warning: {message}" for message in found.skipped]
@@ -154,7 +155,8 @@ def status(found: Status) -> Group:
         lines.append(f"{count(found.unrecorded, 'run')} not on record, for its command was ended before; give it "
                      f"again: {found.about.get('command', '')}")
     elif found.ended and not found.complete:
-        lines.append(f"ended with runs left: python -m launch retry {found.sweep.id}{store_option(found.sweep.store)}")
+        lines.append(f"ended with runs left: {as_typed('launch retry')} {found.sweep.id}"
+                     f"{store_option(found.sweep.store)}")
     return Group(title, counts, *map(Text, lines))
 
 

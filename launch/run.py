@@ -1,5 +1,6 @@
 """A sweep from its configs to its end, or to what to type next: what every launcher does with the jobs it is given."""
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from ovpnet.record.store import Store
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import OvpnetError, StoreError
 from ovpnet.spec.identity import run_id
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.words import count
 
 
@@ -49,7 +51,7 @@ def train(configs: Sequence[Config], options: Options) -> Planned:
         here = isinstance(options, LocalConf) and what.jobs == 1
         try:
             code = None if here else snapshot(store.path)
-            begun, groups = record(what, shared, options, ["python", "-m", "ovpnet.train", *sys.argv[1:]], code)
+            begun, groups = record(what, shared, options, [*shlex.split(as_typed("train")), *sys.argv[1:]], code)
         except OSError as error:
             raise StoreError(f"store={store.path}: the sweep could not be put on record ({error.strerror or error}); "
                              "nothing was begun: make room or give another store, and run the same command "
@@ -77,15 +79,15 @@ def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[f
     missing = len(set(ids)) - len(rows)
     summary = ", ".join(filter(None, [summary, f"{missing} not trained" * bool(missing)]))
     following = "launch status" if missing and elsewhere else "analysis verdict"
-    print(f"{count(len(set(ids)), 'run')}: {summary}. Next: python -m {following}"
+    print(f"{count(len(set(ids)), 'run')}: {summary}. Next: {as_typed(following)}"
           f"{report.store_option(store.path.resolve())}")
     failed = rows[rows["status"].eq("failed")]
     if len(failed):
         raise OvpnetError(f"{count(len(failed), 'run')} failed: {failures(failed)}. Tracebacks: "
-                          f"python -m launch status --failed{report.store_option(store.path.resolve())}; the same "
+                          f"{as_typed('launch status')} --failed{report.store_option(store.path.resolve())}; the same "
                           "command tries again")
     if missing and not elsewhere:
-        raise OvpnetError(f"{count(missing, 'run')} not trained: python -m launch logs"
+        raise OvpnetError(f"{count(missing, 'run')} not trained: {as_typed('launch logs')}"
                           f"{report.store_option(store.path.resolve())} has what their processes said")
     risks = {run: None if pd.isna(risk) else float(risk) for run, risk in rows["test_risk"].items()}
     return [risks.get(run) for run in ids]

@@ -34,6 +34,7 @@ from ovpnet.record.store import Store
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.identity import run_id
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.words import count, verb
 
 # Seconds between two looks at a round that others train; seconds that a file system may take to show what they stored.
@@ -234,7 +235,7 @@ def _wait(store: Store, wanted: AbstractSet[str], options: Options) -> None:
         elif not (lost := missing - set(_failed(store, missing)["run_id"])):
             break
         elif time.monotonic() >= until:
-            raise OvpnetError(f"{count(len(lost), 'run')} not trained: python -m launch logs"
+            raise OvpnetError(f"{count(len(lost), 'run')} not trained: {as_typed('launch logs')}"
                               f"{report.store_option(store.path.resolve())} has what their processes said; the same "
                               "command goes on")
         time.sleep(_SLURM_SECONDS if isinstance(options, SlurmConf) else _SECONDS)
@@ -272,7 +273,7 @@ def _outcome(what: Search) -> None:
             if point in what.looked[number]:
                 spent, runs = spent + took, runs + len(cell.members)
     print(f"{count(runs, 'run')}; a grid with the same intervals has {all_runs}, and is predicted to train "
-          f"{whole / spent:.1f} times as long. Next: python -m analysis verdict"
+          f"{whole / spent:.1f} times as long. Next: {as_typed('analysis verdict')}"
           f"{report.store_option(what.store.path.resolve())}")
     if failed := what.tried - what.store.finished():
         counts = verb(len(failed), "counts", "count")

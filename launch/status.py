@@ -14,7 +14,7 @@ from launch.scheduler import RUNNING, JobState, jobs, live_groups
 from launch.sweep import Group, Listed, Sweep, read_json, sweeps
 from ovpnet.record.store import FINISHED, Store
 
-# How runs and packs are counted, in the order shown. `left`: nobody is about to train it (`python -m launch retry`).
+# How runs and packs are counted, in the order shown. `left`: nobody is about to train it (`ovpnet launch retry`).
 STATES = ("done", "diverged", "failed", "running", "pending", "left")
 
 

@@ -27,6 +27,7 @@ from ovpnet.record.store import Store, write_whole
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError, OvpnetError
 from ovpnet.spec.identity import run_id
+from ovpnet.terminal.commands import as_typed
 
 # A pack takes at most this part of the time that its job has: predictions are not exact, and a job has several packs.
 _SHARE_OF_TIMEOUT = 0.5
@@ -192,7 +193,7 @@ def submit(sweep: Sweep, group: Group, options: Options) -> None:
     except (submitit.core.utils.FailedJobError, OvpnetError, RuntimeError, OSError) as error:
         sweep.withdraw(group)
         raise OvpnetError(f"{sweep.id} is on record but its jobs could not be submitted ({error}); when that is "
-                          f"mended: python -m launch retry {sweep.id} --store {shlex.quote(str(sweep.store))} "
+                          f"mended: {as_typed('launch retry')} {sweep.id} --store {shlex.quote(str(sweep.store))} "
                           "[KEY=VALUE, other options of the launcher]") from error
 
 

@@ -9,7 +9,7 @@
     claims/G-P             which job has taken pack P of group G (`launch.claims`)
     logs/                  submitit's own: what jobs print, pickles of a few hundred bytes
 
-A first submission is group 0; what is submitted again later (`python -m launch retry`) are further groups. All of it is
+A first submission is group 0; what is submitted again later (`ovpnet launch retry`) are further groups. All of it is
 whole files, renamed into place, each by one writer, so no lock is needed on a file system shared by many machines; and
 their number grows with packs and jobs, not with runs. Only the user who made the folder can read or write it: jobs run
 what they find there.
@@ -36,6 +36,7 @@ from ovpnet.spec.config import NODES, Config
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.identity import run_id
 from ovpnet.spec.schemas import as_chosen, node_of
+from ovpnet.terminal.commands import as_typed
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def listed(store: Path) -> list[Sweep]:
     """As `sweeps`. Raises OvpnetError where there is none."""
     if found := sweeps(store):
         return found
-    raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: python -m ovpnet.train -m")
+    raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: {as_typed('train -m')}")
 
 
 def sweeps(store: Path) -> list[Sweep]:

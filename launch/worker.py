@@ -106,7 +106,7 @@ class Work:
         return next((pack for pack in wanted if self.claims.claim(pack, self.task)), None)
 
     def _reported(self, config: Config) -> Config:
-        """Nodes of a cluster seldom have a network; `python -m launch sync` reports their runs."""
+        """Nodes of a cluster seldom have a network; `ovpnet launch sync` reports their runs."""
         if self.group.launcher != "slurm" or config.tracker.mode != "auto":
             return config
         return replace(config, tracker=replace(config.tracker, mode="offline"))

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from ovpnet.run.results import config_row
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.identity import run_id
 from ovpnet.spec.schemas import conf_dir, register_schemas
+from ovpnet.terminal.commands import as_typed
 from tests.launch.conftest import eventually
 
 RESOLUTION = 1.2
@@ -285,7 +287,8 @@ def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(gri
 def test_a_round_that_nobody_trains_is_an_error(grid, monkeypatch):
     jobs, configs = grid(width=[8], seed=[0, 1], lr=[1.0, 2.0])
     submitted(monkeypatch, {"a sweep": {"a run"}}, {})
-    with pytest.raises(OvpnetError, match=r"4 runs not trained: python -m launch logs.*the same command goes on"):
+    logs = re.escape(as_typed("launch logs"))
+    with pytest.raises(OvpnetError, match=rf"4 runs not trained: {logs}.*the same command goes on"):
         search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), SubprocessConf())
 
 
@@ -395,7 +398,7 @@ def test_a_command_that_is_killed_and_given_again_ends_as_an_undisturbed_one(she
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     stored = Store(shell.store).finished()
-    assert "Next: python -m analysis verdict" in shell(*command)
+    assert f"Next: {as_typed('analysis verdict')}" in shell(*command)
     assert stored < Store(shell.store).finished()
     rows = pd.concat([pd.read_parquet(file) for file in shell.store.glob("runs-*.parquet")])
     assert rows["run_id"].is_unique, "nothing is trained twice"
@@ -411,7 +414,7 @@ def test_rounds_are_trained_by_processes_of_this_machine_and_waited_for(shell):
     told = shell("ovpnet.train", "-m", *few, "hydra/launcher=subprocess")
     assert "a round waits for what came out of the last one" in told
     assert told.count("\nsubmitted") == told.count("\nround ") > 1
-    assert "Next: python -m analysis verdict" in told
+    assert f"Next: {as_typed('analysis verdict')}" in told
     shell("ovpnet.train", "-m", *few, "store=here")
     assert found(shell.store) == found(shell.folder / "here")
 

@@ -15,6 +15,7 @@ import pytest
 from launch.scheduler import jobs
 from launch.sweep import Sweep, read_json, sweeps
 from ovpnet.record.store import Store
+from ovpnet.terminal.commands import as_typed
 from tests.pace import slow_pack
 from tests.slurm.cluster import Cluster, wait_for
 
@@ -184,7 +185,7 @@ def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, slow: list
     assert "1 job asked to end" in ovpnet("launch", "cancel")
     told_of = ovpnet.wait(code=1)
     assert "CANCELLED" in told_of
-    assert "python -m launch retry" in told_of
+    assert as_typed("launch retry") in told_of
     assert "2 runs submitted again" in ovpnet("launch", "retry", "mem_gb=2")
     assert "nothing to submit" in ovpnet("launch", "retry")
     ovpnet.wait()
@@ -270,7 +271,7 @@ def test_options_that_sbatch_refuses_are_told(cluster: Cluster, ovpnet: Sweeper)
     refused = ovpnet("ovpnet.train", "-m", *JOBS, *SMALL, "seed=1,2", "hydra.launcher.partition=nowhere", code=1)
     assert "invalid partition specified: nowhere" in refused
     assert "Traceback" not in refused
-    assert "python -m launch retry" in refused
+    assert as_typed("launch retry") in refused
     assert "left" in ovpnet("launch", "status")
     assert "2 runs submitted again" in ovpnet("launch", "retry", "partition=low")
     ovpnet.wait()
