@@ -21,6 +21,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission
 
+from launch.launchers import recorded
 from launch.processes import process
 from launch.sweep import Sweep, check_private, read_json, write_json
 from launch.worker import DEVICE_LOST, INTERRUPTED
@@ -54,31 +55,30 @@ class Job:
             log.warning("a job is one process; this is another one, which has nothing to do")
             return
         sweep = Sweep(Path(self.sweep))
-        group = sweep.group(self.group)
-        options, on_slurm = group.options, group.launcher == "slurm"
-        if not on_slurm:
+        launcher = recorded(sweep.group(self.group))
+        if not launcher.requeues:
             signal.signal(signal.SIGTERM, self._cancel)
-        self._patience = options.get("signal_delay_s", 30) * 2 / 3
-        state = State(sweep, self.group, self.task, options.get("retries", 0))
+        self._patience = launcher.checkpoint_seconds
+        file = JobFile(sweep, self.group, self.task, launcher.retries)
         failures = 0
-        while (status := -signal.SIGTERM if self._cancelled else self._work(options)) != 0:
+        while (status := -signal.SIGTERM if self._cancelled else self._work(launcher.cores)) != 0:
             asked = self._cancelled or status in (INTERRUPTED, -signal.SIGTERM)
-            if asked and not on_slurm:
-                state.end("interrupted")
+            if asked and not launcher.requeues:
+                file.end("interrupted")
                 return
             if asked:
-                # Whoever asked will end this process, and SLURM requeue the job if it was preempted: to end before that
-                # would count as done.
+                # Whoever asked will end this process, and requeue the job if it was preempted. To end before that would
+                # count as done.
                 log.info("the worker was asked to stop; waiting for the job to be ended")
                 time.sleep(_NOTICE)
-            elif status == 1 or not state.died(status):
+            elif status == 1 or not file.died(status):
                 failures += 1
-                if failures > options.get("retries", 0):
-                    state.end("failed")
+                if failures > launcher.retries:
+                    file.end("failed")
                     raise OvpnetError(f"the worker of job {self.group}-{self.task} failed {count(failures, 'time')}; "
                                       "what it said is above")
                 time.sleep(_PAUSE)
-        state.end("done")
+        file.end("done")
 
     def checkpoint(self) -> DelayedSubmission:
         """Asked by submitit in a signal handler, before a requeue: stop the worker, with a checkpoint."""
@@ -96,11 +96,10 @@ class Job:
         if self._worker is not None:
             os.kill(self._worker, signal.SIGTERM)
 
-    def _work(self, options: dict[str, Any]) -> int:
-        """Start a worker and wait for it; its exit status, negative for a signal."""
+    def _work(self, cores: int) -> int:
+        """Start a worker and wait for it; return its exit status, negative for a signal."""
         environment = dict(os.environ)
-        cores = options.get("cpus_per_task") or (os.cpu_count() or 1) // (options.get("workers") or 1)
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
+        environment.setdefault("OMP_NUM_THREADS", str(cores))
         process = subprocess.Popen([sys.executable, "-u", "-m", "launch.worker", self.sweep, str(self.group),
                                     str(self.task)], env=environment, preexec_fn=_leave_signals_to_the_supervisor)
         self._worker = process.pid
@@ -123,7 +122,7 @@ def _leave_signals_to_the_supervisor() -> None:
     signal.signal(submitit.JobEnvironment._usr_sig(), signal.SIG_IGN)
 
 
-class State:
+class JobFile:
     """jobs/G-T.json: where the job runs, and what its workers died of."""
 
     def __init__(self, sweep: Sweep, group: int, task: int, retries: int):

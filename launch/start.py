@@ -19,14 +19,15 @@ from ovpnet.spec.errors import OvpnetError
 _FOREVER = 60 * 24 * 365
 
 
-def start(sweep: Sweep, group: Group, code: Path, gpus: Sequence[int | None]) -> None:
-    """Start a process a job, each with one of the GPUs. Raises OvpnetError."""
+def start(sweep: Sweep, group: Group, gpus: Sequence[int | None]) -> None:
+    """Start a process per job, each with one of the GPUs. Raises OvpnetError."""
+    assert group.code is not None
     log = sweep.path / "logs" / f"start-{group.number}.log"
-    path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([group.code, *filter(None, [os.environ.get("PYTHONPATH")])])
     with open(log, "wb") as told:
         done = subprocess.run([sys.executable, "-m", "launch.start", str(sweep.path), str(group.number),
                                *("none" if gpu is None else str(gpu) for gpu in gpus)],
-                              cwd=code, env=os.environ | {"PYTHONPATH": path}, start_new_session=True,
+                              cwd=group.code, env=os.environ | {"PYTHONPATH": path}, start_new_session=True,
                               stdin=subprocess.DEVNULL, stdout=told, stderr=told)
     if done.returncode:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from launch.claims import Claims
-from launch.scheduler import RUNNING, JobState, jobs, live_groups
+from launch.launchers.base import RUNNING, JobState
+from launch.scheduler import jobs, live_groups
 from launch.sweep import Group, Listed, Sweep, read_json, sweeps
 from ovpnet.record.store import FINISHED, Store
 

@@ -16,9 +16,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from launch import machines
 from launch.claims import Claims
-from launch.plan import Pack
+from launch.launchers import recorded
+from launch.packs import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -60,6 +60,7 @@ class Work:
         self.store = Store(self.sweep.store)
         self.listed = {pack.number: pack for pack in self.sweep.packs(self.group.number)}
         self.claims = Claims(self.sweep, self.group)
+        self.launcher = recorded(self.group)
         self.pack: int | None = None  # that is in training
 
     def left(self) -> Iterator[Pack]:
@@ -106,7 +107,7 @@ class Work:
 
     def _reported(self, config: Config) -> Config:
         """Nodes of a cluster seldom have a network; `python -m launch sync` reports their runs."""
-        if self.group.launcher != "slurm" or config.tracker.mode != "auto":
+        if self.launcher.networked or config.tracker.mode != "auto":
             return config
         return replace(config, tracker=replace(config.tracker, mode="offline"))
 
@@ -133,7 +134,7 @@ class Work:
         return set(rows.loc[rows["status"].eq("failed") & rows["finished_at"].ge(self.group.submitted_at), "run_id"])
 
 
-class Progress:
+class ProgressFile:
     """jobs/G-T.progress.json, at most every few seconds: what the worker is at."""
 
     def __init__(self, work: Work, watcher: Watcher | None):
@@ -183,13 +184,12 @@ class Progress:
 def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None = None) -> None:
     """Train what is left of a job, into the store. Raises InterruptionError, StoreError, ConfigError, DeviceLostError.
     """
-    progress, checkpoints = Progress(work, watcher), Checkpoints(work.store.path)
+    progress, checkpoints = ProgressFile(work, watcher), Checkpoints(work.store.path)
     for pack in work.left():
         from ovpnet.run.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
 
-        if not progress.done and work.group.launcher == "slurm":
-            machines.check(work.group.options, pack.configs[0].device)
-            machines.tell(work.store.path, work.group.options, pack.configs[0].device)
+        if not progress.done:
+            work.launcher.begin(work.store.path, pack.configs[0].device)
         configs, one = pack.configs, pack.configs[0]
         log.info("training %s: %s, %s (%s), m=%d", count(len(configs), "run"), one.concept.name, one.learner.name,
                  one.learner.trained, one.width)

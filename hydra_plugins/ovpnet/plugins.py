@@ -28,16 +28,4 @@ class BisectSweeper(launch.plugins.BisectSweeper):
     """hydra/sweeper=bisect_samples"""
 
 
-@told
-class LocalLauncher(launch.plugins.LocalLauncher):
-    """hydra/launcher=local"""
-
-
-@told
-class SubprocessLauncher(launch.plugins.SubprocessLauncher):
-    """hydra/launcher=subprocess"""
-
-
-@told
-class SlurmLauncher(launch.plugins.SlurmLauncher):
-    """hydra/launcher=slurm"""
+globals().update({name: told(plugin) for name, plugin in launch.plugins.launcher_plugins(__name__).items()})

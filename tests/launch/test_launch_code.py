@@ -50,14 +50,14 @@ def test_the_copy_has_what_git_tracks_the_compiled_loops_and_where_it_is_from(tr
     (tracked / "ovpnet" / "ignored.py").write_text("")
     (tracked / "ovpnet" / "new.py").write_text("NEW = 1\n")
     (tracked / "ovpnet" / "native" / "lib-test.so").write_bytes(b"\x7fELF")
-    (tracked / "launch" / "report.py").unlink()
+    (tracked / "launch" / "display.py").unlink()
     with open(tracked / "ovpnet" / "errors.py", "a") as file:
         file.write("CHANGED = 1\n")
     folder = code.snapshot(tmp_path / "store")
     found = files(folder)
     assert {"ovpnet/new.py", "ovpnet/native/lib-test.so", "conf/config.yaml", "hydra_plugins/ovpnet/plugins.py",
             "REVISION", "changes.diff"} <= found
-    assert not {"ovpnet/ignored.py", "launch/report.py", ".gitignore"} & found
+    assert not {"ovpnet/ignored.py", "launch/display.py", ".gitignore"} & found
     assert (folder / "ovpnet" / "errors.py").read_text().endswith("CHANGED = 1\n")
     assert (folder / "REVISION").read_text().endswith(f"-dirty.{folder.name}")
     assert folder.stat().st_mode & 0o777 == 0o700

@@ -1,22 +1,51 @@
-"""A sweep that is trained while the command waits: in this process, or by several of its own where there are GPUs."""
+"""hydra/launcher=local"""
 
 import time
+from dataclasses import dataclass
 
-from launch.job import State
-from launch.report import store_option
-from launch.scheduler import jobs, stop
-from launch.sweep import Group, Sweep, read_json
-from launch.worker import Work, train
+from launch.launchers.base import JobState, launcher
+from launch.launchers.here import Here
+from launch.sweep import Group, Sweep, read_json, store_option
 from ovpnet.run.interruption import interruptions
+from ovpnet.spec.config import key
 from ovpnet.spec.errors import InterruptionError, OvpnetError
 from ovpnet.terminal.progress import Progress
 from ovpnet.terminal.words import count
 
 
-def train_here(sweep: Sweep, group: Group) -> None:
+@launcher("local")
+@dataclass
+class Local(Here):
+    """hydra/launcher=local: packs run in this process, or where there are several GPUs in a process a GPU."""
+
+    waits = True
+    patience_seconds = 0.0
+
+    workers: int | None = key(None, "processes that share the packs; null = one a GPU, and this process where there is "
+                              "none or one", low=1)
+    retries: int = key(2, "of several workers: how often a run may end its process before it is marked failed", low=0)
+
+    def copies_code(self, jobs: int) -> bool:
+        return jobs > 1
+
+    def submit(self, sweep: Sweep, group: Group) -> None:
+        if len(group.jobs) > 1:
+            super().submit(sweep, group)
+
+    def wait(self, sweep: Sweep, group: Group) -> None:
+        if len(group.jobs) > 1:
+            _watch(sweep, group)
+        else:
+            _train(sweep, group)
+
+
+def _train(sweep: Sweep, group: Group) -> None:
     """Train the one job of the group in this process. Raises what `launch.worker.train` does."""
+    from launch.job import JobFile  # a job imports the launchers
+    from launch.worker import Work, train
+
     work = Work(sweep, group, 0)
-    state = State(sweep, group.number, 0, retries=0)
+    file = JobFile(sweep, group.number, 0, retries=0)
     runs = sum(len(pack.runs) for pack in work.listed.values())
     how = "failed"
     try:
@@ -27,26 +56,28 @@ def train_here(sweep: Sweep, group: Group) -> None:
         how = "interrupted"
         raise
     finally:
-        state.end(how)
+        file.end(how)
 
 
-def watch(sweep: Sweep, group: Group) -> None:
+def _watch(sweep: Sweep, group: Group) -> None:
     """Show the progress of a group's jobs until all of them have ended; Ctrl-C asks them to end.
 
-    Raises InterruptionError, OvpnetError where one of them could not do its work.
+    Raises InterruptionError, OvpnetError if one of them could not do its work.
     """
-    listed, states = sweep.packs(group.number), jobs(sweep, [group])
+    def look() -> list[JobState]:
+        return list(Local.jobs(sweep, [group]).values())
+
+    listed, states = sweep.packs(group.number), look()
     with interruptions() as interrupted, Progress(sum(len(pack.runs) for pack in listed),
                                                   sum(pack.seconds for pack in listed)) as bar:
         while any(job.live for job in states):
             if interrupted():  # a terminal sends Ctrl-C to all processes; others who ask ask this one alone
-                for job in states:
-                    stop(sweep, job)
+                Local.stop(sweep, states)
             told = [read_json(sweep.job_file(group.number, task, "progress")) or {} for task in range(len(group.jobs))]
             bar.show(sum(each.get("runs_done", 0) for each in told),
                      sum(each.get("seconds_done", 0.0) for each in told))
             time.sleep(0.5)
-            states = jobs(sweep, [group])
+            states = look()
     if interrupted():
         raise InterruptionError
     if others := [job.state for job in states if job.state != "COMPLETED"]:
