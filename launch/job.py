@@ -21,7 +21,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission
 
-from launch.launchers import recorded
+from launch.launchers import launcher_of
 from launch.processes import process
 from launch.sweep import Sweep, check_private, read_json, write_json
 from launch.worker import DEVICE_LOST, INTERRUPTED
@@ -55,7 +55,7 @@ class Job:
             log.warning("a job is one process; this is another one, which has nothing to do")
             return
         sweep = Sweep(Path(self.sweep))
-        launcher = recorded(sweep.group(self.group))
+        launcher = launcher_of(sweep.group(self.group))
         if not launcher.requeues:
             signal.signal(signal.SIGTERM, self._cancel)
         self._patience = launcher.checkpoint_seconds

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from launch.claims import Claims
-from launch.launchers import recorded
+from launch.launchers import launcher_of
 from launch.packs import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
 from ovpnet.record.checkpoint import Checkpoints
@@ -60,7 +60,7 @@ class Work:
         self.store = Store(self.sweep.store)
         self.listed = {pack.number: pack for pack in self.sweep.packs(self.group.number)}
         self.claims = Claims(self.sweep, self.group)
-        self.launcher = recorded(self.group)
+        self.launcher = launcher_of(self.group)
         self.pack: int | None = None  # that is in training
 
     def left(self) -> Iterator[Pack]:

@@ -220,7 +220,7 @@ def named(name: str) -> type[Launcher]:
         raise OvpnetError(f"launcher={name}: not known here; allowed: {', '.join(LAUNCHERS)}") from None
 
 
-def recorded(group: Group) -> Launcher:
+def launcher_of(group: Group) -> Launcher:
     """Return the launcher of a group, with the options on record that it has. Raises OvpnetError."""
     kind = named(group.launcher)
     names = {item.name for item in fields(kind)}

@@ -64,7 +64,8 @@ def test_the_copy_has_what_git_tracks_the_compiled_loops_and_where_it_is_from(tr
     # The revision and the changes say it all once more.
     git(tracked, "stash", "--include-untracked")
     git(tracked, "apply", str(folder / "changes.diff"))
-    assert (tracked / "ovpnet" / "spec" / "errors.py").read_bytes() == (folder / "ovpnet" / "errors.py").read_bytes()
+    changed = Path("ovpnet", "spec", "errors.py")
+    assert (tracked / changed).read_bytes() == (folder / changed).read_bytes()
 
 
 def test_one_copy_for_all_sweeps_of_the_same_code(tracked, tmp_path):
