@@ -6,12 +6,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import ovpnet.run.pack
-from launch import job, run, sweep, worker
+from launch import __main__ as command
+from launch import job, run, start, sweep, worker
 from launch.bisection import points, spacing
 from launch.job import Job, JobFile
 from launch.launchers.local import Local
@@ -253,7 +255,59 @@ def test_a_worker_that_cannot_start_is_tried_again_so_often(configs, recorded, m
     assert [each.state for each in status(record).jobs] == ["FAILED"]
 
 
+def test_a_job_whose_worker_slurm_has_stopped_waits_ten_minutes_to_be_ended(configs, recorded, monkeypatch):
+    """If it ended by itself, it would count as done, and SLURM would not requeue it."""
+    record, slept = recorded(configs[:1], launcher="slurm"), []
+    mine, ends = Job(str(record.path), 0, 0), iter([job.INTERRUPTED, -signal.SIGTERM, 0])
+    monkeypatch.setattr(job.submitit, "JobEnvironment", lambda: type("Alone", (), {"global_rank": 0, "job_id": "1"}))
+    monkeypatch.setattr(mine, "_work", lambda cores: next(ends))
+    monkeypatch.setattr(job.time, "sleep", slept.append)
+    mine()
+    assert slept == [600.0, 600.0]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "SLURM asks the worker itself"
+
+
+def test_processes_here_have_no_end_of_their_time(configs, recorded, monkeypatch):
+    given = []
+
+    class Executor:
+        def __init__(self, folder):
+            assert folder == record.path / "logs"
+
+        def update_parameters(self, **parameters):
+            given.append(parameters)
+
+        def submit(self, job):
+            given[-1] |= {"task": job.task}
+
+    record = recorded(configs[:2])
+    monkeypatch.setattr(start.submitit, "LocalExecutor", Executor)
+    start.main([str(record.path), "0", "none", "3"])
+    year = 365 * 24 * 60
+    assert given == [{"timeout_min": year, "gpus_per_node": 0, "visible_gpus": [], "task": 0},
+                     {"timeout_min": year, "gpus_per_node": 1, "visible_gpus": [3], "task": 1}]
+
+
 # --- what is told meanwhile ---
+
+
+@pytest.mark.parametrize(("launcher", "took", "slept"), [("subprocess", 0.1, 2.0), ("subprocess", 3.0, 15.0),
+                                                         ("slurm", 0.1, 10.0), ("slurm", 3.0, 15.0)])
+def test_a_sweep_is_looked_at_less_often_if_a_look_takes_long(configs, recorded, monkeypatch, launcher, took, slept):
+    record, clock, sleeps = recorded(configs[:1], launcher=launcher), [0.0], []
+    found = SimpleNamespace(ended=False)
+
+    def look(sweep):
+        clock[0] += took
+        found.ended = len(sleeps) == 2
+        return found
+
+    monkeypatch.setattr(command, "status", look)
+    monkeypatch.setattr(command.display, "status_view", lambda found: "")
+    monkeypatch.setattr(command.time, "sleep", sleeps.append)
+    monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
+    command._watch(record)
+    assert sleeps[1] == pytest.approx(slept)
 
 
 def test_a_worker_tells_what_it_is_at_every_five_seconds(configs, recorded, monkeypatch):
