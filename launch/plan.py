@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.launchers import Launcher
+from launch.launcher import Launcher
 from launch.packs import Pack, packed
 from launch.status import under_way
 from ovpnet.engine.cost import Machine, memory, seconds

@@ -17,8 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from launch.hydra_internals import BasicSweeper
-from launch.launchers import LAUNCHERS, Launcher
-from launch.launchers.base import check_option
+from launch.launcher import LAUNCHERS, Launcher, check_option
 from ovpnet.spec.config import flat, key
 from ovpnet.spec.errors import ConfigError, OvpnetError
 

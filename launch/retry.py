@@ -11,7 +11,8 @@ from yaml import YAMLError
 
 from launch.code import snapshot
 from launch.display import duration
-from launch.launchers import Launcher, named
+from launch.launcher import Launcher
+from launch.launchers import named
 from launch.plan import plan
 from launch.scheduler import jobs
 from launch.submit import add, submit

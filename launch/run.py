@@ -8,7 +8,7 @@ import pandas as pd
 
 from launch import display
 from launch.code import snapshot
-from launch.launchers import Launcher
+from launch.launcher import Launcher
 from launch.plan import Plan, one_of_each, plan
 from launch.submit import record, submit
 from launch.sweep import Group, Sweep, store_option

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from launch.launchers import LAUNCHERS, JobState, Launcher, named
+from launch.launcher import LAUNCHERS, JobState, Launcher
+from launch.launchers import named
 from launch.sweep import Group, Sweep, read_json
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.terminal.words import count

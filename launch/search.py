@@ -24,7 +24,7 @@ from rich.table import Table
 
 from launch import display, run
 from launch.bisection import Bracket, bracket, censored, following, settled
-from launch.launchers import Launcher
+from launch.launcher import Launcher
 from launch.plan import one_of_each
 from launch.status import under_way
 from launch.sweep import store_option

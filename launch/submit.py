@@ -11,7 +11,9 @@ from pathlib import Path
 from submitit.core.utils import FailedJobError
 
 from launch.code import environment
-from launch.launchers import Launcher, launcher_of
+from launch.job import Job
+from launch.launcher import Launcher
+from launch.launchers import launcher_of
 from launch.packs import packed
 from launch.plan import Plan, Tier
 from launch.sweep import Group, Sweep
@@ -50,8 +52,9 @@ def add(sweep: Sweep, tier: Tier, code: Path | None) -> Group:
 
 def submit(sweep: Sweep, group: Group) -> None:
     """Start the jobs of a group. Raises OvpnetError if they cannot be started."""
+    jobs = [Job(str(sweep.path), group.number, task) for task in range(len(group.jobs))]
     try:
-        launcher_of(group).submit(sweep, group)
+        launcher_of(group).submit(sweep, group, jobs)
     except (FailedJobError, OvpnetError, RuntimeError, OSError) as error:
         sweep.withdraw(group)
         raise OvpnetError(f"{sweep.id} is on record but its jobs could not be submitted ({error}); when that is "

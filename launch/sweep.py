@@ -3,8 +3,8 @@
     sweep.json             the command, who gave it, the launcher's options
     packs-G.parquet        a row a pack of group G: its runs and their configs, what it is predicted to take
     group-G.json           a submission, one job array: the packs of each of its jobs, and the code that they run
-    jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job`)
-    jobs/G-T.progress.json what its worker is at (`launch.worker`)
+    jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job_file`)
+    jobs/G-T.progress.json what its worker is at (`launch.work`)
     parts/G-P.json         pieces that pack P is trained in, where it ended its worker (`launch.job`)
     claims/G-P             which job has taken pack P of group G (`launch.claims`)
     logs/                  submitit's own: what jobs print, pickles of a few hundred bytes

@@ -3,14 +3,16 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.launchers.base import JobState, Launcher, how_ended
+from launch.launcher import JobState, Launcher, how_ended
 from launch.processes import process
 from launch.sweep import Group, Sweep, read_json
 from ovpnet.spec.config import key
@@ -50,11 +52,10 @@ class Here(Launcher):
     def cores(self) -> int:
         return max(1, (os.cpu_count() or 1) // (self.workers or 1))
 
-    def submit(self, sweep: Sweep, group: Group) -> None:
+    def submit(self, sweep: Sweep, group: Group, jobs: Sequence[Callable[[], None]]) -> None:
         from launch import machines
-        from launch.start import start
 
-        start(sweep, group, machines.gpus(len(group.jobs)))
+        _start(sweep, group, machines.gpus(len(jobs)))
 
     @classmethod
     def jobs(cls, sweep: Sweep, groups: Sequence[Group]) -> dict[tuple[int, int], JobState]:
@@ -67,6 +68,21 @@ class Here(Launcher):
     @classmethod
     def stop(cls, sweep: Sweep, jobs: Sequence[JobState]) -> int:
         return sum(not _stop(sweep, job) for job in jobs)
+
+
+def _start(sweep: Sweep, group: Group, gpus: Sequence[int | None]) -> None:
+    """Start a process per job, each with one of the GPUs. Raises OvpnetError."""
+    assert group.code is not None
+    log = sweep.path / "logs" / f"start-{group.number}.log"
+    path = os.pathsep.join([group.code, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with open(log, "wb") as told:
+        done = subprocess.run([sys.executable, "-m", "launch.start", str(sweep.path), str(group.number),
+                               *("none" if gpu is None else str(gpu) for gpu in gpus)],
+                              cwd=group.code, env=os.environ | {"PYTHONPATH": path}, start_new_session=True,
+                              stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+    if done.returncode:
+        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise OvpnetError(f"{''.join(last) or f'exit status {done.returncode}'}, see {log}")
 
 
 def _job(sweep: Sweep, group: Group, task: int) -> JobState:

@@ -1,9 +1,11 @@
 """hydra/launcher=local"""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from launch.launchers.base import JobState, launcher
+from launch.job_file import JobFile
+from launch.launcher import JobState, launcher
 from launch.launchers.here import Here
 from launch.sweep import Group, Sweep, read_json, store_option
 from ovpnet.run.interruption import interruptions
@@ -28,35 +30,34 @@ class Local(Here):
     def copies_code(self, jobs: int) -> bool:
         return jobs > 1
 
-    def submit(self, sweep: Sweep, group: Group) -> None:
-        if len(group.jobs) > 1:
-            super().submit(sweep, group)
+    def submit(self, sweep: Sweep, group: Group, jobs: Sequence[Callable[[], None]]) -> None:
+        if len(jobs) > 1:
+            super().submit(sweep, group, jobs)
 
     def wait(self, sweep: Sweep, group: Group) -> None:
         if len(group.jobs) > 1:
             _watch(sweep, group)
         else:
-            _train(sweep, group)
+            self._train(sweep, group)
 
+    def _train(self, sweep: Sweep, group: Group) -> None:
+        """Train the one job of the group in this process. Raises what `launch.work.train` does."""
+        from launch.work import Work, train  # what every command loads need not load the model of cost
 
-def _train(sweep: Sweep, group: Group) -> None:
-    """Train the one job of the group in this process. Raises what `launch.worker.train` does."""
-    from launch.job import JobFile  # a job imports the launchers
-    from launch.worker import Work, train
-
-    work = Work(sweep, group, 0)
-    file = JobFile(sweep, group.number, 0, retries=0)
-    runs = sum(len(pack.runs) for pack in work.listed.values())
-    how = "failed"
-    try:
-        with interruptions() as interrupted, Progress(runs, sum(pack.seconds for pack in work.listed.values())) as bar:
-            train(work, interrupted, bar)
-        how = "done"
-    except KeyboardInterrupt:
-        how = "interrupted"
-        raise
-    finally:
-        file.end(how)
+        work = Work(sweep, group, 0, self)
+        file = JobFile(sweep, group.number, 0, retries=0)
+        listed = work.listed.values()
+        runs, predicted = sum(len(pack.runs) for pack in listed), sum(pack.seconds for pack in listed)
+        how = "failed"
+        try:
+            with interruptions() as interrupted, Progress(runs, predicted) as bar:
+                train(work, interrupted, bar)
+            how = "done"
+        except KeyboardInterrupt:
+            how = "interrupted"
+            raise
+        finally:
+            file.end(how)
 
 
 def _watch(sweep: Sweep, group: Group) -> None:

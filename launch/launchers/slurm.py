@@ -5,7 +5,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import submitit
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launch.launchers.base import JobState, Launcher, check_option, how_ended, launcher
+from launch.launcher import JobState, Launcher, check_option, how_ended, launcher
 from launch.slurm_commands import accounted, cancel, queued
 from launch.sweep import Group, Sweep, read_json, write_json
 from ovpnet.spec.config import digest, key
@@ -179,9 +179,7 @@ class Slurm(Launcher):
 
     # --- submission ---
 
-    def submit(self, sweep: Sweep, group: Group) -> None:
-        from launch.job import Job  # a job imports the launchers
-
+    def submit(self, sweep: Sweep, group: Group, jobs: Sequence[Callable[[], None]]) -> None:
         assert group.code is not None
         logs, code = sweep.path / "logs", shlex.quote(group.code)
         executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_python=self.python,
@@ -191,8 +189,8 @@ class Slurm(Launcher):
                  f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}"]
         executor.update_parameters(**self.sbatch(job_name(sweep, group.number), setup))
         with executor.batch():
-            for task in range(len(group.jobs)):
-                executor.submit(Job(str(sweep.path), group.number, task))
+            for job in jobs:
+                executor.submit(job)
 
     def sbatch(self, name: str, setup: list[str]) -> dict[str, Any]:
         """Return submitit's parameters for the jobs of that name; `setup` comes after the user's own."""

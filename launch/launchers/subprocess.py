@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from launch.launchers.base import launcher
+from launch.launcher import launcher
 from launch.launchers.here import Here
 
 

@@ -13,9 +13,11 @@ import pytest
 
 import ovpnet.run.pack
 from launch import __main__ as command
-from launch import job, run, start, sweep, worker
+from launch import job, run, start, sweep, work
 from launch.bisection import points, spacing
-from launch.job import Job, JobFile
+from launch.job import Job
+from launch.job_file import JobFile
+from launch.launchers import launcher_of
 from launch.launchers.local import Local
 from launch.launchers.slurm import Slurm
 from launch.launchers.subprocess import Subprocess
@@ -25,7 +27,7 @@ from launch.plan import plan
 from launch.search import Search, cells, search
 from launch.status import status
 from launch.sweep import write_json
-from launch.worker import Work, train
+from launch.work import Work, train
 from ovpnet.engine.cost import EXAMPLE, seconds
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
@@ -312,8 +314,8 @@ def test_a_sweep_is_looked_at_less_often_if_a_look_takes_long(configs, recorded,
 
 def test_a_worker_tells_what_it_is_at_every_five_seconds(configs, recorded, monkeypatch):
     record, clock, told = recorded(configs[:1]), [1e9], []
-    monkeypatch.setattr(worker.time, "time", lambda: clock[0])
-    monkeypatch.setattr(worker, "write_json", lambda file, content: told.append(clock[0]))
+    monkeypatch.setattr(work.time, "time", lambda: clock[0])
+    monkeypatch.setattr(work, "write_json", lambda file, content: told.append(clock[0]))
 
     def run_pack(configs, advance, interrupted):
         for _ in range(120):
@@ -322,6 +324,6 @@ def test_a_worker_tells_what_it_is_at_every_five_seconds(configs, recorded, monk
         finished(record, configs[0])
 
     monkeypatch.setattr(ovpnet.run.pack, "run_pack", run_pack)
-    train(Work(record, record.group(0), 0), lambda: False)
+    train(Work(record, record.group(0), 0, launcher_of(record.group(0))), lambda: False)
     # At its beginning, after 5 and 10 seconds, and at its end.
     assert np.diff(told) == pytest.approx([5, 5, 2], abs=0.2)

@@ -13,8 +13,8 @@ import pytest
 from launch import display
 from launch.__main__ import main
 from launch.display import announcement, warnings
-from launch.job import JobFile
-from launch.launchers import here
+from launch.job_file import JobFile
+from launch.launchers import here, launcher_of
 from launch.launchers.local import Local
 from launch.launchers.slurm import Slurm
 from launch.plan import Plan, plan
@@ -24,7 +24,7 @@ from launch.scheduler import cancel
 from launch.status import status
 from launch.submit import record
 from launch.sweep import write_json
-from launch.worker import Work
+from launch.work import Work
 from ovpnet.record.store import Store
 from ovpnet.run.pack import failed_row
 from ovpnet.run.results import config_row
@@ -189,7 +189,7 @@ def test_a_run_given_up_is_not_trained_again_by_a_node_whose_clock_is_behind(con
     lost, other = map(run_id, configs[:2])
     supervised(sweep, condemned={lost: "died"})
     [group] = sweep.groups()
-    work = Work(sweep, group, 0)
+    work = Work(sweep, group, 0, launcher_of(group))
     finished(sweep, configs[0], "failed", hours=-1)
     assert [run_id(config) for pack in work.left() for config in pack.configs] == [other]
 
@@ -202,7 +202,7 @@ def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(con
     assert not state.died(-9), "it trained nothing yet"
     seen = []
     while True:
-        work = Work(sweep, group, 0)
+        work = Work(sweep, group, 0, launcher_of(group))
         parts = [[run_id(config) for config in pack.configs] for pack in work.left()]
         seen.append([len(part) for part in parts])
         [bad] = [part for part in parts if ids[3] in part] or [[]]
@@ -217,7 +217,7 @@ def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(con
         assert not state.died(-9), "this death is known"
     assert seen == [[5], [2, 3], [1, 2], [1, 1], [1, 1], [1]]
     assert list(state.content["condemned"]) == [ids[3]]
-    Work(sweep, group, 0).bury()
+    Work(sweep, group, 0, launcher_of(group)).bury()
     assert runs_of(sweep) == {"done": 4, "failed": 1}
     assert set(Store(sweep.store).runs()["failure"].dropna()) == {"killed"}
 

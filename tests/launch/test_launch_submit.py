@@ -10,7 +10,7 @@ import pytest
 from launch import retry, run
 from launch.__main__ import main
 from launch.claims import Claims
-from launch.launchers import JobState, slurm
+from launch.launcher import JobState, slurm
 from launch.launchers.slurm import Slurm
 from launch.launchers.subprocess import Subprocess
 from launch.plan import plan

@@ -8,7 +8,8 @@ from hydra.core.config_store import ConfigStore
 
 from launch import retry, slurm_commands
 from launch.__main__ import main
-from launch.launchers import LAUNCHERS, JobState, Launcher, launcher, launcher_of
+from launch.launcher import LAUNCHERS, JobState, Launcher, launcher
+from launch.launchers import launcher_of
 from launch.launchers.here import Here
 from launch.launchers.slurm import Slurm, job_name
 from launch.launchers.subprocess import Subprocess
@@ -31,7 +32,7 @@ def kind(request) -> type[Launcher]:
 @pytest.fixture
 def registry(monkeypatch):
     """Launchers that a test defines are forgotten after it."""
-    monkeypatch.setattr("launch.launchers.base.LAUNCHERS", {})
+    monkeypatch.setattr("launch.launcher.LAUNCHERS", {})
 
 
 def test_hydra_knows_the_launcher_and_its_plug_in(kind):
@@ -88,7 +89,7 @@ POLITE = '''
 import os
 from dataclasses import dataclass
 
-from launch.launchers.base import launcher
+from launch.launcher import launcher
 from launch.launchers.here import Here
 from ovpnet.spec.config import key
 
@@ -102,9 +103,9 @@ class Polite(Here):
     patience_seconds = 1.0
     niceness: int = key(10, "as in nice", low=0, high=19)
 
-    def submit(self, sweep, group):
+    def submit(self, sweep, group, jobs):
         os.nice(self.niceness)
-        super().submit(sweep, group)
+        super().submit(sweep, group, jobs)
 '''
 
 
@@ -181,7 +182,7 @@ def resubmitted(monkeypatch):
     found: list[tuple[Launcher, Group]] = []
     monkeypatch.setattr(retry, "snapshot", lambda store: store)
     for each in (Slurm, Subprocess):
-        monkeypatch.setattr(each, "submit", lambda self, sweep, group: found.append((self, group)))
+        monkeypatch.setattr(each, "submit", lambda self, sweep, group, jobs: found.append((self, group)))
     return found
 
 

@@ -1,7 +1,8 @@
 """What a launcher is: an object whose fields are its options, and that answers whatever else a sweep asks of it.
 
-A subclass is a dataclass with the decorator `@launcher(NAME)`, in a file of this folder. Its fields are Hydra's schema
-of `hydra.launcher`, and what a sweep keeps on record of it. Code outside asks the object, never its class or name.
+A subclass is a dataclass with the decorator `@launcher(NAME)`, in a file of `launch/launchers`. Its fields are Hydra's
+schema of `hydra.launcher`, and what a sweep keeps on record of it. Code outside asks the object, never its class or
+name.
 """
 
 import re
@@ -17,7 +18,7 @@ from submitit.core.utils import JobPaths
 
 from launch.sweep import Group, Sweep, read_json
 from ovpnet.spec.config import check_value, key
-from ovpnet.spec.errors import ConfigError, OvpnetError
+from ovpnet.spec.errors import ConfigError
 
 if TYPE_CHECKING:  # every command loads the launchers, and need not wait for the model of cost
     from ovpnet.engine.cost import Machine
@@ -133,8 +134,11 @@ class Launcher(ABC):
         return True
 
     @abstractmethod
-    def submit(self, sweep: Sweep, group: Group) -> None:
-        """Start the jobs of a group. Raises OvpnetError, RuntimeError, OSError if they cannot be started."""
+    def submit(self, sweep: Sweep, group: Group, jobs: Sequence[Callable[[], None]]) -> None:
+        """Start the jobs of a group. Raises OvpnetError, RuntimeError, OSError if they cannot be started.
+
+        `jobs` are what each of them calls, for submitit.
+        """
 
     def wait(self, sweep: Sweep, group: Group) -> None:  # noqa: B027 (not all wait)
         """Wait for the jobs of a group; stated by a launcher that waits. Raises InterruptionError, OvpnetError."""
@@ -210,21 +214,6 @@ def launcher(name: str) -> Callable[[L], L]:
         return kind
 
     return register
-
-
-def named(name: str) -> type[Launcher]:
-    """Return the launcher of that name. Raises OvpnetError if there is none here, as for a record of other code."""
-    try:
-        return LAUNCHERS[name]
-    except KeyError:
-        raise OvpnetError(f"launcher={name}: not known here; allowed: {', '.join(LAUNCHERS)}") from None
-
-
-def launcher_of(group: Group) -> Launcher:
-    """Return the launcher of a group, with the options on record that it has. Raises OvpnetError."""
-    kind = named(group.launcher)
-    names = {item.name for item in fields(kind)}
-    return kind(**{name: value for name, value in group.options.items() if name in names})
 
 
 # --- checks of options ---
