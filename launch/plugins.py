@@ -5,18 +5,20 @@ Hydra finds plug-ins only in its namespace package; hydra_plugins/ovpnet names t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import OverrideParseException
 from hydra.plugins.launcher import Launcher as Plugin
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from launch.hydra_internals import BasicSweeper
 from launch.launcher import LAUNCHERS, Launcher, check_option
 from ovpnet.spec.config import flat, key
 from ovpnet.spec.errors import ConfigError, OvpnetError
@@ -66,12 +68,16 @@ def plugin_name(kind: type[Launcher]) -> str:
     return f"{kind.__name__}Launcher"
 
 
-class PackSweeper(BasicSweeper):
+class PackSweeper(Sweeper):
     """Hydra's grid, or several, handed to the launcher whole: not composed here a first time, and no folder made."""
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, grids: list[dict[str, Any]] | None):
-        super().__init__(max_batch_size, params)
-        self.grids = grids or [{}]
+        self.max_batch_size, self.params, self.grids = max_batch_size, params or {}, grids or [{}]
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, config=config,
+                                                                task_function=task_function)
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.launcher is not None
@@ -94,8 +100,7 @@ class PackSweeper(BasicSweeper):
                 raise OvpnetError(f"grid {number} of hydra.sweeper.grids: {error}") from error
             overrides = [*own, *given]
             _check_one_study(overrides)
-            [product] = self.split_arguments(overrides, max_batch_size=None)
-            jobs += product
+            jobs += grid_of(overrides)
         if not jobs:
             raise OvpnetError(f"{' '.join(arguments) or 'this sweep'}: no run; a range or a list of values is empty")
         return jobs
@@ -166,6 +171,23 @@ def _check_one_study(overrides: Sequence[Override]) -> None:
     for override in overrides:
         if override.key_or_group in ("experiment", "scale") and override.is_sweep_override():
             raise OvpnetError(f"{override.input_line}: one {override.key_or_group} a sweep; give a command each")
+
+
+def grid_of(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the jobs of a grid, as Hydra's own sweeper does: of a key that is given twice, the last one counts.
+
+    Raises OvpnetError for values that cannot be listed. (Hydra's sweeper is no public class, and is loaded anew.)
+    """
+    values: dict[str, list[str]] = {}
+    for override in overrides:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise OvpnetError(f"{override.input_line}: cannot be listed, as a grid must be; allowed: a,b,c, choice(), "
+                              "range() and glob()")
+        key = override.get_key_element()
+        given = override.sweep_string_iterator() if override.is_sweep_override() else [
+            override.get_value_element_as_str()]
+        values[key] = [f"{key}={value}" for value in given]
+    return [list(job) for job in product(*values.values())]
 
 
 class PackLauncher(Plugin):

@@ -10,7 +10,8 @@ import pytest
 from launch import retry, run
 from launch.__main__ import main
 from launch.claims import Claims
-from launch.launcher import JobState, slurm
+from launch.launcher import JobState
+from launch.launchers import slurm
 from launch.launchers.slurm import Slurm
 from launch.launchers.subprocess import Subprocess
 from launch.plan import plan
