@@ -29,7 +29,7 @@ def hydras(overrides):
     return jobs
 
 
-@given(st.lists(st.sampled_from([form for form in FORMS), max_size=5))
+@given(st.lists(st.sampled_from(FORMS), max_size=5))
 def test_a_grid_is_what_hydra_makes_of_it(texts):
     overrides = OverridesParser.create().parse_overrides(texts)
     assert grid_of(overrides) == hydras(overrides)
