@@ -190,7 +190,8 @@ class Launcher(ABC):
 
 # --- the registry ---
 
-LAUNCHERS: dict[str, type[Launcher]] = {}
+# By name; `launch.launchers.LAUNCHERS` is this with all that there are.
+REGISTERED: dict[str, type[Launcher]] = {}
 
 _FACTS = Launcher.__annotations__.keys() - {item.name for item in fields(Launcher)}
 
@@ -210,7 +211,7 @@ def launcher(name: str) -> Callable[[L], L]:
         if kind.time_key and kind.time_key not in {item.name for item in fields(kind)}:
             raise TypeError(f"hydra/launcher={name}: {kind.__qualname__}.time_key={kind.time_key}: is none of its "
                             f"options; allowed: {', '.join(item.name for item in fields(kind))}")
-        LAUNCHERS[name] = kind
+        REGISTERED[name] = kind
         return kind
 
     return register

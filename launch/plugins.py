@@ -19,7 +19,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from launch.launcher import LAUNCHERS, Launcher, check_option
+from launch.launcher import Launcher, check_option
+from launch.launchers import LAUNCHERS
 from ovpnet.spec.config import flat, key
 from ovpnet.spec.errors import ConfigError, OvpnetError
 

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from launch.launcher import LAUNCHERS, JobState, Launcher
-from launch.launchers import named
+from launch.launcher import JobState, Launcher
+from launch.launchers import LAUNCHERS, named
 from launch.sweep import Group, Sweep, read_json
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.terminal.words import count

@@ -4,12 +4,14 @@ import pkgutil
 from dataclasses import fields
 from importlib import import_module
 
-from launch.launcher import LAUNCHERS, Launcher
+from launch.launcher import REGISTERED, Launcher
 from launch.sweep import Group
 from ovpnet.spec.errors import OvpnetError
 
 for _module in pkgutil.iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
+
+LAUNCHERS = REGISTERED
 
 
 def named(name: str) -> type[Launcher]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import launch
@@ -29,6 +29,7 @@ def hydras(overrides):
     return jobs
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(FORMS), max_size=5))
 def test_a_grid_is_what_hydra_makes_of_it(texts):
     overrides = OverridesParser.create().parse_overrides(texts)

@@ -1,6 +1,9 @@
 """What every launcher states, how one is added, and what becomes of records that name one."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 
 import pytest
@@ -8,8 +11,8 @@ from hydra.core.config_store import ConfigStore
 
 from launch import retry, slurm_commands
 from launch.__main__ import main
-from launch.launcher import LAUNCHERS, JobState, Launcher, launcher
-from launch.launchers import launcher_of
+from launch.launcher import JobState, Launcher, launcher
+from launch.launchers import LAUNCHERS, launcher_of
 from launch.launchers.here import Here
 from launch.launchers.slurm import Slurm, job_name
 from launch.launchers.subprocess import Subprocess
@@ -19,7 +22,7 @@ from launch.status import status
 from launch.sweep import Group, Sweep, write_json
 from ovpnet.spec.config import run_id
 from ovpnet.spec.errors import OvpnetError
-from tests.launch.conftest import said
+from tests.launch.conftest import CODE, said
 from tests.launch.test_launch_code import SMALL, checkout  # noqa: F401 (a fixture)
 from tests.launch.test_launch_status import finished, runs_of, supervised
 
@@ -32,7 +35,7 @@ def kind(request) -> type[Launcher]:
 @pytest.fixture
 def registry(monkeypatch):
     """Launchers that a test defines are forgotten after it."""
-    monkeypatch.setattr("launch.launcher.LAUNCHERS", {})
+    monkeypatch.setattr("launch.launcher.REGISTERED", {})
 
 
 def test_hydra_knows_the_launcher_and_its_plug_in(kind):
@@ -44,6 +47,14 @@ def test_hydra_knows_the_launcher_and_its_plug_in(kind):
     assert list(node) == [item.name for item in fields(kind)]
     plugin = getattr(plugins, plugin_name(kind))
     assert (plugin.__module__, plugin.kind.__name__) == (plugins.__name__, kind.__name__)
+
+
+def test_every_command_of_hydra_finds_all_launchers_without_torch():
+    """In a process of its own, which has imported nothing but the plug-ins."""
+    told = subprocess.run([sys.executable, "-c", "import sys, hydra_plugins.ovpnet.plugins as found; print(*sorted("
+                           "name for name in vars(found) if name.endswith('Launcher')), 'torch' in sys.modules)"],
+                          env=os.environ | {"PYTHONPATH": str(CODE)}, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [*sorted(map(plugin_name, LAUNCHERS.values())), "False"]
 
 
 def test_a_launcher_is_what_is_on_record_of_it(kind):
