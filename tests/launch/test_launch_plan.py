@@ -312,6 +312,16 @@ def test_a_sweep_is_looked_at_less_often_if_a_look_takes_long(configs, recorded,
     assert sleeps[1] == pytest.approx(slept)
 
 
+@pytest.mark.parametrize(("launcher", "given", "mode"), [("slurm", "auto", "offline"), ("slurm", "online", "online"),
+                                                         ("subprocess", "auto", "auto"), ("local", "auto", "auto")])
+def test_nodes_of_a_cluster_have_no_network_unless_told_otherwise(configs, recorded, launcher, given, mode):
+    """`python -m launch sync` reports their runs."""
+    config = replace(configs[0], tracker=replace(configs[0].tracker, mode=given))
+    record = recorded([config], launcher=launcher)
+    [pack] = Work(record, record.group(0), 0, launcher_of(record.group(0))).left()
+    assert [each.tracker.mode for each in pack.configs] == [mode]
+
+
 def test_a_worker_tells_what_it_is_at_every_five_seconds(configs, recorded, monkeypatch):
     record, clock, told = recorded(configs[:1]), [1e9], []
     monkeypatch.setattr(work.time, "time", lambda: clock[0])
