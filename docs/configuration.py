@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launch import options
+from launch.launchers import LAUNCHERS
+from launch.plugins import BisectConf
 from ovpnet.spec.config import Config, OptConfig, RiskConfig
 from ovpnet.spec.identity import not_identity
 from ovpnet.spec.keys import allowed_values
@@ -14,14 +15,12 @@ from ovpnet.spec.schemas import schemas
 
 HEADER = """# Configuration
 
-Made from `ovpnet/spec/config.py` and `launch/options.py` by `python docs/configuration.py`; do not edit by hand.
+Made from `ovpnet/spec/config.py` and `launch/launchers/` by `python docs/configuration.py`; do not edit by hand.
 
 Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `'KEY=range(3)'` or any
 other form of [Hydra's override grammar](https://hydra.cc/docs/advanced/override_grammar/basic/). Files in `conf/`
 choose among the nodes below: `concept=figure1` takes `conf/concept/figure1.yaml`.
 """
-
-LAUNCHERS = {"local": options.LocalConf, "subprocess": options.SubprocessConf, "slurm": options.SlurmConf}
 
 
 def page() -> str:
@@ -32,7 +31,7 @@ def page() -> str:
                   for name, schema in named.items()]
     parts += [_section("test", "test.", RiskConfig), _section("opt", "opt.", OptConfig)]
     parts += [_section(f"hydra/launcher={name}", "hydra.launcher.", node) for name, node in LAUNCHERS.items()]
-    parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", options.BisectConf))
+    parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", BisectConf))
     parts.append("## Not part of a run's identity\n\nRuns that differ only in these are the same run, trained once: "
                  + ", ".join(f"`{name}`" for name in not_identity())
                  + " (epochs count as the steps they amount to).\n")

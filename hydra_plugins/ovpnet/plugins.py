@@ -34,14 +34,5 @@ if "ovpnet" in sys.modules:
     class BisectSweeper(launch.plugins.BisectSweeper):
         """hydra/sweeper=bisect_samples"""
 
-    @told
-    class LocalLauncher(launch.plugins.LocalLauncher):
-        """hydra/launcher=local"""
-
-    @told
-    class SubprocessLauncher(launch.plugins.SubprocessLauncher):
-        """hydra/launcher=subprocess"""
-
-    @told
-    class SlurmLauncher(launch.plugins.SlurmLauncher):
-        """hydra/launcher=slurm"""
+    # A class for each launcher of the registry: Hydra looks for them among the names of this module.
+    globals().update({name: told(plugin) for name, plugin in launch.plugins.launcher_plugins(__name__).items()})

@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -21,7 +20,8 @@ from analysis.load import with_problem
 from analysis.tune import best_tuned
 from launch import run
 from launch.bisection import points, spacing
-from launch.options import LocalConf, SubprocessConf
+from launch.launchers.local import Local
+from launch.launchers.subprocess import Subprocess
 from launch.search import Search, cells, search
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
@@ -89,7 +89,7 @@ def found(store):
 def sought(jobs, configs, among=AMONG):
     """Search to the end; the store."""
     what = Search(cells(jobs, configs, among), spacing(RESOLUTION))
-    search(what, LocalConf())
+    search(what, Local())
     return what.store.path
 
 
@@ -261,8 +261,8 @@ def submitted(monkeypatch, *answers):
         return answer() if callable(answer) else answer
 
     monkeypatch.setattr("launch.search.under_way", under_way)
-    monkeypatch.setattr("launch.search._SECONDS", 0.0)
-    monkeypatch.setattr("launch.search._LATE", 0.0)
+    monkeypatch.setattr(Subprocess, "poll_seconds", 0.0)
+    monkeypatch.setattr(Subprocess, "patience_seconds", 0.0)
 
 
 def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(grid, monkeypatch, capsys):
@@ -278,7 +278,7 @@ def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(gri
         return {"another sweep": {"its run"}}
 
     submitted(monkeypatch, {"a sweep": {"a run"}}, busy, stored)
-    search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), SubprocessConf())
+    search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), Subprocess())
     told = capsys.readouterr()
     assert "squeue did not answer; asking again" in told.err
     assert f"<= {AMONG[0]}" in told.out
@@ -287,9 +287,8 @@ def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(gri
 def test_a_round_that_nobody_trains_is_an_error(grid, monkeypatch):
     jobs, configs = grid(width=[8], seed=[0, 1], lr=[1.0, 2.0])
     submitted(monkeypatch, {"a sweep": {"a run"}}, {})
-    logs = re.escape(as_typed("launch logs"))
-    with pytest.raises(OvpnetError, match=rf"4 runs not trained: {logs}.*the same command goes on"):
-        search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), SubprocessConf())
+    with pytest.raises(OvpnetError, match=r"4 runs not trained: python -m launch logs.*the same command goes on"):
+        search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), Subprocess())
 
 
 # --- with nets ---
@@ -303,9 +302,9 @@ def test_nets_have_the_intervals_of_a_grid(make, tmp_path):
     configs = [replace(base, width=width, seed=seed, lr=float(lr)) for width in (64, 128) for seed in range(3)
                for lr in (1, 3)]
     run.sweep([replace(config, samples=N, store=str(tmp_path / "grid")) for config in configs for N in among],
-              LocalConf())
+              Local())
     what = Search(cells(jobs, configs, among), spacing(1.5))
-    search(what, LocalConf())
+    search(what, Local())
     table = sample_complexity(best_tuned(with_problem(Store(tmp_path / "grid").runs())))
     bisected = found(what.store.path)
     expected = {(row.width, row.seed): (row.low, row.high) for row in table.itertuples() if row.monotone}
