@@ -20,6 +20,7 @@ from launch import machines
 from launch.claims import Claims
 from launch.plan import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
+from ovpnet.engine.choice import shape_of
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.interruption import interruptions
@@ -78,7 +79,7 @@ class Work:
             for part in self.sweep.parts(self.group.number, listed):
                 rest = [self._reported(by_id[run]) for run in part if run not in gone]
                 if rest:
-                    yield Pack(rest, listed.seconds * len(rest) / len(configs))
+                    yield Pack(shape_of(rest), listed.seconds * len(rest) / len(configs))
         self.pack = None
 
     def give_back(self) -> None:

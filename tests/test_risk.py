@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ovpnet.nets.learners import learner
 from ovpnet.nets.losses import LOSSES
+from ovpnet.problem.means import Mean, means
 from ovpnet.spec.config import LearnerConfig
-from ovpnet.training.risk import Mean, average_over_iterates, losses, means
+from ovpnet.training.risk import average_over_iterates, losses
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ovpnet.nets.losses import labels
 from ovpnet.problem.concepts import target
 from ovpnet.problem.inputs import sample
-from ovpnet.problem.streams import Stream, generator
+from ovpnet.problem.streams import KEPT_DRAWS, Stream, generator
 from ovpnet.spec.config import ClassificationLoss, Config, RandomLabelsConcept, digest
 
 
@@ -22,7 +22,7 @@ class Problem:
         self.config = config
         self.target: Callable[[Tensor], Tensor] = target(config.concept, config.inputs.d)
         # Members that share a seed share their samples (a sweep over width or lr), so keep the last few.
-        self.sample = functools.lru_cache(maxsize=32)(self._sample)
+        self.sample = functools.lru_cache(maxsize=KEPT_DRAWS)(self._sample)
 
     @staticmethod
     def key(config: Config) -> str:

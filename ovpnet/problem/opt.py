@@ -14,10 +14,10 @@ from torch import Tensor
 from ovpnet.nets.losses import LOSSES
 from ovpnet.problem.concepts import Family, family, in_paper_class
 from ovpnet.problem.data import Problem, problem_identity
+from ovpnet.problem.means import Mean, means
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.record.store import Store
 from ovpnet.spec.config import ClassificationLoss, ConceptConfig, Config, RandomLabelsConcept, TwoLayerConcept, digest
-from ovpnet.training.risk import Mean, means
 
 _BLOCK = 1 << 16  # samples at a time
 _BATCH = 256  # samples a step of the fit

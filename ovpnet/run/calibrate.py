@@ -1,4 +1,4 @@
-"""The rates of this machine for `ovpnet.engine.cost`, from small ensembles trained for a second or two, and kept."""
+"""The rates of this machine for `ovpnet.engine`, from small ensembles trained for a second or two, and kept."""
 
 import itertools
 import json
@@ -17,25 +17,16 @@ import torch
 
 import ovpnet
 from ovpnet import native
-from ovpnet.engine import DualEngine, Engine, FusedCpuEngine, FusedCudaEngine, ReferenceEngine
-from ovpnet.engine.cost import Machine, Rates, Table
+from ovpnet.engine.base import Shape
+from ovpnet.engine.choice import FALLBACK
+from ovpnet.engine.limits import CHUNK_STEPS
+from ovpnet.engine.rates import Machine, Rates, Table
+from ovpnet.engine.registry import lookup
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream
-from ovpnet.spec.config import (
-    AlgorithmConfig,
-    Config,
-    DiagnosticsConfig,
-    Figure1Concept,
-    InputsConfig,
-    LearnerConfig,
-    LossConfig,
-    NoiseConfig,
-    RegularizerConfig,
-    TestConfig,
-    TrackerConfig,
-    digest,
-)
-from ovpnet.training.ensemble import Ensemble, Goal
+from ovpnet.spec.config import SCHEMAS, Config, LearnerConfig, digest
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import Goal
 from ovpnet.training.risk import losses
 
 # Seconds that one of a measurement's repetitions takes, about, and the part of the free memory that a pack may.
@@ -43,12 +34,15 @@ _BUDGET, _SHARE = 0.05, 0.7
 # Widths at which the fused engine is measured. A GPU keeps W on chip up to about m = 2000, and rounds m up there.
 _TWO_LAYERS = {"cpu": (100, 1000, 100_000), "cuda": (100, 300, 1000, 3000, 10_000, 100_000)}
 _THREE_LAYERS = (100, 300, 1000)
-_CONFIG = Config(
-    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1Concept(),
-    inputs=InputsConfig("normalized_gaussian", 4), noise=NoiseConfig(), loss=LossConfig("l2"),
-    learner=LearnerConfig("two_layer"), algorithm=AlgorithmConfig("momentum_sgd", 0.9, "shuffle"),
-    regularizer=RegularizerConfig("frobenius", W="frobenius", V="frobenius", rest="frobenius"),
-    diagnostics=DiagnosticsConfig(), tracker=TrackerConfig(), test=TestConfig(samples=2048, curve_samples=2048))
+# What is measured: a schema of each node, and what differs from its defaults.
+_NODES: dict[str, tuple[str, dict[str, Any]]] = {
+    "concept": ("figure1", {}), "inputs": ("simple", {"family": "normalized_gaussian"}), "noise": ("noise", {}),
+    "loss": ("regression", {"name": "l2"}), "learner": ("learner", {"name": "two_layer"}),
+    "algorithm": ("algorithm", {"name": "momentum_sgd", "momentum": 0.9, "sampling": "shuffle"}),
+    "regularizer": ("regularizer", dict.fromkeys(("name", "W", "V", "rest"), "frobenius")),
+    "diagnostics": ("diagnostics", {}), "tracker": ("tracker", {})}
+_CONFIG = Config(width=8, samples=64, lr=1e-9, steps=512, evaluations=1,
+                 **{node: SCHEMAS[node][schema](**values) for node, (schema, values) in _NODES.items()})
 
 
 @cache
@@ -84,11 +78,11 @@ def free_memory(device: torch.device) -> int:
 
 def measured(device: torch.device) -> Rates:
     """Measure the rates."""
-    base = {E: _step(_CONFIG, E, ReferenceEngine(), device) for E in (1, 64)}
+    base = {E: _step(_CONFIG, E, "reference", device) for E in (1, 64)}
     member = max(0.0, (base[64] - base[1]) / 63)
     call = max(1e-7, base[1] - member)
     wide = replace(_CONFIG, width=1000)
-    entry = _table([(E * 50_000, (_step(wide, E, ReferenceEngine(), device) - call - E * member) / (E * 50_000))
+    entry = _table([(E * 50_000, (_step(wide, E, "reference", device) - call - E * member) / (E * 50_000))
                     for E in _side_by_side(device, cpu=(1, 4, 16, 64), cuda=(1, 64, 256, 1024))])
     flop, weight = _three_layers(device, call + member, entry)
     fused, fused_flop, fused_member, fused_alone, fused_flop_alone = _fused(device)
@@ -96,6 +90,10 @@ def measured(device: torch.device) -> Rates:
     forward, sample = _evaluation(device)
     return Rates(call, member, entry, weight, flop, fused, fused_flop, fused_member, fused_alone, fused_flop_alone,
                  dual, dual_entry, _look(device), forward, sample, _eigen(device))
+
+
+def _learner(name: str, trained: str = "hidden") -> LearnerConfig:
+    return replace(_CONFIG.learner, name=name, trained=trained)
 
 
 def _side_by_side(device: torch.device, cpu: tuple[int, ...], cuda: tuple[int, ...]) -> tuple[int, ...]:
@@ -109,10 +107,10 @@ def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[flo
     flop = _least(lambda: x @ weights, device) / (2 * several * 50 * m * m)
     weight = []
     for width, E in zip((300, m, m), _side_by_side(device, (1, 1, 3), (1, 1, 32)), strict=True):
-        config = replace(_CONFIG, width=width, learner=LearnerConfig("three_layer"))
+        config = replace(_CONFIG, width=width, learner=_learner("three_layer"))
         others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
         weights_of_all = E * width * (width + 4)
-        weight.append((weights_of_all, (_step(config, E, ReferenceEngine(), device) - others) / weights_of_all))
+        weight.append((weights_of_all, (_step(config, E, "reference", device) - others) / weights_of_all))
     return flop, _table(weight)
 
 
@@ -121,8 +119,8 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
     threads = torch.get_num_threads() if device.type == "cpu" else 1
 
     def of(learner: str, width: int, E: int) -> float:
-        config = replace(_CONFIG, width=width, learner=LearnerConfig(learner))
-        return _step(config, E * threads, _fastest(device), device)
+        config = replace(_CONFIG, width=width, learner=_learner(learner))
+        return _step(config, E * threads, "fused", device)
 
     [several] = _side_by_side(device, (16,), (1024,))
     member = of("two_layer", _CONFIG.width, several) / several
@@ -140,30 +138,31 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
 
 
 def _dual(device: torch.device) -> tuple[float, Table]:
-    linear = replace(_CONFIG, learner=LearnerConfig("two_layer", "last"))
-    call = _step(linear, 1, DualEngine(), device, 128)
+    linear = replace(_CONFIG, learner=_learner("two_layer", "last"))
+    call = _step(linear, 1, "dual", device, 128)
     entry = []
     for E, samples in ((1, 400), (4, 600), (8, 1200)):
-        time = _step(replace(linear, samples=samples), E, DualEngine(), device, 128)
+        time = _step(replace(linear, samples=samples), E, "dual", device, 128)
         entry.append((E * samples**2, (time - call) / (E * 50 * samples)))
     return call, _table(entry)
 
 
 def _look(device: torch.device) -> float:
     """Seconds from one chunk of a step to the next, each with an evaluation."""
-    ensemble = _ensemble(replace(_CONFIG, steps=24, evaluations=24), 8, _fastest(device), device)
+    ensemble = _ensemble(replace(_CONFIG, steps=24, evaluations=24), 8, "fused", device)
     times = [time.perf_counter()]
     ensemble.train(on_chunk=lambda: times.append(time.perf_counter()))
     return statistics.median(after - before for before, after in itertools.pairwise(times))
 
 
 def _evaluation(device: torch.device) -> tuple[float, float]:
-    ensemble = _ensemble(replace(_CONFIG, width=1000), 8, ReferenceEngine(), device)
+    ensemble = _ensemble(replace(_CONFIG, width=1000), 8, "reference", device)
     n = 2048
     started = time.perf_counter()
-    x, y = ensemble._samples(range(8), Stream.TEST, [n] * 8)
+    x, y = ensemble.members.fresh(Stream.TEST, n)
     sample = (time.perf_counter() - started) / (8 * n * 5)
-    forward = _least(lambda: losses(ensemble.learner, ensemble.loss, ensemble.state.weights, x, y), device)
+    net, loss = ensemble.evaluator.net, ensemble.members.loss
+    forward = _least(lambda: losses(net, loss, ensemble.state.weights, x, y), device)
     return forward / (8 * n * 1000), sample
 
 
@@ -172,24 +171,20 @@ def _eigen(device: torch.device) -> float:
     return _least(lambda: torch.linalg.eigh(matrix), device) / 400**3
 
 
-def _fastest(device: torch.device) -> Engine:
-    """The fused engine, or the reference engine where there is none."""
-    if device.type == "cuda":
-        return FusedCudaEngine()
-    return ReferenceEngine() if native.library() is None else FusedCpuEngine()
-
-
-def _ensemble(config: Config, E: int, engine: Engine, device: torch.device) -> Ensemble:
+def _ensemble(config: Config, E: int, engine: str, device: torch.device) -> Ensemble:
+    """An ensemble in this engine's hands, or in the reference engine's if it cannot train here."""
     goal = Goal(Opt("", 0.0, 0.0, "noise", 0.0, 0.0, 1.0), 1.0)
-    return Ensemble([replace(config, seed=seed) for seed in range(E)], [goal] * E, engine, device)
+    able = lookup(engine) if lookup(engine).lacks_on(config, device.type) is None else lookup(FALLBACK)
+    shape = Shape.of([replace(config, seed=seed) for seed in range(E)], able)
+    return Ensemble(shape, [goal] * E, able.stepper(device), device)
 
 
-def _step(config: Config, E: int, engine: Engine, device: torch.device, most: int = 512) -> float:
+def _step(config: Config, E: int, engine: str, device: torch.device, most: int = CHUNK_STEPS) -> float:
     """Least seconds of a step of all members, of three chunks that take about the budget, of `most` steps at most."""
     ensemble, steps = _ensemble(config, E, engine, device), 2
     while True:
-        chunk = ensemble._chunk(0, 0, steps)
-        advance = partial(engine.advance, ensemble.rule, ensemble.state, chunk)
+        chunk = ensemble.feed.chunk(0, 0, steps)
+        advance = partial(ensemble.stepper.advance, ensemble.rule, ensemble.state, chunk)
         taken = min(_least(advance, device, 0.0) for _ in range(3))
         if taken > _BUDGET / 2 or steps >= most:
             return taken / steps
@@ -197,7 +192,11 @@ def _step(config: Config, E: int, engine: Engine, device: torch.device, most: in
 
 
 def _least(work: Callable[[], object], device: torch.device, budget: float = _BUDGET) -> float:
-    """Least seconds of some work, done once at least."""
+    """Return the least seconds of some work, which is done once at least.
+
+    torch.utils.benchmark.Timer tells the means of blocks of calls. While other programs ran on the same two cores, the
+    least of these means was 1.5 to 2.8 times as long as the least call (a matrix product, a sum).
+    """
     best, deadline = float("inf"), time.perf_counter() + budget
     while True:
         started = time.perf_counter()

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 import ovpnet
-from ovpnet.engine import engine
+from ovpnet.engine.base import Shape
+from ovpnet.engine.choice import shape_of, stepper_on
 from ovpnet.problem.opt import empirical_opt, opt_id
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -28,7 +29,8 @@ from ovpnet.run.results import Row, config_row, result_rows
 from ovpnet.spec.config import Config, run_id
 from ovpnet.spec.errors import CheckpointError, ConfigError, DeviceLostError, InterruptionError, StoreError
 from ovpnet.terminal.words import count
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +46,15 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
     steps: on True a checkpoint is kept. Raises StoreError, ConfigError (no such device), InterruptionError,
     DeviceLostError.
     """
+    return _run(shape_of(configs), on_steps, interrupted)
+
+
+def _run(shape: Shape, on_steps: Callable[[int], None], interrupted: Callable[[], bool]) -> list[Row]:
     if interrupted():
         raise InterruptionError
-    shared = configs[0]
+    shared, configs = shape.shared, shape.configs
     store, where = Store(shared.store), device(shared.device)
-    training = _Training(configs, where, on_steps, interrupted)
+    training = _Training(shape, where, on_steps, interrupted)
     failure: Row | None = None
     try:
         rows, curves = training.results(store)
@@ -68,13 +74,13 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
             on_steps(-training.steps)
             middle = len(configs) // 2
             return [row for half in (configs[:middle], configs[middle:])
-                    for row in run_pack(half, on_steps, interrupted)]
+                    for row in _run(shape.part(half), on_steps, interrupted)]
         rows, curves = [config_row(shared) | failure], []
         log.error("run %s failed: %s", rows[0]["run_id"], failure["error"])
     about = {
         "train_seconds": training.seconds / len(configs),
         "pack_id": uuid.uuid4().hex[:8], "pack_members": len(configs),
-        "engine_used": training.engine.name, "device_used": device_name(where), **versions(),
+        "engine_used": training.stepper.name, "device_used": device_name(where), **versions(),
         "finished_at": datetime.now(UTC).isoformat(),
     }
     rows = [row | about for row in rows]
@@ -93,14 +99,14 @@ def failed_row(config: Config, kind: str, error: str) -> Row:
 class _Training:
     """The training of a pack, with its checkpoints."""
 
-    def __init__(self, configs: Sequence[Config], where: torch.device, on_steps: Callable[[int], None],
+    def __init__(self, shape: Shape, where: torch.device, on_steps: Callable[[int], None],
                  interrupted: Callable[[], bool]):
-        self.configs, self.where = configs, where
+        self.shape, self.configs, self.where = shape, shape.configs, where
         self.on_steps, self.interrupted = on_steps, interrupted
-        self.engine = engine(configs, where)
-        self.checkpoints = Checkpoints(Path(configs[0].store))
+        self.stepper = stepper_on(shape, where)
+        self.checkpoints = Checkpoints(Path(shape.shared.store))
         of_code = {name: versions()[name] for name in ("ovpnet_version", "git_revision", "torch_version")}
-        self.identity = {"run_ids": [run_id(config) for config in configs], "engine": self.engine.name, **of_code}
+        self.identity = {"run_ids": [run_id(config) for config in self.configs], "engine": self.stepper.name, **of_code}
         self.steps = 0
         self.started = self.saved = time.perf_counter()
 
@@ -119,7 +125,7 @@ class _Training:
         goals = [goal(config, opts[opt_id(config)]) for config in self.configs]
         ensemble = None
         try:
-            ensemble = Ensemble(self.configs, goals, self.engine, self.where)
+            ensemble = Ensemble(self.shape, goals, self.stepper, self.where)
             self._restore(ensemble)
             outcome = ensemble.train(self._count, partial(self._between_chunks, ensemble))
         except Exception as error:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.engine import Perturbation, scaled
+from ovpnet.engine.steps import Perturbation, scaled
 from ovpnet.nets.learners import learner
 from ovpnet.nets.losses import LOSSES
 from ovpnet.nets.regularizers import Penalty, Regularizer

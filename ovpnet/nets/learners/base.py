@@ -31,6 +31,8 @@ class Learner(Network, Protocol):
 
     trained: tuple[str, ...]
     linear: bool  # f is affine in what is trained
+    layers: int  # 2 or 3, the output layer included
+    frozen: bool  # ReLU's signs are those at initialization, whose weights are kept among the net's own
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """Random initialization of one member, float64, without the ensemble axis."""

@@ -18,6 +18,7 @@ class InfiniteWidth:
 
     trained: tuple[str, ...] = ("alpha",)
     linear = True
+    frozen = False
 
     def __init__(self, layers: int, trained: str, biases: bool = False):
         self.layers, self.conjugate, self.biases = layers, trained == "last", biases

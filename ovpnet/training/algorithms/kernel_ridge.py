@@ -28,8 +28,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ovpnet.engine import State
-from ovpnet.engine.dual import group_numbers
+from ovpnet.engine.dual.stepper import group_numbers
+from ovpnet.engine.steps import State
 from ovpnet.nets.learners import Factors, InfiniteWidth, Learner, LinearNet, Weights, gram
 from ovpnet.nets.regularizers import layer_of
 from ovpnet.spec.config import Config, trained_layers

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Rule, State, scaled
-from ovpnet.nets.learners import FrozenThreeLayer, FrozenTwoLayer
+from ovpnet.engine.steps import Rule, State, scaled
 from ovpnet.nets.regularizers import Penalty, Regularizer
 from ovpnet.problem.inputs import sample
 from ovpnet.problem.streams import Stream, generator
@@ -66,8 +65,7 @@ class Diagnostics:
         # Without what lambda alone changes: it is a factor of f, f_0 and their approximations.
         measured = sign_changes(before, now, x) | gaps(learner, scaled(state.weights, scale), before, now, x)
         if not learner.linear:  # whose kernel does not move
-            frozen = isinstance(learner, FrozenTwoLayer | FrozenThreeLayer)
-            measured |= ntk_drift(before, now, x[:, :self.wanted.drift_samples], frozen)
+            measured |= ntk_drift(before, now, x[:, :self.wanted.drift_samples], learner.frozen)
         return measured
 
     def _saddle(self, e: int, step: int, state: State, scale: Tensor) -> dict[str, float]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Perturbation
+from ovpnet.engine.steps import Perturbation
 from ovpnet.nets.learners import FrozenThreeLayer, FrozenTwoLayer, Learner, Weights
 from ovpnet.nets.losses import Loss
 from ovpnet.nets.regularizers import Regularizer

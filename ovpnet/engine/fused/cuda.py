@@ -1,32 +1,20 @@
-"""The fused engine on CUDA: Triton kernels that take a chunk's steps without the host in between.
+"""The steps of the fused engine on CUDA: Triton kernels that take a chunk's steps without the host in between.
 
 Small two-layer nets take a chunk in one launch; for the rest, the launches of a chunk are recorded as a CUDA graph and
-replayed for every further chunk of that length. The kernels are in `ovpnet/engine/cuda/`.
+replayed for every further chunk of that length. The kernels are in `ovpnet/engine/fused/kernels/`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.nets.learners import Learner, Network, TwoLayer, Weights
-from ovpnet.spec.config import Config
+from ovpnet.engine.steps import Chunk, Rule, State, StepLosses
+from ovpnet.nets.learners import Learner, Network, Weights
 
 
-def cuda_lacks(config: Config) -> str | None:
-    """Why the kernels cannot train a run that `ovpnet.engine.choice.fused_lacks` says nothing against; None if they
-    can. torch's CUDA builds bring Triton along."""
-    if find_spec("triton") is None:
-        return "the fused engine needs the package triton on CUDA"
-    if config.learner.name == "three_layer" and config.learner.trained != "hidden":
-        return f"the fused engine covers no three_layer with learner.trained={config.learner.trained} on CUDA"
-    return None
-
-
-class FusedCudaEngine:
+class FusedCudaStepper:
     """Covers SGD, with momentum and penalties, of two-layer nets (hidden weights, last layer or frozen signs) and of
     three-layer nets' hidden weights, of one output, under the losses l2, huber and logistic.
 
@@ -41,7 +29,7 @@ class FusedCudaEngine:
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
-        """As `Engine.advance`. Raises ValueError for what the kernels do not cover."""
+        """As `Stepper.advance`. Raises ValueError for what the kernels do not cover."""
         if chunk.monitor_x is not None or chunk.scale is not None or chunk.perturbation is not None:
             raise ValueError("the fused engine covers neither fresh samples nor perturbations nor a scale")
         tensors = [chunk.x, chunk.y, rule.momentum, *state.weights.values(), *state.velocity.values(),
@@ -54,22 +42,22 @@ class FusedCudaEngine:
         return StepLosses(self._launches[steps].take(chunk), None)
 
     def measured(self, learner: Learner) -> Network:
-        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayer) else learner
+        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
 
 
 @dataclass(frozen=True)
 class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory, where the inputs are few."""
 
-    learner: TwoLayer
+    learner: Learner
 
     def activations(self, weights: Weights) -> int:
-        from ovpnet.engine.cuda import two_layer  # which needs triton
+        from ovpnet.engine.fused.kernels import two_layer  # which needs triton
 
         return self.learner.activations(weights) if weights["W"].shape[-1] > two_layer.MOST_OUTPUT_INPUTS else 1
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
-        from ovpnet.engine.cuda import two_layer  # which needs triton
+        from ovpnet.engine.fused.kernels import two_layer  # which needs triton
 
         if x.shape[-1] > two_layer.MOST_OUTPUT_INPUTS:
             return self.learner.output(weights, x)
@@ -90,7 +78,7 @@ class _Launches:
 
     @staticmethod
     def of(rule: Rule, state: State, chunk: Chunk) -> "_Launches":
-        from ovpnet.engine.cuda import three_layer, two_layer  # which need triton
+        from ovpnet.engine.fused.kernels import three_layer, two_layer  # which need triton
 
         fixed = replace(chunk, index=torch.empty_like(chunk.index, dtype=torch.int32).contiguous(),
                         lr=torch.empty_like(chunk.lr).contiguous())
