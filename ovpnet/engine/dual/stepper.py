@@ -1,8 +1,8 @@
 """The steps of the dual engine: SGD of a linear learner, at a cost per step that does not grow with m.
 
 An f that is linear in what is trained is affine in its weights, f(x) = f_0(x) + <phi(x), W>, so every iterate of SGD
-with momentum and weight decay is a combination of the weights W and velocity v at the chunk's start, the initial weights
-W0 that increments are counted from, and the training samples' phi(x_i):
+with momentum and weight decay is a combination of the weights W and velocity v at the chunk's start, the initial
+weights W0 that increments are counted from, and the training samples' phi(x_i):
 
     W_t = p_W W + p_v v + p_0 W0 + sum_i alpha_i phi(x_i),     and v_t likewise.
 
