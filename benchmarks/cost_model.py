@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 
 from benchmarks.tables import DOCS, keep
-from ovpnet.engine.choice import shape_of, stepper_on
+from ovpnet.engine.choice import engine_on, shape_of
 from ovpnet.engine.rates import Machine
 from ovpnet.problem.opt import Opt
 from ovpnet.run.calibrate import measured
@@ -101,7 +101,7 @@ def configs(overrides: Sequence[str], width: int, members: int) -> list[Config]:
 def ensemble(members: Sequence[Config]) -> Ensemble:
     goals = [goal(config, Opt("", 0, 0, "noise", 0, 0, 1)) for config in members]
     where, shape = torch.device(members[0].device), shape_of(members)
-    return Ensemble(shape, goals, stepper_on(shape, where), where)
+    return Ensemble(shape, goals, engine_on(shape, where).stepper(where), where)
 
 
 def peak_bytes(overrides: list[str], width: int, members: int) -> int:

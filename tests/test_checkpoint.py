@@ -16,7 +16,8 @@ import torch
 
 import ovpnet.run.pack
 from launch.plan import plan
-from ovpnet.engine.choice import shape_of, stepper_on
+from ovpnet.engine.choice import engine_on, shape_of
+from ovpnet.engine.reference import Reference
 from ovpnet.engine.reference.stepper import ReferenceStepper
 from ovpnet.problem.opt import Opt
 from ovpnet.record.checkpoint import Checkpoints
@@ -47,7 +48,7 @@ ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_
 def ensemble_of(configs):
     goals = [goal(config, OPT) for config in configs]
     shape, where = shape_of(configs), torch.device("cpu")
-    return Ensemble(shape, goals, stepper_on(shape, where), where)
+    return Ensemble(shape, goals, engine_on(shape, where).stepper(where), where)
 
 
 def signature_members(make, signature):
@@ -279,13 +280,23 @@ class Small(ReferenceStepper):
         return super().advance(rule, state, chunk)
 
 
+class SmallEngine(Reference):
+    """The reference engine with steps that have little room."""
+
+    def __init__(self, small):
+        self.small = small
+
+    def stepper(self, device):
+        return self.small
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 @pytest.mark.parametrize(("minutes", "heard"), [
     (10, [0, 40, 40, -80, 0, 20, 20, 20, 0, 20, 20, 20]),
     (0, [0, 40, 40, -80, 40, 20, 40, 20])], ids=["from the beginning", "from the checkpoint"])
 def test_out_of_memory_halves_the_pack_and_loses_nothing(pack, tmp_path, monkeypatch, caplog, error, minutes, heard):
     run_pack(pack("whole"))
-    monkeypatch.setattr(ovpnet.run.pack, "stepper_on", lambda shape, where: Small(error, 2, 2))
+    monkeypatch.setattr(ovpnet.run.pack, "engine_on", lambda shape, where: SmallEngine(Small(error, 2, 2)))
     steps = []
     rows = run_pack(pack("small", f"checkpoint_minutes={minutes}"), steps.append)
     assert [row["pack_members"] for row in rows] == [2, 2, 2, 2]
@@ -312,7 +323,7 @@ def test_out_of_memory_in_the_last_measurement_keeps_the_training(pack, tmp_path
 
 
 def test_a_run_that_does_not_fit_alone_is_marked_failed(pack, monkeypatch, tmp_path):
-    monkeypatch.setattr(ovpnet.run.pack, "stepper_on", lambda shape, where: Small(ERRORS[0], 0, 0))
+    monkeypatch.setattr(ovpnet.run.pack, "engine_on", lambda shape, where: SmallEngine(Small(ERRORS[0], 0, 0)))
     run_pack(pack("small"))
     rows = Store(tmp_path / "small").runs()
     assert rows["status"].eq("failed").all()

@@ -8,7 +8,7 @@ import torch
 
 from ovpnet import native
 from ovpnet.engine import choice
-from ovpnet.engine.choice import shape_of, stepper_on
+from ovpnet.engine.choice import engine_on, shape_of
 from ovpnet.engine.dual.stepper import DualStepper
 from ovpnet.engine.reference.stepper import ReferenceStepper
 from ovpnet.engine.steps import Chunk, Rule, State
@@ -165,7 +165,7 @@ def compiled():
     (["learner.trained=all"], "reference"),
 ])
 def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrides, name):
-    assert stepper_on(shape_of([make(*overrides)]), CPU).name == name
+    assert engine_on(shape_of([make(*overrides)]), CPU).name == name
 
 
 @pytest.mark.parametrize(("overrides", "what"), [
@@ -184,7 +184,7 @@ def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrid
 ])
 def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):
     with caplog.at_level(logging.WARNING):
-        assert stepper_on(shape_of([make(*overrides)]), CPU).name == "reference"
+        assert engine_on(shape_of([make(*overrides)]), CPU).name == "reference"
     assert what in caplog.text
     assert overrides[0] in caplog.text
 
@@ -192,5 +192,5 @@ def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides
 def test_an_install_without_a_compiler_says_so(make, caplog, monkeypatch):
     monkeypatch.setattr(native, "library", lambda: None)
     with caplog.at_level(logging.WARNING):
-        assert stepper_on(shape_of([make()]), CPU).name == "reference"
+        assert engine_on(shape_of([make()]), CPU).name == "reference"
     assert "C++ compiler" in caplog.text

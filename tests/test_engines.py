@@ -12,7 +12,7 @@ import torch
 from launch.plan import plan
 from ovpnet.engine import registry
 from ovpnet.engine.base import Engine
-from ovpnet.engine.choice import chosen, shape_of, stepper_on
+from ovpnet.engine.choice import chosen, engine_on, shape_of
 from ovpnet.engine.registry import engine, engines, lookup
 from ovpnet.engine.steps import StepLosses
 from ovpnet.record.store import Store
@@ -78,8 +78,6 @@ class Null(Engine):
 
 
 class NullStepper:
-    name = "null"
-
     def measured(self, learner):
         return learner
 
@@ -130,7 +128,7 @@ def test_runs_of_different_engines_are_trained_by_the_one_that_covers_all(make):
     few, many = (make("learner.trained=last", "width=200", "steps=300", f"samples={samples}") for samples in (40, 4000))
     assert chosen(few) is not chosen(many)
     assert shape_of([few, many]).engine is lookup("reference")
-    assert stepper_on(shape_of([few, few]), torch.device("cpu")).name == chosen(few).name == "dual"
+    assert engine_on(shape_of([few, few]), torch.device("cpu")).name == chosen(few).name == "dual"
 
 
 def test_every_engine_covers_something_and_has_a_row_in_the_docs(make):

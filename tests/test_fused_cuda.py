@@ -15,7 +15,7 @@ pytest.importorskip("triton")
 
 import ovpnet.engine.fused
 from benchmarks.cuda_kernels import three_layer_floor, two_layer_floor
-from ovpnet.engine.choice import shape_of, stepper_on
+from ovpnet.engine.choice import engine_on, shape_of
 from ovpnet.engine.fused.cuda import FusedCudaStepper
 from ovpnet.engine.fused.kernels import two_layer
 from ovpnet.engine.reference.stepper import ReferenceStepper
@@ -185,11 +185,11 @@ def test_runs_of_an_ensemble_end_where_the_reference_engine_ends_them(make, name
 
 def test_the_fused_engine_on_cuda_and_what_it_lacks(make, monkeypatch, caplog):
     cuda = torch.device("cuda")
-    assert isinstance(stepper_on(shape_of([make("engine=fused")]), cuda), FusedCudaStepper)
+    assert isinstance(engine_on(shape_of([make("engine=fused")]), cuda).stepper(cuda), FusedCudaStepper)
     assert "trained=ntk" in lookup("fused").lacks_on(make("learner=three_layer", "learner.trained=ntk"), "cuda")
     monkeypatch.setattr(ovpnet.engine.fused, "find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING):
-        assert stepper_on(shape_of([make("engine=fused")]), cuda).name == "reference"
+        assert engine_on(shape_of([make("engine=fused")]), cuda).name == "reference"
     assert "needs the package triton" in caplog.text
 
 

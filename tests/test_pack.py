@@ -10,7 +10,7 @@ import torch
 
 import ovpnet.run.pack
 from analysis.__main__ import main as analyse
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.registry import lookup
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.pack import failed_row, run_pack
@@ -169,7 +169,7 @@ def test_an_error_that_breaks_a_gpu_is_no_runs_failure(pack, tmp_path, poison, m
     real = ovpnet.run.pack.device
     cuda = torch.device("cuda")
     monkeypatch.setattr(ovpnet.run.pack, "device", lambda name: cuda)
-    monkeypatch.setattr(ovpnet.run.pack, "stepper_on", lambda shape, where: ReferenceStepper())
+    monkeypatch.setattr(ovpnet.run.pack, "engine_on", lambda shape, where: lookup("reference"))
     monkeypatch.setattr(ovpnet.run.pack, "Ensemble", lambda shape, goals, stepper, where: Ensemble(
         shape, goals, stepper, real("cpu")))
     monkeypatch.setattr(torch.cuda, "synchronize", lost)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ovpnet.engine.limits import CHUNK_STEPS, EVALUATED_ACTIVATIONS, FEWEST_EVALUATED
 from ovpnet.engine.rates import Machine
-from ovpnet.engine.sizes import Sizes
+from ovpnet.engine.sizes import Sizes, solved
 from ovpnet.problem.streams import KEPT_DRAWS
 from ovpnet.spec.config import Config, total_steps
 
@@ -131,7 +131,7 @@ class Shape:
         block = max(FEWEST_EVALUATED, EVALUATED_ACTIVATIONS // (E * alive))
         of_block = min(block, drawn) * s * alive * sizes.forward_entries
         measuring = E * (s * (test.samples * inputs + (0 if limit else sizes.weights)) + of_block)
-        return int(fixed + E * kept + max(drawing, measuring, self._solving() if self._solved else self._stepping()))
+        return int(fixed + E * kept + max(drawing, measuring, self._solving() if solved(config) else self._stepping()))
 
     def seconds(self, machine: Machine) -> float:
         """Return the seconds of training the runs as one ensemble and measuring them."""
@@ -146,7 +146,7 @@ class Shape:
         if sizes.limit:
             forward = 10 * rates.forward * self.samples
         drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + self.samples)
-        if self._solved:
+        if solved(config):
             n, side = self.samples, self._side
             training = self.groups * (rates.eigen * side**3 + 4 * rates.flop * n * side * max(config.width, side))
         else:
@@ -159,11 +159,6 @@ class Shape:
     def step_seconds(self, machine: Machine) -> float:
         """Return the seconds of one step of all members."""
         return self.engine.step_seconds(self, machine)
-
-    @property
-    def _solved(self) -> bool:
-        """Whether the runs are solved exactly, without steps."""
-        return self.shared.algorithm.name == "kernel_ridge"
 
     @property
     def _side(self) -> int:

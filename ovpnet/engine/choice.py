@@ -12,8 +12,6 @@ from ovpnet.spec.config import Config
 if TYPE_CHECKING:
     import torch
 
-    from ovpnet.engine.steps import Stepper
-
 # The engine that covers every run on every device.
 FALLBACK = "reference"
 
@@ -40,15 +38,15 @@ def shape_of(configs: Sequence[Config]) -> Shape:
     return Shape.of(configs, kinds.pop() if len(kinds) == 1 else lookup(FALLBACK))
 
 
-def stepper_on(shape: Shape, device: "torch.device") -> "Stepper":
-    """Return what takes the runs' steps on this device; logs a warning if its engine is not the one asked for."""
+def engine_on(shape: Shape, device: "torch.device") -> Engine:
+    """Return the engine that trains the runs on this device; logs a warning if it is not the one asked for."""
     shared, engine = shape.shared, shape.engine
     if shared.engine != "auto" and (missing := lookup(shared.engine).lacks(shared)):
         _warn(f"engine={shared.engine} does not cover {missing}; using the {FALLBACK} engine")
     if missing := engine.lacks_on(shared, device.type):
         _warn(f"{missing}; using the {FALLBACK} engine, which is many times slower")
         engine = lookup(FALLBACK)
-    return engine.stepper(device)
+    return engine
 
 
 @cache

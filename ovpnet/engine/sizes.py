@@ -1,9 +1,9 @@
-"""The sizes of a member's net, from its config alone."""
+"""What engines and costs ask of a config: the sizes of a member's net, and how it is trained."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from ovpnet.spec.config import LIMITS, Config
+from ovpnet.spec.config import LIMITS, Config, PerturbedAlgorithm
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,13 @@ def hidden_layers(config: Config) -> int:
 def hidden_products(config: Config) -> int:
     """Return how many multiplications a sample takes on its way to the last hidden layer, biases left out."""
     return config.width * (config.inputs.d + (config.width if hidden_layers(config) == 2 else 0))
+
+
+def solved(config: Config) -> bool:
+    """Return whether the run is solved exactly, without steps."""
+    return config.algorithm.name == "kernel_ridge"
+
+
+def perturbed(config: Config) -> bool:
+    """Return whether steps draw noise (Algorithms 2 and 3)."""
+    return isinstance(config.algorithm, PerturbedAlgorithm)

@@ -95,8 +95,6 @@ def scaled(weights: Weights, scale: Tensor) -> Weights:
 class Stepper(Protocol):
     """Takes the steps of one ensemble: every engine's runs the same mathematics."""
 
-    name: str  # of the engine
-
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
         """Take the chunk's steps, changing `state` in place. No member's numbers depend on another member's."""
         ...

@@ -20,7 +20,7 @@ import torch
 
 import ovpnet
 from ovpnet.engine.base import Shape
-from ovpnet.engine.choice import shape_of, stepper_on
+from ovpnet.engine.choice import engine_on, shape_of
 from ovpnet.problem.opt import empirical_opt, opt_id
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -80,7 +80,7 @@ def _run(shape: Shape, on_steps: Callable[[int], None], interrupted: Callable[[]
     about = {
         "train_seconds": training.seconds / len(configs),
         "pack_id": uuid.uuid4().hex[:8], "pack_members": len(configs),
-        "engine_used": training.stepper.name, "device_used": device_name(where), **versions(),
+        "engine_used": training.engine.name, "device_used": device_name(where), **versions(),
         "finished_at": datetime.now(UTC).isoformat(),
     }
     rows = [row | about for row in rows]
@@ -103,10 +103,10 @@ class _Training:
                  interrupted: Callable[[], bool]):
         self.shape, self.configs, self.where = shape, shape.configs, where
         self.on_steps, self.interrupted = on_steps, interrupted
-        self.stepper = stepper_on(shape, where)
+        self.engine = engine_on(shape, where)
         self.checkpoints = Checkpoints(Path(shape.shared.store))
         of_code = {name: versions()[name] for name in ("ovpnet_version", "git_revision", "torch_version")}
-        self.identity = {"run_ids": [run_id(config) for config in self.configs], "engine": self.stepper.name, **of_code}
+        self.identity = {"run_ids": [run_id(config) for config in self.configs], "engine": self.engine.name, **of_code}
         self.steps = 0
         self.started = self.saved = time.perf_counter()
 
@@ -125,7 +125,7 @@ class _Training:
         goals = [goal(config, opts[opt_id(config)]) for config in self.configs]
         ensemble = None
         try:
-            ensemble = Ensemble(self.shape, goals, self.stepper, self.where)
+            ensemble = Ensemble(self.shape, goals, self.engine.stepper(self.where), self.where)
             self._restore(ensemble)
             outcome = ensemble.train(self._count, partial(self._between_chunks, ensemble))
         except Exception as error:

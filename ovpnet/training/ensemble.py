@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.base import Shape
+from ovpnet.engine.sizes import perturbed, solved
 from ovpnet.engine.steps import Chunk, State, Stepper, scaled
 from ovpnet.nets.learners import Weights
 from ovpnet.record.checkpoint import Arrays
-from ovpnet.spec.config import PerturbedAlgorithm
 from ovpnet.training.algorithms import kernel_ridge
 from ovpnet.training.algorithms.perturbed import Perturbed
 from ovpnet.training.allocator import keep_freed_memory
@@ -45,7 +45,7 @@ class Ensemble:
         self.whole: State | None = self.state
         configs, x, y = self.members.configs, self.members.x, self.members.y
         self.perturbed = (Perturbed(configs, self.state, self.members.put)
-                          if isinstance(shape.shared.algorithm, PerturbedAlgorithm) else None)
+                          if perturbed(shape.shared) else None)
         self.feed = Feed(self.members, self.perturbed)
         self.evaluator = Evaluator(self.members, self.goals, stepper.measured(self.members.learner),
                                    diagnostics(configs, self.rule, self.state, x, y))
@@ -58,7 +58,7 @@ class Ensemble:
         `on_chunk` is called between chunks, where `checkpoint` holds all of the training so far.
         """
         shape, trace = self.members.shape, self.trace
-        if shape.shared.algorithm.name == "kernel_ridge":
+        if solved(shape.shared):
             return self._solve(on_steps)
         evaluated = set(evaluation_steps(shape.steps, shape.shared.evaluations))
         on_steps(trace.step * shape.members)

@@ -8,7 +8,7 @@ from ovpnet.engine.limits import CHUNK_STEPS
 from ovpnet.engine.rates import Machine, at
 from ovpnet.engine.reference import PASSES
 from ovpnet.engine.registry import engine
-from ovpnet.engine.sizes import hidden_products
+from ovpnet.engine.sizes import hidden_products, solved
 from ovpnet.spec.config import Config, total_steps, trained_layers
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Dual(Engine):
 
     def lacks(self, config: Config) -> str | None:
         trained, regularizer = config.learner.trained, config.regularizer
-        if config.algorithm.name == "kernel_ridge":
-            return "algorithm=kernel_ridge, which takes no steps"
+        if solved(config):
+            return f"algorithm={config.algorithm.name}, which takes no steps"
         if trained not in ("last", "ntk"):
             return f"learner.trained={trained}"
         if trained == "ntk" and config.concept.k > 1:

@@ -28,8 +28,6 @@ class DualStepper:
     of the kernel are read once a step and multiply all its members' coefficients.
     """
 
-    name = "dual"
-
     def __init__(self) -> None:
         self._of: tuple[Tensor, State] | None = None  # what the following are of
         self._groups: _Groups

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ovpnet.engine.base import Engine, Shape
 from ovpnet.engine.rates import Machine, at
 from ovpnet.engine.registry import engine
-from ovpnet.engine.sizes import hidden_layers, hidden_products
-from ovpnet.spec.config import Config, PerturbedAlgorithm, total_steps
+from ovpnet.engine.sizes import hidden_layers, hidden_products, perturbed, solved
+from ovpnet.spec.config import Config, total_steps
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +29,9 @@ class Fused(Engine):
 
     def lacks(self, config: Config) -> str | None:
         trained = config.learner.trained
-        if config.algorithm.name == "kernel_ridge":
-            return "algorithm=kernel_ridge, which takes no steps"
-        if isinstance(config.algorithm, PerturbedAlgorithm):
+        if solved(config):
+            return f"algorithm={config.algorithm.name}, which takes no steps"
+        if perturbed(config):
             return f"algorithm={config.algorithm.name}"
         if trained == "all":
             return "learner.trained=all"

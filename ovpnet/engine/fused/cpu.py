@@ -38,8 +38,6 @@ class FusedCpuStepper:
     A member's numbers are bit for bit the same in any company and with any number of threads.
     """
 
-    name = "fused"
-
     def measured(self, learner: Learner) -> Network:
         return _TwoLayerOutput(learner) if learner.layers == 2 else learner
 

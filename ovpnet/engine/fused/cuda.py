@@ -21,8 +21,6 @@ class FusedCudaStepper:
     One instance follows one ensemble: its buffers and recorded launches go on from chunk to chunk.
     """
 
-    name = "fused"
-
     def __init__(self) -> None:
         self._tensors: list[Tensor] = []  # those that the launches read and write
         self._launches: dict[int, _Launches] = {}  # by the number of steps of a chunk

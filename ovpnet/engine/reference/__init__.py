@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from ovpnet.engine.base import Engine, Shape
 from ovpnet.engine.rates import Machine, at
 from ovpnet.engine.registry import engine
-from ovpnet.engine.sizes import hidden_products
-from ovpnet.spec.config import Config, PerturbedAlgorithm, total_steps
+from ovpnet.engine.sizes import hidden_products, perturbed
+from ovpnet.spec.config import Config, total_steps
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class Reference(Engine):
         numbers, signs = (1, 1) if config.learner.trained == "last" else (3, 1)
         if sizes.hidden_layers == 2:
             numbers, signs = (2, 2) if config.learner.trained == "last" else (6, 2) if sizes.frozen else (5, 2)
-        drawn = 5 if isinstance(config.algorithm, PerturbedAlgorithm) else 0
+        drawn = 5 if perturbed(config) else 0
         activations = config.batch_size * config.width * (numbers * s + signs)
         return shape.members * (activations + (1 + drawn) * s * sizes.trained)
 
@@ -55,7 +55,7 @@ class Reference(Engine):
             activations * at(rates.entry, activations) * (1.5 if sizes.frozen else 1) + products * rates.flop)
         if layers == 2:
             time += slow * E * sizes.trained * at(rates.weight, E * sizes.trained)
-        if isinstance(config.algorithm, PerturbedAlgorithm):
+        if perturbed(config):
             time += _DRAWING * E * sizes.trained
         return time
 

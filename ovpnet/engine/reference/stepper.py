@@ -10,8 +10,6 @@ from ovpnet.nets.regularizers import per_member
 class ReferenceStepper:
     """Every other engine's steps are tested against these."""
 
-    name = "reference"
-
     def measured(self, learner: Learner) -> Network:
         return learner
 
