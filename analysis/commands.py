@@ -18,8 +18,8 @@ from analysis.filters import key_of
 from analysis.load import Stored, load, width_text
 from analysis.tune import Tuning
 from analysis.verdict import DELTA, Analysis, analyze, differences, interval_text
-from ovpnet.spec.config import default_store
 from ovpnet.spec.errors import ConfigError, StoreError
+from ovpnet.spec.schemas import default_store
 
 NON_TTY_WIDTH = 80
 # What of the verdicts formats for reading show; CSV and Parquet have all.

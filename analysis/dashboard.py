@@ -28,8 +28,9 @@ from analysis.tune import POOLED, Tuning
 from analysis.verdict import DELTA, Analysis
 from ovpnet.record.tracking import PATIENCE, Target, Tracked, base_url, begin, client, log_in, table
 from ovpnet.record.uploads import Uploads
-from ovpnet.spec.config import TrackerConfig, digest
+from ovpnet.spec.config import TrackerConfig
 from ovpnet.spec.errors import TrackerError
+from ovpnet.spec.identity import digest
 from ovpnet.terminal.words import count
 
 TITLE = "Sample complexity"

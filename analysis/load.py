@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.filters import as_text, config_columns, select
-from ovpnet.spec.config import LIMITS, NOT_IDENTITY
+from ovpnet.spec.choices import LEARNERS
 from ovpnet.spec.errors import ConfigError, StoreError
+from ovpnet.spec.identity import not_identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # What varies inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned away.
 WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
+
+INFINITE_LEARNERS = tuple(name for name in LEARNERS.names() if LEARNERS[name].infinite)
 
 # The width that the rows of infinitely wide learners have (ovpnet.spec.config.canonical).
 INFINITE = 0
@@ -117,7 +120,7 @@ def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     wrong |= {f"{name} is no whole number": runs[name].astype(float).mod(1).ne(0) for name in WHOLE_NUMBERS}
     wrong |= {f"{name} is too large": runs[name].astype(float).abs().gt(MOST_WHOLE) for name in WHOLE_NUMBERS}
     wrong["width is 0, of a learner of finite width"] = (
-        runs["width"].astype(float).eq(INFINITE) & ~runs["learner.name"].isin(LIMITS))
+        runs["width"].astype(float).eq(INFINITE) & ~runs["learner.name"].isin(INFINITE_LEARNERS))
     wrong["width is negative"] = runs["width"].astype(float).lt(0)
     wrong["samples is not positive"] = runs["samples"].astype(float).le(0)
     wrong |= {f"{name} is no finite number": finished & ~_finite(runs[name]) for name in GOALS}
@@ -149,7 +152,7 @@ def _all_failed(runs: pd.DataFrame) -> str:
 def problem_columns(runs: pd.DataFrame) -> list[str]:
     """The config keys that tell one problem from another: the run's identity less WITHIN_PROBLEM and
     what is measured besides, and `epochs`."""
-    excluded = set(NOT_IDENTITY) - {"epochs"} | {"diagnostics"} | set(WITHIN_PROBLEM)
+    excluded = set(not_identity()) - {"epochs"} | {"diagnostics"} | set(WITHIN_PROBLEM)
     return [name for name in config_columns(runs) if name not in excluded and name.split(".")[0] not in excluded]
 
 

@@ -10,7 +10,9 @@ import pandas as pd
 
 from analysis.filters import ALIASES, decode
 from analysis.load import WITHIN_PROBLEM, problem_columns
-from ovpnet.spec import config
+from ovpnet.spec import schemas
+from ovpnet.spec.config import Config
+from ovpnet.spec.identity import flat
 
 MOST_LISTED = 10  # more seeds than these are written as a range
 
@@ -70,10 +72,12 @@ def _composed(choices: tuple[str, ...]) -> Mapping[str, Any]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    config.register_schemas()
+    schemas.register_schemas()
     try:
-        with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-            return config.flat(OmegaConf.to_object(compose("config", overrides=list(choices))))
+        with initialize_config_dir(str(schemas.conf_dir()), version_base="1.3"):
+            config = OmegaConf.to_object(compose("config", overrides=list(choices)))
+            assert isinstance(config, Config)
+            return flat(config)
     except HydraException:
         return {}
 
@@ -93,7 +97,7 @@ def _needed(choices: list[str], composed: Mapping[str, Any], columns: Mapping[st
 def _default_choices() -> dict[str, str]:
     from omegaconf import OmegaConf
 
-    defaults = OmegaConf.to_container(OmegaConf.load(config.conf_dir() / "config.yaml"))["defaults"]  # type: ignore
+    defaults = OmegaConf.to_container(OmegaConf.load(schemas.conf_dir() / "config.yaml"))["defaults"]  # type: ignore
     return {group: option for entry in defaults if isinstance(entry, dict) for group, option in entry.items()}
 
 

@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 from benchmarks import machine, tables
 from ovpnet.run.results import config_row
-from ovpnet.spec import config
+from ovpnet.spec import schemas
+from ovpnet.spec.config import Config
 
 RUNS = (10_000, 100_000, 1_000_000)
 A_FILE, POINTS, SEEDS = 500, 100, 50
@@ -84,12 +85,12 @@ def write(store: Path, runs: int) -> None:
         pq.write_table(_curves(rows["run_id"], rng), store / f"curves-{first:08}.parquet", compression="zstd")
 
 
-def _config() -> config.Config:
+def _config() -> Config:
     from hydra import compose, initialize_config_dir
 
-    config.register_schemas()
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        return config.resolve(compose("config", overrides=["experiment=quickstart"]))
+    schemas.register_schemas()
+    with initialize_config_dir(str(schemas.conf_dir()), version_base="1.3"):
+        return schemas.resolve(compose("config", overrides=["experiment=quickstart"]))
 
 
 def _rows(base: dict[str, object], number: np.ndarray, rng: np.random.Generator) -> dict[str, object]:

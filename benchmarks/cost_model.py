@@ -27,7 +27,8 @@ from ovpnet.engine.choice import engine_on, shape_of
 from ovpnet.engine.rates import Machine
 from ovpnet.problem.opt import Opt
 from ovpnet.run.calibrate import measured
-from ovpnet.spec.config import Config, conf_dir, register_schemas, resolve, total_steps
+from ovpnet.spec.config import Config
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import goal
 
@@ -173,7 +174,7 @@ def compare(machine: Machine, device: str, what: Sequence[str]) -> list[dict[str
                     predicted = shape_of(asked).step_seconds(machine)
                     add(kind, overrides, width, members, predicted, least_step_seconds(asked))
                 elif kind == "pack":
-                    assert total_steps(asked[0]) > 16
+                    assert asked[0].total_steps > 16
                     add(kind, overrides, width, members, shape_of(asked).seconds(machine), pack_seconds(asked))
                 else:
                     command = [sys.executable, "-m", "benchmarks.cost_model", "--threads", str(machine.threads),

@@ -81,7 +81,7 @@ def compiled(kernel: Any, itemsize: int, warps: int, **constants: Any) -> Compil
 
 def two_layer_kernels(m: int, d: int, itemsize: int = 4, **differing: Any) -> list[Compiled]:
     """The kernels of a two-layer net; by default hidden weights under Frobenius decay and the squared loss."""
-    from ovpnet.engine.fused.kernels import parts, two_layer
+    from ovpnet.engine.cuda import parts, two_layer
 
     sizes = two_layer.Sizes.of(m, d, itemsize)
     options = {"LAST": False, "BIASES": False, "FROZEN": False, "W_KIND": "frobenius", "B_KIND": "none",
@@ -100,7 +100,7 @@ def two_layer_kernels(m: int, d: int, itemsize: int = 4, **differing: Any) -> li
 
 def three_layer_kernels(itemsize: int = 4, precision: str = "ieee", kind: str = "frobenius") -> list[Compiled]:
     """The kernels of a three-layer net with biases, d = 4 and minibatches of 64."""
-    from ovpnet.engine.fused.kernels import three_layer
+    from ovpnet.engine.cuda import three_layer
 
     block, strip, samples = three_layer.BLOCK, three_layer.STRIP, three_layer.SAMPLES
     gemm = {"PRECISION": precision, "BLOCK": block}

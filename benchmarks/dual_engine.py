@@ -13,12 +13,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from ovpnet.engine.choice import shape_of
-from ovpnet.engine.dual.stepper import DualStepper
 from ovpnet.engine.limits import CHUNK_STEPS
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.steppers.dual import DualStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.engine.steps import Stepper
 from ovpnet.problem.opt import Opt
-from ovpnet.spec.config import conf_dir, register_schemas, resolve
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import goal
 

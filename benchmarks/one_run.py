@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from ovpnet.record.store import Store
 from ovpnet.run.pack import run_pack
-from ovpnet.spec.config import conf_dir, register_schemas, resolve
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 
 register_schemas()
 

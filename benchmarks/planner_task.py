@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from benchmarks import machine
-from ovpnet.spec.config import conf_dir, register_schemas
+from ovpnet.spec.schemas import conf_dir, register_schemas
 
 
 def plan_only() -> None:

@@ -31,7 +31,8 @@ from launch.compose import compose
 from launch.options import SlurmConf
 from launch.plan import plan
 from ovpnet.engine.cost import EXAMPLE, Machine, seconds
-from ovpnet.spec.config import Config, conf_dir, register_schemas
+from ovpnet.spec.config import Config
+from ovpnet.spec.schemas import conf_dir, register_schemas
 
 # As launch.machines plans for a job of the default memory, before one has told of its own.
 MACHINE = Machine(EXAMPLE.rates, int(0.7 * 7.5 * 2**30))

@@ -22,7 +22,7 @@ from analysis.verdict import DELTA, FLAT, OPEN, SCALES, analyze
 from benchmarks import tables
 from benchmarks.calibration import PAGE
 from ovpnet.run.results import config_row
-from ovpnet.spec import config
+from ovpnet.spec import schemas
 
 MOST_COMMANDS = 4
 MOST_SEEDS = 64  # a command for more is not followed: few would
@@ -145,9 +145,9 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=100, help="a setting (default: %(default)s)")
     parser.add_argument("--write-docs", action="store_true", help=f"put the table into docs/{PAGE}")
     options = parser.parse_args()
-    config.register_schemas()
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        base = config_row(config.resolve(compose("config", overrides=["lr=0.5"])))
+    schemas.register_schemas()
+    with initialize_config_dir(str(schemas.conf_dir()), version_base="1.3"):
+        base = config_row(schemas.resolve(compose("config", overrides=["lr=0.5"])))
     rows = []
     for setting in SETTINGS:
         rows.append(study(setting, options.problems, base))

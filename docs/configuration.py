@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from launch import options
-from ovpnet.spec import config
+from ovpnet.spec.config import Config, OptConfig, RiskConfig
+from ovpnet.spec.identity import not_identity
+from ovpnet.spec.keys import allowed_values
+from ovpnet.spec.schemas import schemas
 
 HEADER = """# Configuration
 
@@ -23,15 +26,15 @@ LAUNCHERS = {"local": options.LocalConf, "subprocess": options.SubprocessConf, "
 
 def page() -> str:
     """The whole page, in Markdown."""
-    parts = [HEADER, _section("One run", "", config.Config)]
-    for group, schemas in config.SCHEMAS.items():
-        parts += [_section(f"{group}: {name}" if len(schemas) > 1 else group, f"{group}.", schema)
-                  for name, schema in schemas.items()]
-    parts += [_section("test", "test.", config.TestConfig), _section("opt", "opt.", config.OptConfig)]
+    parts = [HEADER, _section("One run", "", Config)]
+    for group, named in schemas().items():
+        parts += [_section(f"{group}: {name}" if len(named) > 1 else group, f"{group}.", schema)
+                  for name, schema in named.items()]
+    parts += [_section("test", "test.", RiskConfig), _section("opt", "opt.", OptConfig)]
     parts += [_section(f"hydra/launcher={name}", "hydra.launcher.", node) for name, node in LAUNCHERS.items()]
     parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", options.BisectConf))
     parts.append("## Not part of a run's identity\n\nRuns that differ only in these are the same run, trained once: "
-                 + ", ".join(f"`{name}`" for name in config.NOT_IDENTITY)
+                 + ", ".join(f"`{name}`" for name in not_identity())
                  + " (epochs count as the steps they amount to).\n")
     return "\n".join(parts)
 
@@ -50,8 +53,8 @@ def _row(prefix: str, item: "dataclasses.Field[object]") -> str:
 
 
 def _allowed(metadata: Mapping[str, Any]) -> str:
-    if metadata.get("choices"):
-        return ", ".join(f"`{choice}`" for choice in metadata["choices"])
+    if choices := allowed_values(metadata):
+        return ", ".join(f"`{choice}`" for choice in choices)
     bounds = [f"{sign} {metadata[bound]}" for bound, sign in (("low", "at least"), ("above", "greater than"),
                                                               ("high", "at most")) if metadata.get(bound) is not None]
     return ", ".join(bounds + ["no control characters"] * bool(metadata.get("printed")))

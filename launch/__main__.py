@@ -13,8 +13,8 @@ from launch import report, scheduler, sync
 from launch.retry import retry
 from launch.status import Status, status
 from launch.sweep import Sweep, check_private, find, listed
-from ovpnet.spec.config import default_store
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.spec.schemas import default_store
 from ovpnet.terminal.pipe import broken_pipe_ends
 from ovpnet.terminal.words import count
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ovpnet
 from launch.sweep import check_private, own_folder
-from ovpnet.spec.config import conf_dir
+from ovpnet.spec.schemas import conf_dir
 
 ROOT = Path(ovpnet.__file__).parents[1]
 PACKAGES = ("ovpnet", "launch", "hydra_plugins", "conf")

@@ -17,8 +17,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ovpnet.spec.config import Config, canonical, check_bounds, check_combinations, resolve
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.spec.rules import canonical, check_bounds, check_combinations
+from ovpnet.spec.schemas import chosen, resolve
 
 _INTEGER = re.compile(r"([^=]+)=(0|-?[1-9]\d*)")
 # An interpolation of anything but the environment: of another key, whose value may differ between jobs.
@@ -81,7 +83,7 @@ class _Choice:
         self.composed, self.parsed = composed, parsed
         self.depends = bool(_INTERPOLATION.search(OmegaConf.to_yaml(composed)))
         config = OmegaConf.to_object(composed)
-        self.base = {item.name: getattr(config, item.name) for item in fields(Config)}
+        self.base = {item.name: chosen(item.name, getattr(config, item.name)) for item in fields(Config)}
         # The overrides of a job that set in a node, as their places in it and their names; "" is the config itself.
         self.places: dict[str, list[tuple[int, str]]] = {"": []}
         for place, key in enumerate(keys):
@@ -114,7 +116,7 @@ class _Choice:
         node = self.nodes.get(texts)
         if node is None:
             values = {key: self.values[job[place]] for place, key in places}
-            node = self.nodes[texts] = replace(self.base[name], **values)
+            node = self.nodes[texts] = chosen(name, replace(self.base[name], **values))
         return node
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from launch.sweep import read_json, write_json
 from ovpnet.engine.cost import EXAMPLE, Machine, Rates
-from ovpnet.spec.config import digest
 from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.identity import digest
 
 log = logging.getLogger(__name__)
 

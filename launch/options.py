@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ovpnet.spec.config import check_value, key
 from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.keys import check_value, key
 
 
 @dataclass

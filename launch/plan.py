@@ -9,7 +9,8 @@ from ovpnet.engine.base import Engine, Shape
 from ovpnet.engine.choice import chosen
 from ovpnet.engine.cost import members
 from ovpnet.engine.rates import EXAMPLE, Machine
-from ovpnet.spec.config import Config, run_id, signature
+from ovpnet.spec.config import Config
+from ovpnet.spec.identity import run_id, signature
 
 
 @dataclass(frozen=True)

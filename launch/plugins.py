@@ -18,8 +18,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from launch.options import BisectConf, LocalConf, Options, SlurmConf, SubprocessConf, check_bisect, checked
-from ovpnet.spec.config import flat
 from ovpnet.spec.errors import ConfigError, OvpnetError
+from ovpnet.spec.identity import flat
 
 
 @dataclass

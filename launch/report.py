@@ -19,7 +19,7 @@ from launch.submit import Planned
 from launch.sweep import Sweep
 from ovpnet.engine.choice import chosen_engine
 from ovpnet.engine.cost import EXAMPLE
-from ovpnet.spec.config import default_store
+from ovpnet.spec.schemas import default_store
 from ovpnet.terminal.words import count, verb
 
 _WIDTH = 120

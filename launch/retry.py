@@ -16,8 +16,9 @@ from launch.scheduler import jobs
 from launch.submit import add, planned, submit
 from launch.sweep import Sweep, check_private, write_json
 from ovpnet.record.checkpoint import Checkpoints
-from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError, OvpnetError
+from ovpnet.spec.identity import run_id
 from ovpnet.terminal.words import count, verb
 
 _KINDS: dict[str, type[Options]] = {"subprocess": SubprocessConf, "slurm": SlurmConf}

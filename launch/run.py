@@ -12,8 +12,9 @@ from launch.options import LocalConf, Options
 from launch.submit import Planned, one_of_each, planned, record, submit
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
-from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import OvpnetError, StoreError
+from ovpnet.spec.identity import run_id
 from ovpnet.terminal.words import count
 
 

@@ -31,8 +31,9 @@ from ovpnet.engine.cost import EXAMPLE, seconds
 from ovpnet.record import tuning
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
-from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.spec.identity import run_id
 from ovpnet.terminal.words import count, verb
 
 # Seconds between two looks at a round that others train; seconds that a file system may take to show what they stored.

@@ -24,8 +24,9 @@ from launch.sweep import Group, Sweep
 from ovpnet.engine.cost import Machine, memory, seconds
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store, write_whole
-from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError, OvpnetError
+from ovpnet.spec.identity import run_id
 
 # A pack takes at most this part of the time that its job has: predictions are not exact, and a job has several packs.
 _SHARE_OF_TIMEOUT = 0.5

@@ -32,11 +32,10 @@ import pyarrow.parquet as pq
 
 from launch.plan import Pack
 from ovpnet.record.store import remove, write_whole
-from ovpnet.spec.config import SCHEMAS, Config, DiagnosticsConfig, OptConfig, TestConfig, run_id
+from ovpnet.spec.config import NODES, Config
 from ovpnet.spec.errors import OvpnetError
-
-_NODES = {node.__name__: node for node in (Config, TestConfig, OptConfig, DiagnosticsConfig,
-                                           *(node for group in SCHEMAS.values() for node in group.values()))}
+from ovpnet.spec.identity import run_id
+from ovpnet.spec.schemas import as_chosen, node_of
 
 
 @dataclass(frozen=True)
@@ -234,20 +233,23 @@ def encode(configs: Sequence[Config]) -> str:
 def decode(text: str) -> list[Config]:
     """What `encode` was given."""
     content = json.loads(text)
-    first, differ = _node(content["config"]), content["differ"]
-    return [_with(first, {name: values[e] for name, values in differ.items()}) for e in range(content["members"])]
+    first, differ = _config(content["config"]), content["differ"]
+    return [as_chosen(_with(first, {name: values[e] for name, values in differ.items()}))
+            for e in range(content["members"])]
 
 
 def _plain(node: Any) -> Any:
     if not is_dataclass(node):
         return node
-    return {"_node_": type(node).__name__} | {item.name: _plain(getattr(node, item.name)) for item in fields(node)}
+    return {item.name: _plain(getattr(node, item.name)) for item in fields(node)}
 
 
-def _node(plain: Any) -> Any:
-    if not isinstance(plain, dict):
-        return plain
-    return _NODES[plain["_node_"]](**{name: _node(value) for name, value in plain.items() if name != "_node_"})
+def _config(plain: dict[str, Any]) -> Config:
+    """The config of `_plain`. (Older records name the nodes' classes, under `_node_`.)"""
+    known = {item.name for item in fields(Config)}
+    values = {name: value for name, value in plain.items() if name in known}
+    return Config(**values | {name: node_of(name, {key: value for key, value in plain[name].items() if key != "_node_"})
+                              for name in NODES})
 
 
 def _differing(nodes: Sequence[Any], prefix: str = "") -> dict[str, list[Any]]:

@@ -27,8 +27,9 @@ from tqdm import tqdm
 from ovpnet.record.store import Store
 from ovpnet.record.tracking import Row, Target, base_url, log_in, report, tracked, upload
 from ovpnet.record.uploads import Uploads
-from ovpnet.spec.config import TrackerConfig, default_store
+from ovpnet.spec.config import TrackerConfig
 from ovpnet.spec.errors import TrackerError
+from ovpnet.spec.schemas import default_store
 from ovpnet.terminal.words import count
 
 BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk

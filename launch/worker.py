@@ -24,8 +24,9 @@ from ovpnet.engine.choice import shape_of
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.interruption import interruptions
-from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import DeviceLostError, InterruptionError, OvpnetError
+from ovpnet.spec.identity import run_id
 from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 
 from ovpnet.record.store import Store
 from ovpnet.run.interruption import interruptions
-from ovpnet.spec.config import conf_dir, register_schemas, resolve, run_id, total_steps
 from ovpnet.spec.errors import InterruptionError, OvpnetError
+from ovpnet.spec.identity import run_id
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 from ovpnet.terminal.compact import compact
 from ovpnet.terminal.pipe import broken_pipe_ends
 from ovpnet.terminal.progress import Progress
@@ -33,7 +34,7 @@ def main(composed: DictConfig) -> None:
     else:
         from ovpnet.run.pack import run_pack  # imports torch, which --help and a finished run need not wait for
 
-        with interruptions() as interrupted, Progress(runs=1, work=total_steps(config)) as progress:
+        with interruptions() as interrupted, Progress(runs=1, work=config.total_steps) as progress:
             run_pack([config], progress.advance, interrupted)
             progress.finish(1)
     for message in store.skipped:

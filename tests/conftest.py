@@ -11,7 +11,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ovpnet.spec.config import Config, conf_dir, register_schemas, resolve
+from ovpnet.spec.config import Config
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 from tests.pace import slow_pack
 
 if not torch.cuda.is_available():

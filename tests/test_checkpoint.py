@@ -17,15 +17,15 @@ import torch
 import ovpnet.run.pack
 from launch.plan import plan
 from ovpnet.engine.choice import engine_on, shape_of
-from ovpnet.engine.reference import Reference
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.engines.reference import Reference
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.interruption import interruptions
 from ovpnet.run.pack import run_pack
-from ovpnet.spec.config import run_id
 from ovpnet.spec.errors import CheckpointError, InterruptionError
+from ovpnet.spec.identity import run_id
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.evaluator import Evaluator
 from ovpnet.training.outcome import goal

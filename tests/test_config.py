@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import MISSING
 
-from ovpnet.spec import config as c
+from ovpnet.spec import keys
+from ovpnet.spec.config import Config, OptConfig, RiskConfig
 from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.identity import digest, identity, run_id, signature
+from ovpnet.spec.rules import canonical
+from ovpnet.spec.schemas import conf_dir, resolve, schemas
 
 # override(s), then what the message must name: key=value, and a part of what is allowed
 BAD = [
@@ -67,7 +71,7 @@ def test_unknown_keys_options_and_types_fail_at_compose_time(composed, override)
         composed(override)
 
 
-@pytest.mark.parametrize("group", sorted(path.name for path in c.conf_dir().iterdir() if path.is_dir()))
+@pytest.mark.parametrize("group", sorted(path.name for path in conf_dir().iterdir() if path.is_dir()))
 def test_every_option_composes_and_is_checked(make, group):
     extra = {"cross_entropy": ["concept.k=3"], "flip": ["loss=logistic"], "sgd": ["batch_size=1"],
              "kernel_ridge": ["learner.trained=last"], "two_layer_limit": ["algorithm=kernel_ridge"],
@@ -75,7 +79,7 @@ def test_every_option_composes_and_is_checked(make, group):
              "algorithm2": PERTURBED, "algorithm3": PERTURBED, "table1": ["algorithm=algorithm2", *PERTURBED]}
     if group in ("experiment", "hydra", "scale"):
         pytest.skip("not an option of a run")
-    for file in (c.conf_dir() / group).glob("*.yaml"):
+    for file in (conf_dir() / group).glob("*.yaml"):
         made = make(f"{group}={file.stem}", *extra.get(file.stem, []))
         assert dataclasses.is_dataclass(getattr(made, group))
 
@@ -84,7 +88,7 @@ def test_identity_leaves_out_what_cannot_change_a_number(make):
     base = make()
     for same in ["store=elsewhere", "device=cpu", "engine=reference", "study=other", "tracker=wandb",
                  "tracker.project=x", "concept.name=label"]:
-        assert c.run_id(make(same)) == c.run_id(base), same
+        assert run_id(make(same)) == run_id(base), same
 
 
 @pytest.mark.parametrize("other", ["width=17", "samples=41", "seed=1", "lr=0.4", "weight_decay=0.1", "epsilon=0.2",
@@ -92,7 +96,7 @@ def test_identity_leaves_out_what_cannot_change_a_number(make):
                                    "concept.scales=[2.0]", "noise=gaussian", "learner.trained=last",
                                    "regularizer=row_24", "opt.restarts=9", "test.se=0.1", "inputs=hypercube"])
 def test_identity_holds_everything_else(make, other):
-    assert c.run_id(make(other)) != c.run_id(make())
+    assert run_id(make(other)) != run_id(make())
 
 
 # A store outlives releases: a change of these values trains every run of every user again.
@@ -115,7 +119,7 @@ PINNED = [
 
 @pytest.mark.parametrize(("run", "overrides"), PINNED, ids=[run for run, _ in PINNED])
 def test_run_ids_are_pinned(composed, run, overrides):
-    assert c.run_id(c.resolve(composed(*overrides))) == run
+    assert run_id(resolve(composed(*overrides))) == run
 
 
 def test_configs_can_be_pickled_and_copied(make):
@@ -125,25 +129,25 @@ def test_configs_can_be_pickled_and_copied(make):
 
 def test_a_canonical_config_stays_the_same_object(make):
     config = make("learner.trained=quadratic", "regularizer.weight_V=2")
-    assert c.canonical(config) is config
+    assert canonical(config) is config
 
 
 def test_epochs_are_the_steps_they_amount_to(make):
-    assert c.identity(make("steps=null", "epochs=7.5"))["steps"] == 30
+    assert identity(make("steps=null", "epochs=7.5"))["steps"] == 30
     # Not the same run: at other samples the two are of other numbers of steps, so they belong to other studies.
-    assert c.run_id(make("steps=null", "epochs=7.5")) != c.run_id(make("steps=30"))
-    assert c.total_steps(make("steps=null", "epochs=1", "samples=41")) == 5
-    assert c.total_steps(make("steps=null", "algorithm.sampling=one_pass", "samples=49")) == 4
+    assert run_id(make("steps=null", "epochs=7.5")) != run_id(make("steps=30"))
+    assert make("steps=null", "epochs=1", "samples=41").total_steps == 5
+    assert make("steps=null", "algorithm.sampling=one_pass", "samples=49").total_steps == 4
 
 
 def test_signature_is_shared_exactly_by_what_may_share_an_ensemble(make):
-    base = c.signature(make())
+    base = signature(make())
     for member in ["seed=3", "samples=20", "lr=1", "weight_decay=0.1", "noise=gaussian", "epsilon=0.3",
                    "concept.seed=2", "algorithm.momentum=0.5", "store=elsewhere"]:
-        assert c.signature(make(member)) == base, member
+        assert signature(make(member)) == base, member
     for static in ["width=17", "inputs.d=5", "steps=31", "batch_size=11", "concept.k=2", "loss=huber",
                    "learner=three_layer", "learner.trained=last", "dtype=float64", "regularizer=none"]:
-        assert c.signature(make(static)) != base, static
+        assert signature(make(static)) != base, static
 
 
 @pytest.mark.parametrize(("base", "meaningless"), [
@@ -155,12 +159,12 @@ def test_signature_is_shared_exactly_by_what_may_share_an_ensemble(make):
     (["algorithm=algorithm2", *PERTURBED, "algorithm.sigma_v=0.1"], "algorithm.sigma_v_multiplier=2"),
 ])
 def test_keys_that_mean_nothing_to_a_run_are_none_of_its_identity(make, base, meaningless):
-    assert c.run_id(make(*base, meaningless)) == c.run_id(make(*base))
+    assert run_id(make(*base, meaningless)) == run_id(make(*base))
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.integers(), st.floats(allow_nan=False), st.text())))
 def test_digest_ignores_the_order_of_keys(content):
-    assert c.digest(content) == c.digest(dict(reversed(content.items())))
+    assert digest(content) == digest(dict(reversed(content.items())))
 
 
 def test_every_key_is_explained():
@@ -171,8 +175,8 @@ def test_every_key_is_explained():
 
 
 def _nodes():
-    return [c.Config, c.TestConfig, c.OptConfig, *{schema for group in c.SCHEMAS.values() for schema in group.values()}]
+    return [Config, RiskConfig, OptConfig, *{schema for group in schemas().values() for schema in group.values()}]
 
 
 def test_a_value_that_is_missing_is_written_as_omegaconf_writes_it():
-    assert c.MISSING == MISSING
+    assert keys.MISSING == MISSING

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ovpnet.spec.config import conf_dir
+from ovpnet.spec.schemas import conf_dir
 
 ROOT = Path(__file__).parents[1]
 

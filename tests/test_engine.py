@@ -9,14 +9,12 @@ import torch
 from ovpnet import native
 from ovpnet.engine import choice
 from ovpnet.engine.choice import engine_on, shape_of
-from ovpnet.engine.dual.stepper import DualStepper
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.steppers.dual import DualStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.engine.steps import Chunk, Rule, State
-from ovpnet.nets.learners import learner
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty, Regularizer
+from ovpnet.nets.regularization import Penalty, Regularizer
 from ovpnet.problem.opt import Opt
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import goal
 
@@ -43,7 +41,7 @@ class Net(torch.nn.Module):
 @pytest.mark.parametrize("trained", ["hidden", "last", "all"])
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])
 def test_training_equals_torch_sgd(name, trained, regularizer, increments):
-    net = learner(LearnerConfig(name=name, trained=trained))
+    net = LEARNERS[name](trained=trained).net()
     rng = np.random.default_rng(0)
     members = [net.init(rng, M, D, K, 1.0) for _ in range(E)]
     weights = {key: torch.stack([member[key] for member in members]) for key in members[0]}
@@ -58,7 +56,7 @@ def test_training_equals_torch_sgd(name, trained, regularizer, increments):
                   {key: torch.zeros_like(weights[key]) for key in net.trained},
                   {key: weights[key].clone() for key in net.trained})
     penalties = {} if regularizer == "none" else {key: Penalty(regularizer, decay) for key in net.trained}
-    rule = Rule(net, LOSSES["l2"], Regularizer(penalties, increments), momentum)
+    rule = Rule(net, LOSSES["l2"](), Regularizer(penalties, increments), momentum)
     step_losses = ReferenceStepper().advance(rule, state, Chunk(x, y, index, lr))
     for e in range(E):
         module = Net({key: value[e] for key, value in weights.items()}, net.trained)
@@ -84,7 +82,7 @@ def test_training_equals_torch_sgd(name, trained, regularizer, increments):
 
 
 def test_monitor_measures_the_iterate_before_each_step():
-    net = learner(LearnerConfig(name="two_layer"))
+    net = LEARNERS["two_layer"]().net()
     weights = {key: value[None] for key, value in net.init(np.random.default_rng(0), M, D, K, 1.0).items()}
     state = State(weights, {key: torch.zeros_like(weights[key]) for key in net.trained}, {})
     draw = torch.Generator().manual_seed(0)
@@ -92,7 +90,7 @@ def test_monitor_measures_the_iterate_before_each_step():
     index = torch.arange(S * B).view(1, S, B) % N
     zero = torch.zeros(1, dtype=torch.float64)
     chunk = Chunk(x, y, index, torch.full((1, S), 0.01, dtype=torch.float64), x[:, index[0]], y[:, index[0]])
-    step_losses = ReferenceStepper().advance(Rule(net, LOSSES["l2"], Regularizer({}), zero), state, chunk)
+    step_losses = ReferenceStepper().advance(Rule(net, LOSSES["l2"](), Regularizer({}), zero), state, chunk)
     # monitored on its own minibatch, each iterate must score just what its training loss says
     torch.testing.assert_close(step_losses.monitor, step_losses.train)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ovpnet.engine.choice import shape_of
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt, compute_opt
 from ovpnet.run.results import result_rows
-from ovpnet.spec.config import run_id
+from ovpnet.spec.identity import run_id
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import goal
 

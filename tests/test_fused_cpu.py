@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovpnet import native
-from ovpnet.engine.fused.cpu import FusedCpuStepper
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.steppers.fused_cpu import FusedCpuStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.engine.steps import Chunk, Rule, State
-from ovpnet.nets.learners import initial, learner
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty, Regularizer, layer_of
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.nets.base import initial
+from ovpnet.nets.regularization import Penalty, Regularizer, layer_of
+from ovpnet.spec.choices import LEARNERS, LOSSES
 
 STEPS, SAMPLES = 15, 40
 
@@ -36,7 +35,7 @@ def ensembles(draw, dtype):
     name = draw(st.sampled_from(["two_layer", "three_layer"]))
     trained = draw(st.sampled_from(["hidden", "ntk", "quadratic", "last"]))
     biases = trained != "last" and draw(st.booleans())
-    net = learner(LearnerConfig(name=name, trained=trained, biases=biases))
+    net = LEARNERS[name](trained=trained, biases=biases).net()
     widths = {"two_layer": [1, 7, 32, 33, 100, 8200], "three_layer": [1, 7, 32, 65, 100, 130]}
     E, m, d = draw(st.integers(1, 4)), draw(st.sampled_from(widths[name])), draw(st.integers(2, 9))
     B = draw(st.sampled_from([1, 4, 17]))
@@ -55,7 +54,7 @@ def ensembles(draw, dtype):
     kind = draw(st.sampled_from(kinds))
     coefficient = {layer: numbers(0, 0.1) for layer in ("W", "V", "rest")}
     penalties = {} if kind == "none" else {name: Penalty(kind, coefficient[layer_of(name)]) for name in net.trained}
-    rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))],
+    rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))](),
                 Regularizer(penalties, draw(st.booleans())), numbers(0, 0.95))
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained}, start)
     x = torch.from_numpy(rng.standard_normal((E, SAMPLES, d)))
@@ -124,7 +123,7 @@ def test_a_member_is_bitwise_its_own(ensemble, threads):
 @pytest.mark.parametrize(("trained", "d", "m", "k", "n"), [
     ("hidden", 4, 100, 1, 700), ("last", 7, 33, 3, 65), ("ntk", 4, 50, 1, 1), ("quadratic", 9, 20, 2, 600)])
 def test_outputs_are_those_of_the_learner(trained, d, m, k, n, dtype):
-    net = learner(LearnerConfig(name="two_layer", trained=trained))
+    net = LEARNERS["two_layer"](trained=trained).net()
     rng = np.random.default_rng(0)
     members = [net.init(rng, m, d, k, 1.0) for _ in range(3)]
     weights = {name: torch.stack([each[name] for each in members]).to(dtype) for name in members[0]}
@@ -141,12 +140,12 @@ def test_outputs_are_those_of_the_learner(trained, d, m, k, n, dtype):
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])
 def test_divergence_ends_in_no_number(name):
     """Not in zeros or large numbers: what is no longer finite must be seen."""
-    net = learner(LearnerConfig(name=name, trained="hidden"))
+    net = LEARNERS[name](trained="hidden").net()
     weights = {name: value[None].float() for name, value in net.init(np.random.default_rng(0), 64, 4, 1, 1.0).items()}
     state = State(weights, {each: torch.zeros_like(weights[each]) for each in net.trained},
                   {each: weights[each].clone() for each in net.trained})
     x = torch.randn(1, 8, 4, generator=torch.Generator().manual_seed(0))
     chunk = Chunk(x, torch.ones(1, 8, 1), torch.arange(8).repeat(1, 300, 1),
                   torch.full((1, 300), 1e3))
-    FusedCpuStepper().advance(Rule(net, LOSSES["l2"], Regularizer({}), torch.tensor([0.9])), state, chunk)
+    FusedCpuStepper().advance(Rule(net, LOSSES["l2"](), Regularizer({}), torch.tensor([0.9])), state, chunk)
     assert not state.weights["W"].isfinite().all()

@@ -13,20 +13,18 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton")
 
-import ovpnet.engine.fused
+import ovpnet.engine.engines.fused
 from benchmarks.cuda_kernels import three_layer_floor, two_layer_floor
 from ovpnet.engine.choice import engine_on, shape_of
-from ovpnet.engine.fused.cuda import FusedCudaStepper
-from ovpnet.engine.fused.kernels import two_layer
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.cuda import two_layer
 from ovpnet.engine.registry import lookup
+from ovpnet.engine.steppers.fused_cuda import FusedCudaStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.engine.steps import Chunk, Rule, State
-from ovpnet.nets.learners import learner
-from ovpnet.nets.learners.base import initial
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty, Regularizer
+from ovpnet.nets.base import initial
+from ovpnet.nets.regularization import Penalty, Regularizer
 from ovpnet.problem.opt import Opt
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import goal
 
@@ -44,13 +42,13 @@ def problem(seed, name, trained, biases, loss, kinds, increments, E, m, d, N, S,
         values = (torch.rand if uniform else torch.randn)(*shape, generator=draw, dtype=torch.float64)
         return values.to(DEVICE, dtype)
 
-    net = learner(LearnerConfig(name=name, trained=trained, biases=biases))
+    net = LEARNERS[name](trained=trained, biases=biases).net()
     members = [net.init(rng, m, d, 1, 1.0) for _ in range(E)]
     weights = {key: torch.stack([member[key] for member in members]).to(DEVICE, dtype) for key in members[0]}
     state = State(weights, {key: random(*weights[key].shape) / 10 for key in net.trained},
                   {key: weights.get(initial(key), weights[key] + 0.3) for key in net.trained})
     y = random(E, N, 1)
-    rule = Rule(net, LOSSES[loss], Regularizer(
+    rule = Rule(net, LOSSES[loss](), Regularizer(
         {key: Penalty(kind, random(E, uniform=True) / 10) for key, kind in zip(net.trained, kinds, strict=False)
          if kind != "none" and (key, kind) != ("a", "row_24")}, increments), random(E, uniform=True))
     chunk = Chunk(random(E, N, d), y.sign() if loss == "logistic" else y,
@@ -187,7 +185,7 @@ def test_the_fused_engine_on_cuda_and_what_it_lacks(make, monkeypatch, caplog):
     cuda = torch.device("cuda")
     assert isinstance(engine_on(shape_of([make("engine=fused")]), cuda).stepper(cuda), FusedCudaStepper)
     assert "trained=ntk" in lookup("fused").lacks_on(make("learner=three_layer", "learner.trained=ntk"), "cuda")
-    monkeypatch.setattr(ovpnet.engine.fused, "find_spec", lambda name: None)
+    monkeypatch.setattr(ovpnet.engine.engines.fused, "find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING):
         assert engine_on(shape_of([make("engine=fused")]), cuda).name == "reference"
     assert "needs the package triton" in caplog.text

@@ -12,13 +12,14 @@ from torch.func import jacrev
 
 from launch.plan import plan
 from ovpnet.engine.choice import shape_of
-from ovpnet.engine.reference.stepper import ReferenceStepper
-from ovpnet.nets.regularizers import layer_of
+from ovpnet.engine.steppers.reference import ReferenceStepper
+from ovpnet.nets.regularization import layer_of
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream
 from ovpnet.run.results import result_rows
-from ovpnet.spec.config import check, run_id, signature
 from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.identity import run_id, signature
+from ovpnet.spec.rules import check
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import Goal
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch.func import jacrev, vmap
 
 from ovpnet.nets.kernels import conjugate_kernel, relu_mean, step_mean, tangent_kernel
-from ovpnet.nets.learners import ThreeLayer, TwoLayer
+from ovpnet.nets.three_layer import ThreeLayerNet
+from ovpnet.nets.two_layer import TwoLayerNet
 
-NETS = {2: TwoLayer, 3: ThreeLayer}
+NETS = {2: TwoLayerNet, 3: ThreeLayerNet}
 PARTS = ["last", "hidden", "biases"]
 A_STD = 0.7
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 3)))

@@ -21,8 +21,9 @@ from launch.plan import plan
 from launch.run import sweep
 from ovpnet.engine.choice import chosen_engine
 from ovpnet.engine.cost import EXAMPLE, memory
-from ovpnet.spec.config import conf_dir, register_schemas, resolve, run_id, signature
 from ovpnet.spec.errors import ConfigError, OvpnetError
+from ovpnet.spec.identity import run_id, signature
+from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
 
 
 @pytest.fixture(scope="module")

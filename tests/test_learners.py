@@ -2,19 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.nets.learners import ThreeLayer, TwoLayer, learner
-from ovpnet.nets.learners.base import gaussian, initial
-from ovpnet.nets.losses import LOSSES
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.nets.base import gaussian, initial
+from ovpnet.nets.three_layer import ThreeLayerNet
+from ovpnet.nets.two_layer import TwoLayerNet
+from ovpnet.spec.choices import LEARNERS, LOSSES
 
 MEMBERS, N, M, D = 3, 7, 11, 5
 TRAINED = ("hidden", "last", "all", "ntk", "quadratic", "hidden+biases", "ntk+biases", "quadratic+biases")
-CASES = [(name, trained, loss) for name in ("two_layer", "three_layer") for trained in TRAINED for loss in LOSSES]
+CASES = [(name, trained, loss)
+         for name in ("two_layer", "three_layer") for trained in TRAINED for loss in LOSSES.names()]
 
 
 def build(name, trained, k, dtype=torch.float64):
     trained, _, biases = trained.partition("+")
-    net = learner(LearnerConfig(name=name, trained=trained, biases=bool(biases)))
+    net = LEARNERS[name](trained=trained, biases=bool(biases)).net()
     rng = np.random.default_rng(0)
     members = [net.init(rng, M, D, k, 1.0) for _ in range(MEMBERS)]
     weights = {key: torch.stack([member[key] for member in members]).to(dtype) for key in members[0]}
@@ -84,11 +85,11 @@ def test_outputs_and_gradients_equal_autograd_in_float64(name, trained, loss):
     x, y = problem(loss, k)
     leaves = {key: value.clone().requires_grad_() for key, value in weights.items()}
     expected = formula(name, trained, leaves, x)
-    LOSSES[loss].value(expected, y).sum().backward()
+    LOSSES[loss]().value(expected, y).sum().backward()
     output, pullback = net.output_and_gradient(weights, x)
     torch.testing.assert_close(output, expected.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(net.output(weights, x), expected.detach(), rtol=1e-12, atol=1e-12)
-    gradients = pullback(LOSSES[loss].gradient(output, y))
+    gradients = pullback(LOSSES[loss]().gradient(output, y))
     assert set(gradients) == set(net.trained)
     for key, gradient in gradients.items():
         torch.testing.assert_close(gradient, leaves[key].grad, rtol=1e-9, atol=1e-12)
@@ -100,16 +101,16 @@ def test_gradients_equal_finite_differences(name, trained, loss):
     net, weights = build(name, trained, k)
     x, y = problem(loss, k)
     output, pullback = net.output_and_gradient(weights, x)
-    gradients = pullback(LOSSES[loss].gradient(output, y))
+    gradients = pullback(LOSSES[loss]().gradient(output, y))
     for key in net.trained:
         direction = torch.randn(weights[key].shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-        sides = [LOSSES[loss].value(net.output(weights | {key: weights[key] + h * direction}, x), y).sum(-1)
+        sides = [LOSSES[loss]().value(net.output(weights | {key: weights[key] + h * direction}, x), y).sum(-1)
                  for h in (1e-6, -1e-6)]
         slope = (sides[0] - sides[1]) / 2e-6
         torch.testing.assert_close(slope, (gradients[key] * direction).flatten(1).sum(1), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("net", [TwoLayer("hidden"), ThreeLayer("hidden")])
+@pytest.mark.parametrize("net", [TwoLayerNet("hidden"), ThreeLayerNet("hidden")])
 def test_relu_has_slope_one_at_zero(net):
     """The paper's convention 1[z >= 0]; torch's own is 0."""
     weights = {key: torch.zeros(1, *shape, dtype=torch.float64) for key, shape in
@@ -122,7 +123,7 @@ def test_relu_has_slope_one_at_zero(net):
     torch.testing.assert_close(pullback(torch.ones(1, 1, 1, dtype=torch.float64))["W"], expected)
 
 
-@pytest.mark.parametrize("net", [TwoLayer("hidden"), ThreeLayer("hidden")])
+@pytest.mark.parametrize("net", [TwoLayerNet("hidden"), ThreeLayerNet("hidden")])
 def test_initialization_has_the_papers_variances(net):
     m, d, k, a_std = 400, 6, 50, 0.3
     weights = net.init(np.random.default_rng(5), m, d, k, a_std)
@@ -162,7 +163,7 @@ def test_kernels_equal_gram_matrices_of_torch_func_jacobians(name, trained):
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])
 def test_constant_linear_and_quadratic_terms_reproduce_f_while_no_sign_changes(name):
     """Section 6.2: f = a D_v (V0 D_w (W0 x + b1) + b2) + linear terms + a D_v V' D_w W' x while D_w, D_v hold."""
-    net, quadratic, linear = (learner(LearnerConfig(name=name, trained=trained))
+    net, quadratic, linear = (LEARNERS[name](trained=trained).net()
                               for trained in ("hidden", "quadratic", "ntk"))
     weights = {key: value[None] for key, value in quadratic.init(np.random.default_rng(3), M, D, 2, 1.0).items()}
     x = torch.randn(1, 50, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from ovpnet.nets.losses import LOSSES, labels
-from ovpnet.spec.config import ClassificationLoss, LossConfig, NoiseConfig
+from ovpnet.nets.losses.classification import CrossEntropy, Logistic
+from ovpnet.nets.losses.regression import L2
+from ovpnet.problem.noise.flip import Flip
+from ovpnet.problem.noise.none import NoNoise
+from ovpnet.spec.choices import LOSSES, NOISES
 
 numbers = st.floats(-20, 20)
 
@@ -19,24 +22,24 @@ def vectors(k):
 
 @given(vectors(3), vectors(3))
 def test_values_equal_torchs_own(output, y):
-    assert LOSSES["l2"].value(output, y).item() == pytest.approx(functional.mse_loss(output, y, reduction="sum").item())
+    assert L2().value(output, y).item() == pytest.approx(functional.mse_loss(output, y, reduction="sum").item())
     one, label = output[:1], y[:1]
-    assert LOSSES["huber"].value(one, label).item() == pytest.approx(functional.huber_loss(one, label).item())
+    assert LOSSES["huber"]().value(one, label).item() == pytest.approx(functional.huber_loss(one, label).item())
     sign = torch.where(label >= 0, 1.0, -1.0).double()
-    assert LOSSES["logistic"].value(one, sign).item() == pytest.approx(functional.soft_margin_loss(one, sign).item())
+    assert LOSSES["logistic"]().value(one, sign).item() == pytest.approx(functional.soft_margin_loss(one, sign).item())
     hot = functional.one_hot(y.argmax(), 3).double()
-    assert LOSSES["cross_entropy"].value(output, hot).item() == pytest.approx(
+    assert LOSSES["cross_entropy"]().value(output, hot).item() == pytest.approx(
         functional.cross_entropy(output, y.argmax()).item(), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", sorted(LOSSES.names()))
 @given(first=vectors(3), second=vectors(3), y=vectors(3))
 def test_losses_are_convex_with_the_stated_slope(name, first, second, y):
     if name == "logistic":
         first, second, y = first[:1], second[:1], torch.where(y[:1] >= 0, 1.0, -1.0).double()
     if name == "cross_entropy":
         y = functional.one_hot(y.argmax(), 3).double()
-    loss = LOSSES[name]
+    loss = LOSSES[name]()
     tangent = loss.value(first, y) + (loss.gradient(first, y) * (second - first)).sum()
     assert loss.value(second, y) >= tangent - 1e-9
     lipschitz = {"l2": math.inf, "huber": 1, "logistic": 1, "cross_entropy": math.sqrt(2)}[name]
@@ -45,7 +48,7 @@ def test_losses_are_convex_with_the_stated_slope(name, first, second, y):
 
 def test_gradients_are_smooth_at_the_hubers_joint():
     y = torch.zeros(1, 2, dtype=torch.float64)
-    inside, outside = (LOSSES["huber"].gradient(torch.tensor([[r * 0.6, r * 0.8]], dtype=torch.float64), y)
+    inside, outside = (LOSSES["huber"]().gradient(torch.tensor([[r * 0.6, r * 0.8]], dtype=torch.float64), y)
                        for r in (1 - 1e-9, 1 + 1e-9))
     torch.testing.assert_close(inside, outside, rtol=1e-7, atol=1e-7)
 
@@ -56,8 +59,8 @@ N = 200_000
 @pytest.mark.parametrize(("kind", "variance"), [("gaussian", 0.09), ("uniform", 0.03), ("none", 0.0)])
 def test_additive_noise_has_its_moments(kind, variance):
     target = torch.linspace(-1, 1, N, dtype=torch.float64)[:, None]
-    noise = NoiseConfig(kind, 0.3 if kind != "none" else 0.0)
-    y = labels(LossConfig("l2"), noise, target, np.random.default_rng(0))
+    noise = NOISES[kind](level=0.3 if kind != "none" else 0.0)
+    y = L2().label(target, noise, np.random.default_rng(0))
     difference = y - target
     assert abs(difference.mean().item()) <= 5 * math.sqrt(variance / N)
     assert difference.var().item() == pytest.approx(variance, rel=0.03)
@@ -67,21 +70,20 @@ def test_additive_noise_has_its_moments(kind, variance):
 
 def test_sampled_labels_have_the_losss_own_probabilities():
     rng = np.random.default_rng(0)
-    y = labels(ClassificationLoss("logistic"), NoiseConfig(), torch.full((N, 1), 0.7, dtype=torch.float64), rng)
+    y = Logistic().label(torch.full((N, 1), 0.7, dtype=torch.float64), NoNoise(), rng)
     assert set(y.flatten().tolist()) == {-1.0, 1.0}
     assert (y > 0).double().mean().item() == pytest.approx(1 / (1 + math.exp(-0.7)), abs=0.006)
     scores = torch.tensor([[0.0, 1.0, -1.0]], dtype=torch.float64)
-    y = labels(ClassificationLoss("cross_entropy"), NoiseConfig(), scores.expand(N, 3), rng)
+    y = CrossEntropy().label(scores.expand(N, 3), NoNoise(), rng)
     torch.testing.assert_close(y.mean(0), torch.softmax(scores[0], 0), atol=0.006, rtol=0)
 
 
 def test_hard_labels_and_flips():
     rng = np.random.default_rng(0)
-    hard = ClassificationLoss("cross_entropy", "hard")
+    hard = CrossEntropy(labels="hard")
     scores = torch.tensor([[0.0, 1.0, -1.0]], dtype=torch.float64).expand(N, 3)
-    assert labels(hard, NoiseConfig(), scores, rng).mean(0).tolist() == [0, 1, 0]
-    flipped = labels(hard, NoiseConfig("flip", 0.2), scores, rng).mean(0)
+    assert hard.label(scores, NoNoise(), rng).mean(0).tolist() == [0, 1, 0]
+    flipped = hard.label(scores, Flip(level=0.2), rng).mean(0)
     torch.testing.assert_close(flipped, torch.tensor([0.1, 0.8, 0.1], dtype=torch.float64), atol=0.006, rtol=0)
-    sign = labels(ClassificationLoss("logistic", "hard"), NoiseConfig("flip", 0.2),
-                  torch.full((N, 1), 3.0, dtype=torch.float64), rng)
+    sign = Logistic(labels="hard").label(torch.full((N, 1), 3.0, dtype=torch.float64), Flip(level=0.2), rng)
     assert sign.mean().item() == pytest.approx(0.6, abs=0.012)

@@ -14,8 +14,8 @@ from ovpnet.engine.registry import lookup
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.pack import failed_row, run_pack
-from ovpnet.spec.config import run_id
 from ovpnet.spec.errors import DeviceLostError, OvpnetError, StoreError
+from ovpnet.spec.identity import run_id
 from ovpnet.train import main, summary
 from ovpnet.training.ensemble import Ensemble
 

@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-from ovpnet.spec.config import resolve
+from ovpnet.spec.schemas import resolve
 
 PAGE = (Path(__file__).parents[1] / "docs" / "paper.md").read_text()
 ROWS = [re.split(r"(?<!\\)\|", line)[1:-1] for line in PAGE.splitlines() if line.startswith("| ") and "`" in line]

@@ -13,17 +13,18 @@ import torch
 from analysis.load import with_problem
 from analysis.rerun import problem_overrides
 from ovpnet.engine.choice import shape_of
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.data import Problem
 from ovpnet.problem.opt import compute_opt
 from ovpnet.problem.streams import Stream
 from ovpnet.run.results import config_row, result_rows
-from ovpnet.spec.config import resolve, rounds, run_id, signature, total_steps
 from ovpnet.spec.errors import ConfigError
-from ovpnet.training.algorithms.perturbed import Perturbed, final_draws, lambdas, smoothing
-from ovpnet.training.algorithms.table1 import Table1, table1
+from ovpnet.spec.identity import run_id, signature
+from ovpnet.spec.schemas import resolve
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import goal
+from ovpnet.training.perturbation import StepDraws
+from ovpnet.training.table1 import Table1
 
 SMALL = ["learner=three_layer", "steps=null", "algorithm.rounds=4", "algorithm.inner_steps=5", "algorithm.draws=7",
          "lr=0.05", "width=12"]
@@ -31,6 +32,10 @@ NO_NOISE = ["algorithm.sigma_w=0", "algorithm.sigma_v=0", "algorithm.iterate_noi
 # Numbers that are no longer small: the penalties matter, and so do lambda and the noise.
 STRONG = ["algorithm.C0=20", "algorithm.lambda_rate=0.3", "algorithm.sigma_w=0.2", "algorithm.sigma_v=0.3",
           "algorithm.iterate_noise=0.01", "dtype=float64"]
+
+
+def of_run(what, config, *steps):
+    return getattr(config.algorithm, what)(config, *steps)
 
 
 @pytest.fixture
@@ -75,41 +80,42 @@ def test_table_1_by_hand():
 
 
 def test_table_1_of_a_run(perturbed):
-    assert table1(perturbed("algorithm2", "algorithm.eps0=0.2", "algorithm.C0=5")) == Table1(12, 12, 0.2, 5.0)
+    assert of_run("table1", perturbed("algorithm2", "algorithm.eps0=0.2", "algorithm.C0=5")) == Table1(12, 12, 0.2, 5.0)
     own = perturbed("algorithm2", "concept=three_layer", "concept.outer=[poly]", "concept.phi1=[poly]",
                     "concept.phi2=[poly]", "algorithm.C0=null", "C_star=2", "inputs.d=4")
     # Phi and phi are z: C_s(z, R) = C* 2^1.75 R; C_eps(z, R) = (1 + sqrt(log(1/eps))) C* R; p1 = p2 = 2, k = 1.
     c_s = 2 * 2**1.75
     epsilon = 0.1 / (1 * 2 * 2**2 * (c_s * 2 * c_s) * c_s**2)
     c_eps = (1 + math.sqrt(math.log(1 / epsilon))) * 2
-    computed = table1(own).C0
+    computed = of_run("table1", own).C0
     assert computed == pytest.approx(c_eps * (math.sqrt(2) * c_eps) * c_eps * 2 * math.sqrt(2))
     astronomical = perturbed("algorithm2", "concept=three_layer", "algorithm.C0=null")
-    assert table1(astronomical).lambda_w == 0
+    assert of_run("table1", astronomical).lambda_w == 0
 
 
 def test_rounds_lambda_and_draws_follow_the_theorem_where_they_are_not_given(perturbed):
     free = ["algorithm.rounds=null", "algorithm.draws=null"]
     config = perturbed("algorithm2", *free, "width=100", "algorithm.eps0=0.2", "algorithm.lambda_rate=0.02")
     expected = math.ceil(math.log(math.log(100 * 100) / 0.2) / 0.02)
-    assert rounds(config, config.algorithm) == expected
-    assert total_steps(config) == 5 * expected
-    assert final_draws(config) == 25
-    schedule = lambdas(config, 0, total_steps(config))
+    assert config.algorithm.total_rounds(config) == expected
+    assert config.total_steps == 5 * expected
+    assert config.algorithm.final_draws(config) == 25
+    schedule = config.algorithm.lambdas(config, 0, config.total_steps)
     assert schedule[:6] == pytest.approx([1, 1, 1, 1, 1, 0.98])
     assert schedule[-1] == pytest.approx(0.98 ** (expected - 1))
-    assert lambdas(config, 7, 12) == pytest.approx(schedule[7:12])
+    assert config.algorithm.lambdas(config, 7, 12) == pytest.approx(schedule[7:12])
     eta = perturbed("algorithm2", *free, "width=100", "algorithm.eps0=0.2", "lr=3", "algorithm.lambda_rate=null")
-    assert rounds(eta, eta.algorithm) == math.ceil(math.log(math.log(100 * 100) / 0.2) / 0.03)
+    assert eta.algorithm.total_rounds(eta) == math.ceil(math.log(math.log(100 * 100) / 0.2) / 0.03)
     halved = dataclasses.replace(config.algorithm, rounds_multiplier=0.5, draws_multiplier=2.0)
-    assert rounds(config, halved) == math.ceil(expected / 2 - 0.5)
-    assert final_draws(dataclasses.replace(config, algorithm=halved)) == 50
-    assert final_draws(perturbed("algorithm2", *free, "algorithm.eps0=0.001")) == 1000
-    assert final_draws(perturbed("algorithm2", *free, *NO_NOISE)) == 1
-    assert smoothing(config) == {"W": 100**-0.99, "V": 100**-0.51}
-    assert smoothing(perturbed("algorithm2", "algorithm.sigma_w=0.5", "algorithm.sigma_v_multiplier=2")) == {
+    assert halved.total_rounds(config) == math.ceil(expected / 2 - 0.5)
+    assert of_run("final_draws", dataclasses.replace(config, algorithm=halved)) == 50
+    assert of_run("final_draws", perturbed("algorithm2", *free, "algorithm.eps0=0.001")) == 1000
+    assert of_run("final_draws", perturbed("algorithm2", *free, *NO_NOISE)) == 1
+    assert config.algorithm.smoothing(config) == {"W": 100**-0.99, "V": 100**-0.51}
+    other = perturbed("algorithm2", "algorithm.sigma_w=0.5", "algorithm.sigma_v_multiplier=2")
+    assert of_run("smoothing", other) == {
         "W": 0.5, "V": 2 * 12**-0.51}
-    assert set(lambdas(perturbed("algorithm2", "algorithm.lambda_decay=false"), 0, 20)) == {1.0}
+    assert set(of_run("lambdas", perturbed("algorithm2", "algorithm.lambda_decay=false"), 0, 20)) == {1.0}
 
 
 @pytest.mark.parametrize(("overrides", "names", "allowed"), [
@@ -146,7 +152,7 @@ def literal(config, W, V, draw, weights, x, y, scale):
         output = (((x @ in_W.T + b1) * active1 @ in_V.T + b2) * active2) @ a.T
     else:
         output = ((x @ in_W.T + b1).relu() @ in_V.T + b2).relu() @ a.T
-    table, root = table1(config), math.sqrt(scale)
+    table, root = of_run("table1", config), math.sqrt(scale)
     return ((scale * output - y).square().sum(-1).mean()
             + table.lambda_v * (root * V).square().sum() + table.lambda_w * (root * W).norm(dim=1).pow(4).sum())
 
@@ -190,7 +196,7 @@ def test_algorithm_3_without_noise_and_decay_is_plain_sgd_bit_for_bit(perturbed,
 def test_noise_has_the_stated_spread_and_is_fresh_every_step(perturbed):
     runs = ensemble(perturbed("algorithm2", "width=64", "algorithm.iterate_noise=0.01"))
     draws = [runs.perturbed.draw(step) for step in range(3)]
-    table = table1(runs.members.shared)
+    table = of_run("table1", runs.members.shared)
     smoothed = {"W": table.sigma_w, "V": table.sigma_v}
     for noise, std in (("smoothing", smoothed), ("iterate_noise", {"W": 0.01, "V": 0.01})):
         for name in "WV":
@@ -300,7 +306,7 @@ def test_chunks_do_not_matter(perturbed):
     ("algorithm.iterate_noise=0", "iterate_noise"), ("algorithm.lambda_decay=false", "scale")])
 def test_an_ablation_takes_away_one_thing_and_nothing_else(perturbed, ablation, gone):
     def drawn(config):
-        perturbation = Perturbed([config], ensemble(config).state, ensemble(config).members.put)
+        perturbation = StepDraws([config], ensemble(config).state, ensemble(config).members.put)
         draw = perturbation.draw(11)
         signs = torch.ones(12) if draw.signs is None else draw.signs[0]
         return {"signs": signs, "scale": perturbation.scale(0, 20)} | {
@@ -308,7 +314,7 @@ def test_an_ablation_takes_away_one_thing_and_nothing_else(perturbed, ablation, 
             for kind in ("smoothing", "iterate_noise") for name in "WV"}
 
     complete, ablated = (perturbed("algorithm2", *each) for each in ([], [ablation]))
-    assert total_steps(complete) == total_steps(ablated)
+    assert complete.total_steps == ablated.total_steps
     assert run_id(complete) != run_id(ablated)
     before, after = drawn(complete), drawn(ablated)
     for name, value in before.items():
@@ -335,7 +341,7 @@ def test_analysis_sees_one_problem_over_the_widths_and_knows_how_to_train_it_aga
     for regularizer in ([], ["regularizer=frobenius", "weight_decay=0.1"]):
         configs = [perturbed("algorithm2", f"width={width}", "algorithm.rounds=null", *regularizer)
                    for width in (8, 64)]
-        assert total_steps(configs[0]) < total_steps(configs[1])
+        assert configs[0].total_steps < configs[1].total_steps
         runs = with_problem(pd.DataFrame([config_row(config) | {"status": "done", "finished_at": "now"}
                                           for config in configs]))
         assert runs["problem"].nunique() == 1

@@ -6,10 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovpnet.nets.learners import learner
-from ovpnet.nets.losses import LOSSES
 from ovpnet.problem.means import Mean, means
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.risk import average_over_iterates, losses
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20)
@@ -49,9 +47,9 @@ def test_average_over_iterates_is_unbiased_and_its_error_leaves_out_the_drift():
 
 
 def test_losses_in_blocks_equal_losses_at_once():
-    net = learner(LearnerConfig(name="two_layer"))
+    net = LEARNERS["two_layer"]().net()
     member = net.init(np.random.default_rng(0), 30000, 3, 1, 1.0)
     weights = {key: value[None] for key, value in member.items()}
     x, y = torch.randn(1, 200, 3).double(), torch.randn(1, 200, 1).double()
-    expected = LOSSES["l2"].value(net.output(weights, x), y)
-    torch.testing.assert_close(losses(net, LOSSES["l2"], weights, x, y), expected)
+    expected = LOSSES["l2"]().value(net.output(weights, x), y)
+    torch.testing.assert_close(losses(net, LOSSES["l2"](), weights, x, y), expected)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovpnet import native
-from ovpnet.spec.config import total_steps
 from ovpnet.training.schedule import CHUNK_STEPS, chunks, evaluation_steps, learning_rates, minibatches
 
 
@@ -27,7 +26,7 @@ def part(config, start, stop):
 
 def taken(config):
     return np.concatenate([part(config, start, stop)
-                           for start, stop in chunks(total_steps(config), config.evaluations)])
+                           for start, stop in chunks(config.total_steps, config.evaluations)])
 
 
 @pytest.mark.parametrize("sampling", ["shuffle", "replacement"])

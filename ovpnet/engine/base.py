@@ -1,6 +1,6 @@
 """What every engine states, and the shape of a pack that it is asked about. No torch here.
 
-A new engine is a package of `ovpnet/engine/` with one class (`ovpnet.engine.registry.engine`).
+A new engine is a file of `ovpnet/engine/engines/` with one class.
 """
 
 import math
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from ovpnet.engine.limits import CHUNK_STEPS, EVALUATED_ACTIVATIONS, FEWEST_EVALUATED
 from ovpnet.engine.rates import Machine
-from ovpnet.engine.sizes import Sizes, solved
+from ovpnet.engine.sizes import Sizes
 from ovpnet.problem.streams import KEPT_DRAWS
-from ovpnet.spec.config import Config, total_steps
+from ovpnet.spec.config import Config
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,7 @@ class Shape:
     @staticmethod
     def of(configs: Sequence[Config], engine: Engine) -> "Shape":
         """Return the shape of runs that this engine trains."""
-        return Shape(configs, engine, total_steps(configs[0]), Sizes(configs[0]))
+        return Shape(configs, engine, configs[0].total_steps, Sizes(configs[0]))
 
     def part(self, configs: Sequence[Config]) -> "Shape":
         """Return the shape of some of the runs, in this order."""
@@ -131,7 +131,8 @@ class Shape:
         block = max(FEWEST_EVALUATED, EVALUATED_ACTIVATIONS // (E * alive))
         of_block = min(block, drawn) * s * alive * sizes.forward_entries
         measuring = E * (s * (test.samples * inputs + (0 if limit else sizes.weights)) + of_block)
-        return int(fixed + E * kept + max(drawing, measuring, self._solving() if solved(config) else self._stepping()))
+        training = self._stepping() if config.algorithm.iterative else self._solving()
+        return int(fixed + E * kept + max(drawing, measuring, training))
 
     def seconds(self, machine: Machine) -> float:
         """Return the seconds of training the runs as one ensemble and measuring them."""
@@ -139,14 +140,14 @@ class Shape:
         slow = sizes.itemsize / 4
         measured = config.evaluations * config.test.curve_samples + 2 * config.test.samples + self.samples
         # A net of frozen signs is computed at initialization and at its weights, the linearization in one product more.
-        ways = {"quadratic": 2, "ntk": 3 if sizes.hidden_layers == 2 else 2}.get(config.learner.trained, 1)
-        forward = ways * rates.forward * sizes.hidden_layers * config.width
-        if sizes.hidden_layers == 2:
+        ways = {"quadratic": 2, "ntk": 3 if sizes.layers == 2 else 2}.get(config.learner.trained, 1)
+        forward = ways * rates.forward * sizes.layers * config.width
+        if sizes.layers == 2:
             forward += ways * 2 * rates.flop * config.width**2
         if sizes.limit:
             forward = 10 * rates.forward * self.samples
         drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + self.samples)
-        if solved(config):
+        if not config.algorithm.iterative:
             n, side = self.samples, self._side
             training = self.groups * (rates.eigen * side**3 + 4 * rates.flop * n * side * max(config.width, side))
         else:
@@ -168,7 +169,7 @@ class Shape:
     def _solving(self) -> int:
         """Bytes of kernel ridge regression: a group's matrix with its eigenvectors and workspace, in float64."""
         n, side, sizes = self.samples, self._side, self.sizes
-        features = n * (self.shared.width * 2 * sizes.hidden_layers if side == n else 2 * sizes.trained)
+        features = n * (self.shared.width * 2 * sizes.layers if side == n else 2 * sizes.trained)
         return 8 * (5 * side * side + features) + 2 * 8 * self.members * sizes.trained
 
     def _stepping(self) -> int:

@@ -1,9 +1,9 @@
-"""What engines and costs ask of a config: the sizes of a member's net, and how it is trained."""
+"""The sizes of a member's net, from its config alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from ovpnet.spec.config import LIMITS, Config, PerturbedAlgorithm
+from ovpnet.spec.config import Config
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,14 @@ class Sizes:
         return 4 if self.config.dtype == "float32" else 8
 
     @cached_property
-    def hidden_layers(self) -> int:
+    def layers(self) -> int:
         """Hidden layers."""
-        return hidden_layers(self.config)
+        return self.config.learner.layers
 
     @cached_property
     def limit(self) -> bool:
         """Whether the net is infinitely wide: its activations are entries of a kernel, one per training sample."""
-        return self.config.learner.name in LIMITS
+        return self.config.learner.infinite
 
     @cached_property
     def inputs(self) -> int:
@@ -36,7 +36,7 @@ class Sizes:
     def hidden(self) -> int:
         """Weights and biases of the hidden layers."""
         m, d = self.config.width, self.config.inputs.d
-        return m * (d + 1) + (m * (m + 1) if self.hidden_layers == 2 else 0)
+        return m * (d + 1) + (m * (m + 1) if self.layers == 2 else 0)
 
     @cached_property
     def trained(self) -> int:
@@ -47,12 +47,12 @@ class Sizes:
             return last
         if learner.trained == "all":
             return self.hidden + last
-        return self.hidden - (0 if learner.biases else self.hidden_layers * m)
+        return self.hidden - (0 if learner.biases else self.layers * m)
 
     @cached_property
     def frozen(self) -> bool:
         """Whether signs are frozen at initialization, whose weights are kept among the net's own."""
-        return self.config.learner.trained in ("ntk", "quadratic")
+        return self.config.learner.frozen
 
     @cached_property
     def weights(self) -> int:
@@ -63,31 +63,16 @@ class Sizes:
     def products(self) -> int:
         """Multiplications of a sample's way through the net."""
         m, d = self.config.width, self.config.inputs.d
-        return m * (d + self.config.concept.k) + (m * m if self.hidden_layers == 2 else 0)
+        return m * (d + self.config.concept.k) + (m * m if self.layers == 2 else 0)
 
     @cached_property
     def forward_entries(self) -> int:
         """Numbers that are alive per evaluated sample and neuron."""
         if self.limit:
             return 6
-        return (4 if self.frozen else 2) if self.hidden_layers == 2 else (3 if self.frozen else 1)
-
-
-def hidden_layers(config: Config) -> int:
-    """Return how many hidden layers the net has: 1 or 2."""
-    return 2 if config.learner.name.startswith("three_layer") else 1
+        return (4 if self.frozen else 2) if self.layers == 2 else (3 if self.frozen else 1)
 
 
 def hidden_products(config: Config) -> int:
     """Return how many multiplications a sample takes on its way to the last hidden layer, biases left out."""
-    return config.width * (config.inputs.d + (config.width if hidden_layers(config) == 2 else 0))
-
-
-def solved(config: Config) -> bool:
-    """Return whether the run is solved exactly, without steps."""
-    return config.algorithm.name == "kernel_ridge"
-
-
-def perturbed(config: Config) -> bool:
-    """Return whether steps draw noise (Algorithms 2 and 3)."""
-    return isinstance(config.algorithm, PerturbedAlgorithm)
+    return config.width * (config.inputs.d + (config.width if config.learner.layers == 2 else 0))

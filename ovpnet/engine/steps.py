@@ -7,16 +7,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ovpnet.nets.learners import Learner, Network, Weights
-from ovpnet.nets.losses import Loss
-from ovpnet.nets.regularizers import Regularizer
+from ovpnet.nets.base import Net, Network, Weights
+from ovpnet.nets.regularization import Regularizer
+from ovpnet.spec.choices import Loss
 
 
 @dataclass(frozen=True)
 class Rule:
     """What a step does, the same at every step: v <- momentum v + grad (L + R);  W <- W - lr v."""
 
-    learner: Learner
+    learner: Net
     loss: Loss
     regularizer: Regularizer
     momentum: Tensor  # [E]
@@ -99,6 +99,6 @@ class Stepper(Protocol):
         """Take the chunk's steps, changing `state` in place. No member's numbers depend on another member's."""
         ...
 
-    def measured(self, learner: Learner) -> Network:
+    def measured(self, learner: Net) -> Network:
         """What risks are measured with: the learner itself, or a form of it that takes less."""
         ...

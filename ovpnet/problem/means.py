@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ovpnet.problem.inputs import Floats
+from ovpnet.problem.sets import Floats
 
 
 @dataclass

@@ -5,19 +5,20 @@ where the labels come from outside the class (agnostic learning), it is the held
 of the class. It depends on the problem alone, so a store keeps it for every run and job.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ovpnet.nets.losses import LOSSES
-from ovpnet.problem.concepts import Family, family, in_paper_class
-from ovpnet.problem.data import Problem, problem_identity
+from ovpnet.problem.concepts.two_layer import TwoLayer
+from ovpnet.problem.data import Problem
 from ovpnet.problem.means import Mean, means
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.record.store import Store
-from ovpnet.spec.config import ClassificationLoss, ConceptConfig, Config, RandomLabelsConcept, TwoLayerConcept, digest
+from ovpnet.spec.choices import Concept
+from ovpnet.spec.config import Config
+from ovpnet.spec.identity import opt_id, problem_identity
 
 _BLOCK = 1 << 16  # samples at a time
 _BATCH = 256  # samples a step of the fit
@@ -36,11 +37,6 @@ class Opt:
     second_moment: float  # E ||y||^2
 
 
-def opt_id(config: Config) -> str:
-    """Of the config's problem, and of how its OPT is found."""
-    return digest(problem_identity(config) | {"opt": asdict(config.opt)})
-
-
 def empirical_opt(config: Config, store: Store) -> Opt:
     """OPT of the config's problem: read from the store, or computed and kept there. Raises StoreError."""
     kept = store.read_opt(opt_id(config))
@@ -54,7 +50,7 @@ def empirical_opt(config: Config, store: Store) -> Opt:
 def compute_opt(config: Config) -> Opt:
     """OPT by the method that the config asks for."""
     problem, name = Problem(config), opt_id(config)
-    loss = LOSSES[config.loss.name].value
+    loss = config.loss.value
     own, second_moment = Mean(), Mean()
     for block, start in enumerate(range(0, config.opt.samples, _BLOCK)):
         x, y = problem.sample(config.concept.seed, Stream.OPT, min(_BLOCK, config.opt.samples - start), block)
@@ -78,27 +74,24 @@ def target_is_optimal(config: Config) -> bool:
     loss assigns to F*; false for hard or flipped classes (a steeper F does better) and for targets
     outside the class. Random labels are always best predicted by F* = 0, which is in every class.
     """
-    if isinstance(config.concept, RandomLabelsConcept):
+    if config.concept.pure_noise:
         return True
-    if isinstance(config.loss, ClassificationLoss):
-        optimal = config.loss.labels == "sample" and config.noise.kind == "none"
-    else:
-        optimal = True
-    return optimal and in_paper_class(config.concept)
+    flips = config.loss.classes and config.noise.variance != 0
+    return config.loss.target_is_optimal and not flips and config.concept.in_class
 
 
 def noise_risk(config: Config) -> float | None:
     """Closed form of E L(F*(x), y), or None where there is no simple one."""
-    k, level = config.concept.k, config.noise.level
-    if isinstance(config.loss, ClassificationLoss):
+    k, noise = config.concept.k, config.noise
+    if config.loss.classes:
         return None
-    if isinstance(config.concept, RandomLabelsConcept):
-        return float(k) if config.loss.name == "l2" and config.noise.kind == "none" else None
-    if config.noise.kind == "none":
+    if config.concept.pure_noise:
+        return float(k) if config.loss.square and noise.variance == 0 else None
+    if noise.variance == 0:
         return 0.0
-    if config.loss.name != "l2":
+    if not config.loss.square or noise.variance is None:
         return None
-    return k * level**2 * {"gaussian": 1.0, "uniform": 1 / 3}[config.noise.kind]
+    return k * noise.level**2 * noise.variance
 
 
 def _fit(config: Config, problem: Problem) -> Mean:
@@ -107,12 +100,11 @@ def _fit(config: Config, problem: Problem) -> Mean:
     One sample is fitted, a second chooses the restart and a third measures its risk, so that the estimate is
     unbiased for the function found, and an upper bound on OPT up to its standard error.
     """
-    options, loss = config.opt, LOSSES[config.loss.name]
-    concept_class = fitted_class(config)
-    fitted = family(concept_class)
+    options, loss = config.opt, config.loss
+    fitted = fitted_class(config)
     samples = [problem.sample(config.concept.seed, Stream.OPT, options.fit_samples, 1 << 20 | part)
                for part in range(3)]
-    weights = _restarts(fitted, concept_class, config)
+    weights = _restarts(fitted, config)
     count = len(next(iter(weights.values())))
     optimizer = torch.optim.Adam([value.requires_grad_() for value in weights.values()], lr=0.05)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
@@ -134,23 +126,25 @@ def _fit(config: Config, problem: Problem) -> Mean:
         return means(_risk(fitted, weights, samples[2], loss.value, best)[None])[0]
 
 
-def _risk(fitted: Family, weights: dict[str, Tensor], sample: tuple[Tensor, Tensor], loss: Any, restart: int) -> Tensor:
+def _risk(fitted: Concept, weights: dict[str, Tensor], sample: tuple[Tensor, Tensor], loss: Any,
+          restart: int) -> Tensor:
     one = {name: value[restart] for name, value in weights.items()}
     return loss(fitted.evaluate(one, sample[0]), sample[1])
 
 
-def _restarts(fitted: Family, concept_class: ConceptConfig, config: Config) -> dict[str, Tensor]:
+def _restarts(fitted: Concept, config: Config) -> dict[str, Tensor]:
     """Starting points [R, ...]: random ones, and the target itself where it is in the class that is fitted."""
     d = config.inputs.d
     starts = [fitted.draw(generator(config.concept.seed, Stream.OPT, 1 << 22 | restart), d)
               for restart in range(config.opt.restarts)]
-    if concept_class == config.concept:
+    if fitted == config.concept:
         starts.append(fitted.draw(generator(config.concept.seed, Stream.CONCEPT), d))
     return {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
 
 
-def fitted_class(config: Config) -> ConceptConfig:
-    """The class that is fitted: the target's own, or (3.1) with opt.p neurons where it has none with weights."""
-    if in_paper_class(config.concept) and family(config.concept).draw(generator(0, Stream.OPT), config.inputs.d):
-        return config.concept
-    return replace(TwoLayerConcept(), k=config.concept.k, p=config.opt.p, activations=config.opt.activations)
+def fitted_class(config: Config) -> Concept:
+    """The class that is fitted: the target's own, or (3.1) with opt.p neurons if it has none with weights."""
+    concept = config.concept
+    if concept.in_class and concept.draw(generator(0, Stream.OPT), config.inputs.d):
+        return concept
+    return TwoLayer(k=concept.k, p=config.opt.p, activations=config.opt.activations)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ovpnet.record.store import remove, write_whole
-from ovpnet.spec.config import digest
 from ovpnet.spec.errors import CheckpointError
+from ovpnet.spec.identity import digest
 
 Arrays = dict[str, np.ndarray]
 Identity = Mapping[str, Any]  # `run_ids`, in the order of the members, and what else must be the same to go on

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from ovpnet.record.uploads import remember
-from ovpnet.spec.config import Config, TrackerConfig, digest
+from ovpnet.spec.config import Config, TrackerConfig
 from ovpnet.spec.errors import TrackerError
+from ovpnet.spec.identity import digest
 from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)

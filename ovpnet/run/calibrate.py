@@ -24,7 +24,9 @@ from ovpnet.engine.rates import Machine, Rates, Table
 from ovpnet.engine.registry import lookup
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream
-from ovpnet.spec.config import SCHEMAS, Config, LearnerConfig, digest
+from ovpnet.spec.choices import ALGORITHMS, CONCEPTS, INPUTS, LEARNERS, LOSSES, NOISES, REGULARIZERS
+from ovpnet.spec.config import Config, DiagnosticsConfig, RiskConfig, TrackerConfig
+from ovpnet.spec.identity import digest
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import Goal
 from ovpnet.training.risk import losses
@@ -34,15 +36,12 @@ _BUDGET, _SHARE = 0.05, 0.7
 # Widths at which the fused engine is measured. A GPU keeps W on chip up to about m = 2000, and rounds m up there.
 _TWO_LAYERS = {"cpu": (100, 1000, 100_000), "cuda": (100, 300, 1000, 3000, 10_000, 100_000)}
 _THREE_LAYERS = (100, 300, 1000)
-# What is measured: a schema of each node, and what differs from its defaults.
-_NODES: dict[str, tuple[str, dict[str, Any]]] = {
-    "concept": ("figure1", {}), "inputs": ("simple", {"family": "normalized_gaussian"}), "noise": ("noise", {}),
-    "loss": ("regression", {"name": "l2"}), "learner": ("learner", {"name": "two_layer"}),
-    "algorithm": ("algorithm", {"name": "momentum_sgd", "momentum": 0.9, "sampling": "shuffle"}),
-    "regularizer": ("regularizer", dict.fromkeys(("name", "W", "V", "rest"), "frobenius")),
-    "diagnostics": ("diagnostics", {}), "tracker": ("tracker", {})}
-_CONFIG = Config(width=8, samples=64, lr=1e-9, steps=512, evaluations=1,
-                 **{node: SCHEMAS[node][schema](**values) for node, (schema, values) in _NODES.items()})
+_CONFIG = Config(
+    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=CONCEPTS["figure1"](),
+    inputs=INPUTS["normalized_gaussian"](), noise=NOISES["none"](), loss=LOSSES["l2"](),
+    learner=LEARNERS["two_layer"](), regularizer=REGULARIZERS["frobenius"](),
+    algorithm=ALGORITHMS["momentum_sgd"](momentum=0.9, sampling="shuffle"),
+    diagnostics=DiagnosticsConfig(), tracker=TrackerConfig(), test=RiskConfig(samples=2048, curve_samples=2048))
 
 
 @cache
@@ -92,10 +91,6 @@ def measured(device: torch.device) -> Rates:
                  dual, dual_entry, _look(device), forward, sample, _eigen(device))
 
 
-def _learner(name: str, trained: str = "hidden") -> LearnerConfig:
-    return replace(_CONFIG.learner, name=name, trained=trained)
-
-
 def _side_by_side(device: torch.device, cpu: tuple[int, ...], cuda: tuple[int, ...]) -> tuple[int, ...]:
     """Members that are measured together: what a core's caches tell apart, or so many that a GPU is filled."""
     return cpu if device.type == "cpu" else cuda
@@ -107,7 +102,7 @@ def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[flo
     flop = _least(lambda: x @ weights, device) / (2 * several * 50 * m * m)
     weight = []
     for width, E in zip((300, m, m), _side_by_side(device, (1, 1, 3), (1, 1, 32)), strict=True):
-        config = replace(_CONFIG, width=width, learner=_learner("three_layer"))
+        config = replace(_CONFIG, width=width, learner=LEARNERS["three_layer"]())
         others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
         weights_of_all = E * width * (width + 4)
         weight.append((weights_of_all, (_step(config, E, "reference", device) - others) / weights_of_all))
@@ -119,7 +114,7 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
     threads = torch.get_num_threads() if device.type == "cpu" else 1
 
     def of(learner: str, width: int, E: int) -> float:
-        config = replace(_CONFIG, width=width, learner=_learner(learner))
+        config = replace(_CONFIG, width=width, learner=LEARNERS[learner]())
         return _step(config, E * threads, "fused", device)
 
     [several] = _side_by_side(device, (16,), (1024,))
@@ -138,7 +133,7 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
 
 
 def _dual(device: torch.device) -> tuple[float, Table]:
-    linear = replace(_CONFIG, learner=_learner("two_layer", "last"))
+    linear = replace(_CONFIG, learner=LEARNERS["two_layer"](trained="last"))
     call = _step(linear, 1, "dual", device, 128)
     entry = []
     for E, samples in ((1, 400), (4, 600), (8, 1200)):

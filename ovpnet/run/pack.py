@@ -21,13 +21,14 @@ import torch
 import ovpnet
 from ovpnet.engine.base import Shape
 from ovpnet.engine.choice import engine_on, shape_of
-from ovpnet.problem.opt import empirical_opt, opt_id
+from ovpnet.problem.opt import empirical_opt
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.record.tracking import track
 from ovpnet.run.results import Row, config_row, result_rows
-from ovpnet.spec.config import Config, run_id
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import CheckpointError, ConfigError, DeviceLostError, InterruptionError, StoreError
+from ovpnet.spec.identity import opt_id, run_id
 from ovpnet.terminal.words import count
 from ovpnet.training.ensemble import Ensemble
 from ovpnet.training.outcome import goal

@@ -5,10 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ovpnet.problem.concepts.complexity import concept_log_C_eps, concept_log_C_s
+from ovpnet.problem.complexity import concept_log_C_eps, concept_log_C_s
 from ovpnet.problem.means import Mean, means
-from ovpnet.spec.config import Config, flat, run_id, total_steps
+from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.identity import flat, run_id
 from ovpnet.training.diagnostics import events
 from ovpnet.training.outcome import Goal, Outcome
 from ovpnet.training.risk import average_over_iterates
@@ -19,7 +20,7 @@ Row = dict[str, Any]
 def config_row(config: Config) -> Row:
     """The run's id and its config, a column a dotted key; lists as JSON, epochs as the steps they amount to."""
     columns = {name: json.dumps(value) if isinstance(value, list) else value for name, value in flat(config).items()}
-    return {"run_id": run_id(config), **columns, "steps": total_steps(config)}
+    return {"run_id": run_id(config), **columns, "steps": config.total_steps}
 
 
 def result_rows(configs: Sequence[Config], goals: Sequence[Goal], outcome: Outcome) -> tuple[list[Row], list[Row]]:
@@ -54,8 +55,7 @@ def _curve(config: Config, run: str, outcome: Outcome, e: int, tests: Sequence[M
 
 
 def _samples_seen(config: Config, step: int) -> int:
-    whole = config.algorithm.name == "kernel_ridge"
-    return config.samples if whole else min(config.samples, step * config.batch_size)
+    return config.samples if not config.algorithm.iterative else min(config.samples, step * config.batch_size)
 
 
 def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Row]) -> Row:

@@ -8,18 +8,17 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.base import Shape
-from ovpnet.engine.sizes import perturbed, solved
 from ovpnet.engine.steps import Chunk, State, Stepper, scaled
-from ovpnet.nets.learners import Weights
+from ovpnet.nets.base import Weights
 from ovpnet.record.checkpoint import Arrays
-from ovpnet.training.algorithms import kernel_ridge
-from ovpnet.training.algorithms.perturbed import Perturbed
+from ovpnet.training import kernel_ridge
 from ovpnet.training.allocator import keep_freed_memory
 from ovpnet.training.diagnostics import diagnostics
 from ovpnet.training.evaluator import Evaluator
 from ovpnet.training.feed import Feed
 from ovpnet.training.members import Members
 from ovpnet.training.outcome import Goal, Outcome, Point
+from ovpnet.training.perturbation import StepDraws
 from ovpnet.training.schedule import chunks, evaluation_steps
 
 
@@ -44,8 +43,8 @@ class Ensemble:
         # The training's state, which a checkpoint can hold; None while an engine is changing it.
         self.whole: State | None = self.state
         configs, x, y = self.members.configs, self.members.x, self.members.y
-        self.perturbed = (Perturbed(configs, self.state, self.members.put)
-                          if perturbed(shape.shared) else None)
+        self.perturbed = (StepDraws(configs, self.state, self.members.put)
+                          if shape.shared.algorithm.perturbed else None)
         self.feed = Feed(self.members, self.perturbed)
         self.evaluator = Evaluator(self.members, self.goals, stepper.measured(self.members.learner),
                                    diagnostics(configs, self.rule, self.state, x, y))
@@ -58,7 +57,7 @@ class Ensemble:
         `on_chunk` is called between chunks, where `checkpoint` holds all of the training so far.
         """
         shape, trace = self.members.shape, self.trace
-        if solved(shape.shared):
+        if not shape.shared.algorithm.iterative:
             return self._solve(on_steps)
         evaluated = set(evaluation_steps(shape.steps, shape.shared.evaluations))
         on_steps(trace.step * shape.members)

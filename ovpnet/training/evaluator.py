@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.steps import State
-from ovpnet.nets.learners import Network, Weights
+from ovpnet.nets.base import Network, Weights
 from ovpnet.problem.means import Mean, means
 from ovpnet.problem.streams import Stream
 from ovpnet.training.diagnostics import Diagnostics

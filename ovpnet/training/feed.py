@@ -9,8 +9,8 @@ from torch import Tensor
 from ovpnet.engine.limits import CHUNK_STEPS
 from ovpnet.engine.steps import Chunk
 from ovpnet.problem.streams import Stream
-from ovpnet.training.algorithms.perturbed import Perturbed
 from ovpnet.training.members import Members
+from ovpnet.training.perturbation import StepDraws
 from ovpnet.training.schedule import learning_rates, minibatches
 
 
@@ -21,7 +21,7 @@ class Feed:
     every minibatch is fresh when it comes, and measures the population risk itself.
     """
 
-    def __init__(self, members: Members, perturbed: Perturbed | None = None):
+    def __init__(self, members: Members, perturbed: StepDraws | None = None):
         self._members, self._perturbed = members, perturbed
         algorithm = members.shared.algorithm
         self._tested = algorithm.judged == "average" and algorithm.sampling != "one_pass"

@@ -7,12 +7,11 @@ from torch import Tensor
 
 from ovpnet.engine.base import Shape
 from ovpnet.engine.steps import Rule, State
-from ovpnet.nets.learners import Weights, initial, learner
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Regularizer, coefficients, regularizer
+from ovpnet.nets.base import Weights, initial
+from ovpnet.nets.regularization import Regularizer, coefficients, regularizer
 from ovpnet.problem.data import Problem
 from ovpnet.problem.streams import Stream, generator
-from ovpnet.spec.config import signature
+from ovpnet.spec.identity import signature
 
 
 class Members:
@@ -23,7 +22,7 @@ class Members:
             raise ValueError("the members of an ensemble must share one static signature")
         self.shape, self.configs, self.shared, self.device = shape, shape.configs, shape.shared, device
         self.dtype: torch.dtype = getattr(torch, self.shared.dtype)
-        self.learner, self.loss = learner(self.shared.learner), LOSSES[self.shared.loss.name]
+        self.learner, self.loss = self.shared.learner.net(), self.shared.loss
         problems: dict[str, Problem] = {}
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in self.configs]
         # The training sets, x [E, N, d] and y [E, N, k].

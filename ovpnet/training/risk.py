@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.limits import EVALUATED_ACTIVATIONS, FEWEST_EVALUATED
-from ovpnet.nets.learners import Network, Weights
-from ovpnet.nets.losses import Loss
+from ovpnet.nets.base import Network, Weights
 from ovpnet.problem.means import Mean
+from ovpnet.spec.choices import Loss
 
 # Samples that kernels take side by side, at most: blocks are a multiple of them, since a sample's place among them can
 # change its last bits, and must not depend on how many members there are.

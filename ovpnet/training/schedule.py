@@ -11,7 +11,7 @@ from ovpnet import native
 from ovpnet.engine.limits import CHUNK_STEPS
 from ovpnet.problem.philox import words
 from ovpnet.problem.streams import Stream
-from ovpnet.spec.config import Config, step_size, total_steps
+from ovpnet.spec.config import Config
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
@@ -61,6 +61,6 @@ def _shuffled(seeds: Tensor, n: int, first: int, last: int) -> Tensor:
 
 def learning_rates(config: Config, start: int, stop: int) -> np.ndarray:
     """eta [stop - start] of the steps [start, stop): lr, or lr / m, times decay_factor after decay_at of the steps."""
-    base = step_size(config)
-    decayed = np.arange(start, stop) >= config.algorithm.decay_at * total_steps(config)
+    base = config.step_size
+    decayed = np.arange(start, stop) >= config.algorithm.decay_at * config.total_steps
     return np.where(decayed, base * config.algorithm.decay_factor, base)

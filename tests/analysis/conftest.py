@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ovpnet.record.store import Store
-from ovpnet.spec import config
+from ovpnet.spec import schemas
+from ovpnet.spec.identity import flat as flat_config
 
 # Text that would run, were it not escaped.
 HOSTILE = "<script>window.hostile = true</script><img src=x onerror='window.hostile = true'>"
@@ -24,9 +25,9 @@ SAMPLES = tuple(round(100 * 1.25**step) for step in range(24))
 @cache
 def base_row(*overrides: str) -> dict[str, Any]:
     """The flat config columns of a run as the store writes them."""
-    config.register_schemas()
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        flat = config.flat(OmegaConf.to_object(compose("config", overrides=list(overrides))))
+    schemas.register_schemas()
+    with initialize_config_dir(str(schemas.conf_dir()), version_base="1.3"):
+        flat = flat_config(OmegaConf.to_object(compose("config", overrides=list(overrides))))
     return {name: json.dumps(value) if isinstance(value, list) else value for name, value in flat.items()}
 
 

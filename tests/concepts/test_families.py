@@ -3,44 +3,39 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from ovpnet.problem import concepts
-from ovpnet.problem.concepts import family, in_paper_class, target
-from ovpnet.problem.concepts.weights import orthogonal_unit, unit
-from ovpnet.spec.config import (
-    ConceptConfig,
-    CosExpConcept,
-    Figure1Concept,
-    Figure2Concept,
-    ParityConcept,
-    RandomLabelsConcept,
-    ReluTeacherConcept,
-    ThreeLayerConcept,
-    TwoLayerConcept,
-)
-from ovpnet.spec.errors import ConfigError
+from ovpnet.problem.concepts.cos_exp import CosExp
+from ovpnet.problem.concepts.figures import Figure1, Figure2
+from ovpnet.problem.concepts.parity import Parity
+from ovpnet.problem.concepts.random_labels import RandomLabels
+from ovpnet.problem.concepts.relu_teacher import ReluTeacher
+from ovpnet.problem.concepts.three_layer import ThreeLayer
+from ovpnet.problem.concepts.two_layer import TwoLayer
+from ovpnet.problem.data import target
+from ovpnet.problem.sets import orthogonal_unit, unit
 
 D = 4
 POLY = [0.5, 0.0, -2.0, 1.5]
 CONFIGS = {
-    "two_layer": TwoLayerConcept(k=2, p=5, activations=["sin", "tanh", "poly"], scales=[1.0, 2.0], poly=POLY),
-    "plain": TwoLayerConcept(k=1, p=3, plain=True),
-    "three_layer": ThreeLayerConcept(k=2, p1=3, p2=4, outer=["cos", "exp"], phi1=["sin", "erf"], phi1_scales=[3.0],
+    "two_layer": TwoLayer(k=2, p=5, activations=["sin", "tanh", "poly"], scales=[1.0, 2.0], poly=POLY),
+    "plain": TwoLayer(k=1, p=3, plain=True),
+    "three_layer": ThreeLayer(k=2, p1=3, p2=4, outer=["cos", "exp"], phi1=["sin", "erf"], phi1_scales=[3.0],
                                      phi2=["sigmoid", "poly"], poly=POLY),
-    "general": ThreeLayerConcept(k=2, p1=2, p2=3, general=True, outer=["poly"], poly=POLY),
-    "figure1": Figure1Concept(),
-    "figure2": Figure2Concept(),
-    "cos_exp": CosExpConcept(c=2.0),
-    "relu_teacher": ReluTeacherConcept(k=3, p=5),
-    "parity": ParityConcept(sparsity=3),
-    "random_labels": RandomLabelsConcept(k=2),
+    "general": ThreeLayer(k=2, p1=2, p2=3, general=True, outer=["poly"], poly=POLY),
+    "figure1": Figure1(),
+    "figure2": Figure2(),
+    "cos_exp": CosExp(c=2.0),
+    "relu_teacher": ReluTeacher(k=3, p=5),
+    "parity": Parity(sparsity=3),
+    "random_labels": RandomLabels(k=2),
 }
 every_family = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-WITHOUT_WEIGHTS = Figure1Concept | Figure2Concept | RandomLabelsConcept
+WITHOUT_WEIGHTS = Figure1 | Figure2 | RandomLabels
 every_family_with_weights = pytest.mark.parametrize("config", [
     pytest.param(config, id=name) for name, config in CONFIGS.items() if not isinstance(config, WITHOUT_WEIGHTS)])
 
@@ -64,10 +59,10 @@ def by_loops(config, weights, x):
         return sum(a * b for a, b in zip(u, x, strict=True))
 
     match config:
-        case TwoLayerConcept():
+        case TwoLayer():
             return [sum(w["a"][r][i] * cycled(config.activations, config.scales, i, dot(w["w1"][i])) * dot(w["w2"][i])
                         for i in range(config.p)) for r in range(config.k)]
-        case ThreeLayerConcept():
+        case ThreeLayer():
             one = [cycled(config.phi1, config.phi1_scales, j, dot(w["w1"][j])) for j in range(config.p2)]
             two = [cycled(config.phi2, config.phi2_scales, j, dot(w["w2"][j])) for j in range(config.p2)]
             if config.general:
@@ -82,17 +77,17 @@ def by_loops(config, weights, x):
                     total += w["a"][r][i] * cycled(config.outer, config.outer_scales, i, inner) * factor
                 out.append(total)
             return out
-        case Figure1Concept():
+        case Figure1():
             return [(math.sin(3 * x[0]) + math.sin(3 * x[1]) + math.sin(3 * x[2]) - 2) ** 2 * math.cos(7 * x[3])]
-        case Figure2Concept():
+        case Figure2():
             return [(math.tanh(8 * x[0]) + math.tanh(8 * x[1]) + math.tanh(8 * x[2]) - 2) ** 2 * math.tanh(8 * x[3])]
-        case CosExpConcept():
+        case CosExp():
             return [math.cos(config.c * dot(w["w1"])) * math.exp(config.c * dot(w["w2"]))]
-        case ReluTeacherConcept():
+        case ReluTeacher():
             return [sum(w["a"][r][i] * max(dot(w["w"][i]), 0.0) for i in range(config.p)) for r in range(config.k)]
-        case ParityConcept():
+        case Parity():
             return [math.prod(1.0 if x[i] >= 0 else -1.0 for i in range(D) if w["mask"][i] == 1)]
-        case RandomLabelsConcept():
+        case RandomLabels():
             return [0.0] * config.k
 
 
@@ -101,7 +96,7 @@ def inputs(*shape, seed=0):
 
 
 def drawn(config, seed=0):
-    return family(config).draw(np.random.default_rng(seed), D)
+    return config.draw(np.random.default_rng(seed), D)
 
 
 def stacked(config, restarts):
@@ -130,7 +125,7 @@ def test_evaluate_agrees_with_loops(config):
     x = torch.cat([inputs(20), torch.tensor([[0.0, -1.0, 0.0, 0.0], [-0.0, 0.0, 0.6, -0.8]], dtype=torch.float64)])
     weights = drawn(config)
     expected = torch.tensor([by_loops(config, weights, row) for row in x.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(family(config).evaluate(weights, x), expected, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(config.evaluate(weights, x), expected, rtol=1e-12, atol=1e-13)
 
 
 @every_family
@@ -140,7 +135,7 @@ def test_drawn_weights_are_on_the_constraint_set(config):
 
 
 def test_drawn_unit_vectors_are_uniform_on_the_sphere():
-    weights = family(TwoLayerConcept(p=20_000)).draw(np.random.default_rng(0), D)
+    weights = TwoLayer(p=20_000).draw(np.random.default_rng(0), D)
     for rows in (weights["w1"], weights["w2"]):
         torch.testing.assert_close(rows.mean(0), torch.zeros(D, dtype=torch.float64), rtol=0, atol=0.02)
         torch.testing.assert_close(rows.T @ rows / len(rows), torch.eye(D, dtype=torch.float64) / D, rtol=0, atol=0.01)
@@ -150,7 +145,7 @@ def test_drawn_unit_vectors_are_uniform_on_the_sphere():
 
 @every_family_with_weights
 def test_batched_weights_equal_stacked_single_ones(config):
-    f, x = family(config), inputs(6)
+    f, x = config, inputs(6)
     draws, batch = stacked(config, 3)
     expected = torch.stack([f.evaluate(weights, x) for weights in draws])
     assert expected.shape == (3, 6, config.k)
@@ -160,14 +155,14 @@ def test_batched_weights_equal_stacked_single_ones(config):
 
 @every_family
 def test_batched_inputs_equal_stacked_single_ones(config):
-    f, x, weights = family(config), inputs(3, 6), drawn(config)
+    f, x, weights = config, inputs(3, 6), drawn(config)
     expected = torch.stack([f.evaluate(weights, each) for each in x])
     torch.testing.assert_close(f.evaluate(weights, x), expected, rtol=1e-13, atol=1e-14)
 
 
 @every_family
 def test_project_lands_on_the_set_and_is_idempotent(config):
-    f = family(config)
+    f = config
     _, batch = stacked(config, 3)
     generator = torch.Generator().manual_seed(1)
     moved = {name: value + torch.randn(value.shape, dtype=torch.float64, generator=generator)
@@ -183,13 +178,13 @@ def test_project_lands_on_the_set_and_is_idempotent(config):
 @every_family
 def test_project_leaves_drawn_weights_where_they_are(config):
     weights = drawn(config)
-    for name, value in family(config).project(weights).items():
+    for name, value in config.project(weights).items():
         torch.testing.assert_close(value, weights[name], rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["two_layer", "three_layer", "general", "cos_exp", "relu_teacher"])
 def test_evaluate_is_differentiable_in_the_weights(name):
-    f, x = family(CONFIGS[name]), inputs(3)
+    f, x = CONFIGS[name], inputs(3)
     names, values = zip(*drawn(CONFIGS[name]).items(), strict=True)
     leaves = tuple(value.requires_grad_() for value in values)
     assert torch.autograd.gradcheck(lambda *w: f.evaluate(dict(zip(names, w, strict=True)), x), leaves)
@@ -198,8 +193,7 @@ def test_evaluate_is_differentiable_in_the_weights(name):
 @every_family
 def test_same_seed_same_target_other_seed_other_target(config):
     x = inputs(50)
-    again = {**vars(config), "seed": 1}
-    first, same, other = target(config, D)(x), target(config, D)(x), target(type(config)(**again), D)(x)
+    first, same, other = target(config, D)(x), target(config, D)(x), target(replace(config, seed=1), D)(x)
     assert first.shape == (50, config.k)
     assert first.dtype == torch.float64
     assert torch.equal(first, same)
@@ -216,21 +210,11 @@ def test_degenerate_vectors_still_project_onto_the_set():
 
 
 def test_which_concepts_are_in_the_papers_class():
-    outside = {name for name, config in CONFIGS.items() if not in_paper_class(config)}
+    outside = {name for name, config in CONFIGS.items() if not config.in_class}
     assert outside == {"relu_teacher", "parity"}
 
 
-def test_a_config_without_a_family_is_an_error():
-    with pytest.raises(ConfigError, match=r"concept.family=other"):
-        family(ConceptConfig(family="other"))
-
-
-def test_the_package_exports_its_interface_and_nothing_else():
-    assert all(getattr(concepts, name) is not None for name in concepts.__all__)
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = concepts.nothing
-
-
 def test_the_domain_check_is_importable_without_torch():
-    code = "import sys; from ovpnet.problem.concepts import check_domain; sys.exit('torch' in sys.modules)"
+    code = ("import sys; from ovpnet.spec.choices import CONCEPTS; [CONCEPTS[name]().series() for name in "
+            "CONCEPTS.names()]; sys.exit('torch' in sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.problem.inputs import sample
-from ovpnet.spec.config import InputsConfig, MixtureInputs
-from ovpnet.spec.errors import ConfigError
+from ovpnet.problem.inputs.mixture import Mixture
+from ovpnet.spec.choices import INPUTS
 
 N = 40_000
 SIMPLE = ("normalized_gaussian", "half_sphere", "hypercube")
-CONFIGS = [InputsConfig(family=name, d=d) for name in SIMPLE for d in (2, 4, 9)] + [
-    MixtureInputs(d=d, components=3, spread=spread) for d in (2, 5) for spread in (0.1, 2.0)]
+CONFIGS = [INPUTS[name](d=d) for name in SIMPLE for d in (2, 4, 9)] + [
+    Mixture(d=d, components=3, spread=spread) for d in (2, 5) for spread in (0.1, 2.0)]
 
 
 def drawn(config, seed=0, n=N):
-    return sample(config, np.random.default_rng(seed), n)
+    return config.sample(np.random.default_rng(seed), n)
 
 
 def covariance(x):
@@ -40,25 +39,25 @@ def test_the_generator_alone_decides_the_draw(config):
 
 @pytest.mark.parametrize("name", ["normalized_gaussian", "hypercube"])
 def test_symmetric_distributions_have_mean_0_and_covariance_identity_over_d(name):
-    x = drawn(InputsConfig(family=name, d=5))
+    x = drawn(INPUTS[name](d=5))
     torch.testing.assert_close(x.mean(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=0.012)
     torch.testing.assert_close(covariance(x), torch.eye(5, dtype=torch.float64) / 5, rtol=0, atol=0.006)
 
 
 def test_normalized_gaussian_has_the_fourth_moment_of_the_sphere():
-    x = drawn(InputsConfig(family="normalized_gaussian", d=4))
+    x = drawn(INPUTS["normalized_gaussian"](d=4))
     torch.testing.assert_close((x**4).mean(0), torch.full((4,), 3 / (4 * 6), dtype=torch.float64), rtol=0, atol=0.005)
 
 
 def test_half_sphere_has_a_constant_last_coordinate_and_a_uniform_rest():
-    x = drawn(InputsConfig(family="half_sphere", d=4))
+    x = drawn(INPUTS["half_sphere"](d=4))
     assert (x[:, -1] == 0.5).all()
     torch.testing.assert_close(x[:, :-1].mean(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=0.013)
     torch.testing.assert_close(covariance(x[:, :-1]), torch.eye(3, dtype=torch.float64) / 4, rtol=0, atol=0.007)
 
 
 def test_hypercube_takes_every_corner_equally_often():
-    x = drawn(InputsConfig(family="hypercube", d=3))
+    x = drawn(INPUTS["hypercube"](d=3))
     corners, counts = torch.unique(x, dim=0, return_counts=True)
     assert corners.shape == (8, 3)
     assert torch.allclose(corners.abs(), torch.tensor(1 / math.sqrt(3), dtype=torch.float64))
@@ -66,7 +65,7 @@ def test_hypercube_takes_every_corner_equally_often():
 
 
 def test_a_narrow_mixture_gathers_at_equally_likely_centres_that_its_seed_draws():
-    config = MixtureInputs(d=6, components=3, spread=1e-6)
+    config = Mixture(d=6, components=3, spread=1e-6)
     x = drawn(config)
     centres, counts = torch.unique((x * 1e4).round() / 1e4, dim=0, return_counts=True)
     big = counts > N / 100  # rounding may split a centre that lies on a rounding boundary
@@ -74,14 +73,14 @@ def test_a_narrow_mixture_gathers_at_equally_likely_centres_that_its_seed_draws(
     assert counts[big].sum() > 0.9 * N
     nearest = torch.cdist(x, centres[big][:1]).squeeze(1)
     assert abs((nearest < 1e-3).double().mean() - 1 / 3) < 0.013
-    other = drawn(MixtureInputs(d=6, components=3, spread=1e-6, seed=1))
+    other = drawn(Mixture(d=6, components=3, spread=1e-6, seed=1))
     assert torch.cdist(x[:100], other[:100]).min() > 1e-3
 
 
 def test_the_spread_of_a_mixture_is_the_size_of_its_noise():
     # With a small spread s, 1 - |mean|^2 is about the squared tangential noise s^2 (d-1)/d.
     s, d = 0.05, 8
-    x = drawn(MixtureInputs(d=d, components=1, spread=s))
+    x = drawn(Mixture(d=d, components=1, spread=s))
     assert 1 - (x.mean(0) ** 2).sum() == pytest.approx(s**2 * (d - 1) / d, rel=0.05)
 
 
@@ -99,11 +98,6 @@ class Counting:
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_the_number_of_generator_calls_does_not_depend_on_n(config):
     small, large = Counting(), Counting()
-    sample(config, small, 1)
-    sample(config, large, 1000)
+    config.sample(small, 1)
+    config.sample(large, 1000)
     assert small.calls == large.calls <= 2
-
-
-def test_a_mixture_needs_the_keys_of_a_mixture():
-    with pytest.raises(ConfigError, match=r"inputs.family=mixture"):
-        drawn(InputsConfig(family="mixture", d=4))

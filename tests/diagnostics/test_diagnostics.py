@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ovpnet.engine.choice import shape_of
-from ovpnet.engine.reference.stepper import ReferenceStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt
 from ovpnet.run.results import result_rows
 from ovpnet.spec.errors import ConfigError

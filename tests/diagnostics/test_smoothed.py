@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from ovpnet.engine.steps import Perturbation, scaled
-from ovpnet.nets.learners import learner
-from ovpnet.nets.losses import LOSSES
-from ovpnet.nets.regularizers import Penalty, Regularizer
-from ovpnet.spec.config import LearnerConfig
+from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.diagnostics.curvature import along, extremes
 from ovpnet.training.diagnostics.saddles import smoothed_norm
 from ovpnet.training.diagnostics.smoothed import Objective
@@ -21,7 +19,7 @@ NONE = Perturbation({}, None, {})
 
 def objective(name, m, d, n, *, trained="hidden", biases=False, k=1, penalty=0.0, loss="l2", scale=1.0,
               seed=3):
-    net = learner(LearnerConfig(name=name, trained=trained, biases=biases))
+    net = LEARNERS[name](trained=trained, biases=biases).net()
     rng = np.random.default_rng(seed)
     initial = {key: value[None] for key, value in net.init(rng, m, d, k, 1.0).items()}
     weights = {key: value + 0.3 * torch.from_numpy(rng.standard_normal(value.shape)) if key in net.trained else value
@@ -33,7 +31,7 @@ def objective(name, m, d, n, *, trained="hidden", biases=False, k=1, penalty=0.0
     kinds = {"W": "row_24", "V": "frobenius"}
     regularizer = Regularizer({key: Penalty(kinds[key], coefficient) for key in net.trained if key in kinds}, True)
     lam = torch.tensor([scale]).double()
-    return Objective(net, LOSSES[loss], regularizer, scaled(weights, lam),
+    return Objective(net, LOSSES[loss](), regularizer, scaled(weights, lam),
                      {key: initial[key] for key in net.trained}, lam, x, y)
 
 

@@ -1,5 +1,6 @@
 """The record of a sweep: what is written is what is read, by its owner alone; damage does not stop a look at it."""
 
+import json
 import os
 import re
 from dataclasses import fields, is_dataclass, replace
@@ -10,17 +11,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from launch import sweep as record
 from launch.__main__ import main
 from launch.status import status
 from launch.sweep import Sweep, check_private, decode, encode, find, sweeps
-from ovpnet.spec import config as schemas
-from ovpnet.spec.config import PER_MEMBER, SCHEMAS, Config, DiagnosticsConfig, flat, run_id
+from ovpnet.spec import config as nodes_of
+from ovpnet.spec.choices import KINDS
+from ovpnet.spec.config import Config, OptConfig, RiskConfig
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.spec.identity import flat, keys_of, run_id
+from ovpnet.spec.schemas import schemas
 from tests.launch.conftest import packed
 
-NODES = {"test": [schemas.TestConfig], "opt": [schemas.OptConfig],
-         **{group: list(classes.values()) for group, classes in SCHEMAS.items()}}
+NODES = {"test": [RiskConfig], "opt": [OptConfig],
+         **{group: list(classes.values()) for group, classes in schemas().items()}}
+# What chooses a class: a constant of it.
+CHOSEN = {each: registry.selector for registry in KINDS.values() for each in registry}
+SELECTORS = {f"{kind}.{registry.selector}" for kind, registry in KINDS.items()}
 PLAIN = {int: st.integers(-2**70, 2**70), float: st.floats(allow_nan=False, allow_infinity=False), bool: st.booleans(),
          str: st.text(max_size=8), NoneType: st.none()}
 
@@ -35,9 +41,10 @@ def values(kind):
 
 
 def nodes(kind):
-    """Any node of this class."""
+    """Any node of this class; what chooses it has its one value."""
     return st.builds(kind, **{item.name: st.one_of(map(nodes, NODES[item.name])) if item.name in NODES
-                              else values(item.type) for item in fields(kind)})
+                              else values(item.type) for item in fields(kind) if kind not in CHOSEN
+                              or item.name != CHOSEN[kind]})
 
 
 def changed(node, dotted, value):
@@ -59,7 +66,7 @@ CONFIGS = nodes(Config)
 @given(st.data())
 def test_any_configs_are_read_as_they_were_written(data):
     first = data.draw(CONFIGS)
-    keys = dict(leaves(first))
+    keys = {key: kind for key, kind in leaves(first) if key not in SELECTORS}
     differing = data.draw(st.lists(st.sampled_from(sorted(keys)), max_size=5))
     configs = [first]
     for _ in range(data.draw(st.integers(0, 3))):
@@ -72,8 +79,22 @@ def test_any_configs_are_read_as_they_were_written(data):
 
 
 def test_the_property_covers_every_class():
-    assert {node for nodes in NODES.values() for node in nodes} | {Config} == set(record._NODES.values())
-    assert DiagnosticsConfig in NODES["diagnostics"]
+    assert set(NODES) == set(nodes_of.NODES)
+    assert {each for registry in KINDS.values() for each in registry} <= {each for of in NODES.values() for each in of}
+
+
+def test_a_pack_whose_members_differ_in_the_kind_of_noise_is_read_as_it_was_written(make):
+    configs = [make("noise=none"), make("noise=gaussian"), make("noise=uniform")]
+    assert decode(encode(configs)) == configs
+    assert [type(config.noise) for config in decode(encode(configs))] == [type(config.noise) for config in configs]
+
+
+def test_records_that_name_the_classes_of_older_code_are_read(make):
+    config = make("concept=parity", "noise=gaussian")
+    content = json.loads(encode([config]))
+    content["config"] |= {"_node_": "Config"} | {name: content["config"][name] | {"_node_": "OfOlderCode"}
+                                                 for name in nodes_of.NODES}
+    assert decode(json.dumps(content)) == [config]
 
 
 @pytest.mark.parametrize("settings", [
@@ -82,10 +103,10 @@ def test_the_property_covers_every_class():
     ["noise=gaussian", "noise.level=0.1", "steps=null", "epochs=2"]], ids=" ".join)
 def test_runs_are_found_by_the_ids_they_were_recorded_under(make, settings):
     base = make(*settings)
-    keys = flat(base)
+    keys, per_member = flat(base), keys_of(base)[0]
     configs = [base]
     for name in keys:
-        if any(name == each or name.startswith(f"{each}.") for each in PER_MEMBER) and isinstance(keys[name], float):
+        if per_member[name]["per_member"] and isinstance(keys[name], float):
             configs.append(changed(base, name, keys[name] / 2 + 0.01))
     configs += [replace(base, seed=2**63 - 1)]
     assert len(configs) > 5

@@ -25,8 +25,8 @@ from launch.worker import Work
 from ovpnet.record.store import Store
 from ovpnet.run.pack import failed_row
 from ovpnet.run.results import config_row
-from ovpnet.spec.config import run_id
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.spec.identity import run_id
 from tests.launch.conftest import packed
 
 

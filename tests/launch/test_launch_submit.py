@@ -18,8 +18,8 @@ from ovpnet.engine.cost import memory
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
-from ovpnet.spec.config import run_id
 from ovpnet.spec.errors import ConfigError, StoreError
+from ovpnet.spec.identity import run_id
 from tests.launch.test_launch_status import finished, supervised, training
 
 

@@ -10,7 +10,7 @@ import ovpnet.run.pack
 from launch.status import status
 from launch.worker import Work, train
 from ovpnet.record.checkpoint import Checkpoints
-from ovpnet.spec.config import run_id, total_steps
+from ovpnet.spec.identity import run_id
 from tests.launch.test_launch_status import finished, supervised, training
 
 
@@ -35,7 +35,7 @@ def test_what_is_predicted_is_left_at_the_speed_seen_so_far_to_the_jobs_that_run
 def test_what_a_checkpoint_holds_is_not_left_to_train(configs, recorded, monkeypatch):
     mine = [run_id(config) for config in configs[:2]]
     sweep = recorded(configs[:4], size=2)
-    Checkpoints(sweep.store).save({"run_ids": mine}, {"step": np.array(total_steps(configs[0]) * 3 // 4)})
+    Checkpoints(sweep.store).save({"run_ids": mine}, {"step": np.array(configs[0].total_steps * 3 // 4)})
     supervised(sweep)
     left = {}
 

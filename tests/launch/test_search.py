@@ -24,8 +24,9 @@ from launch.options import LocalConf, SubprocessConf
 from launch.search import Search, cells, search
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
-from ovpnet.spec.config import conf_dir, register_schemas, run_id
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.spec.identity import run_id
+from ovpnet.spec.schemas import conf_dir, register_schemas
 from tests.launch.conftest import eventually
 
 RESOLUTION = 1.2

@@ -1,1 +1,1 @@
-"""Algorithms beside the plain SGD step."""
+"""The algorithms, a module each: every class here is a choice of `algorithm=`. Engines take their steps."""

@@ -1,124 +1,59 @@
-"""Kernel ridge regression: the minimum, in closed form, of what SGD minimizes when a linear learner is fitted to l2.
+"""Kernel ridge regression in place of SGD: the choice. `ovpnet.training.kernel_ridge` solves it."""
 
-A linear learner is f(x) = f(x; start) + J(x) (theta - start), and its objective is
+from typing import TYPE_CHECKING
 
-    (1/N) sum_i |f(x_i) - y_i|^2 + weight_decay sum_l s_l ||theta_l - start_l||_F^2 / 2
+from ovpnet.spec.choices import Algorithm, algorithm, with_values
+from ovpnet.spec.errors import ConfigError
 
-with a factor s_l for each trained matrix (`regularizer.weight_W` etc.), and start = 0 where the regularizer is of the
-weights, the initialization where it is of the increments. With r_i = y_i - f(x_i; start) and the ridge
-rho = N weight_decay / 2 it is least at
-
-    theta_l - start_l = J_l^T alpha / s_l,    (K + rho I) alpha = r,    K = sum_l J_l J_l^T / s_l            (dual)
-    theta - start = S^(-1/2) (Phi^T Phi + rho I)^(-1) Phi^T r,          Phi = J S^(-1/2)                   (primal)
-
-The primal is taken where there are more samples than features. Both go through one eigendecomposition, in float64, that
-serves every weight decay of the same training set and features.
-
-With weight_decay = 0 the minimum need not be unique, and the one of least sum_l s_l ||theta_l - start_l||^2 is taken:
-the limit of a vanishing weight decay, and (with s_l = 1) of gradient descent from `start`. Eigenvalues up to
-max(samples, features) eps times the largest, eps = 2.2e-16, count as zero: eigh finds them with an error of that size,
-so one below it need not be there at all, and dividing by it would turn rounding into weights. A ridge that is large
-against this cut-off keeps every direction.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
-
-import torch
-from torch import Tensor
-
-from ovpnet.engine.dual.stepper import group_numbers
-from ovpnet.engine.steps import State
-from ovpnet.nets.learners import Factors, InfiniteWidth, Learner, LinearNet, Weights, gram
-from ovpnet.nets.regularizers import layer_of
-from ovpnet.spec.config import Config, trained_layers
+if TYPE_CHECKING:
+    from ovpnet.spec.config import Config
 
 
-@torch.no_grad()
-def fit(learner: Learner, state: State, x: Tensor, y: Tensor, configs: Sequence[Config]) -> None:
-    """Put the minimum into the weights of every member of a linear learner.
+@algorithm("kernel_ridge")
+class KernelRidge(Algorithm):
+    """The exact minimum of what SGD minimizes: loss=l2 with learner.trained=last or ntk in closed form.
 
-    x [E, N, d] and y [E, N, k] are the training sets, padded to the largest N, in float64. Of the configs (of one
-    signature, as `config.check` wants them for algorithm=kernel_ridge) samples, weight_decay and the regularizer count.
-    An infinitely wide net gets its training inputs and alpha.
+    At weight_decay=0 it takes the minimum of least norm, of what regularizer.of says (with regularizer=none of the
+    increments, as SGD finds it). It takes no steps: steps, epochs, evaluations, batch_size, lr, lr_scaling, dtype and
+    the keys below are set to one value each, so that a sweep over them asks for one run.
     """
-    layers, regularizer = trained_layers(configs[0].learner), configs[0].regularizer
-    free = getattr(regularizer, layers[0]) == "none"
-    # With no penalty, what gradient descent finds from the initialization.
-    of_increments = free or regularizer.of == "increments"
-    scales = [{layer: 1.0 if free else getattr(config.regularizer, f"weight_{layer}") for layer in layers}
-              for config in configs]
-    solutions: dict[int, Weights] = {}
-    for members in _sharing(learner, state, x, scales):
-        first = slice(members[0], members[0] + 1)
-        n = configs[members[0]].samples
-        weights = {name: value[first] for name, value in state.weights.items()}
-        if not of_increments:
-            weights |= {name: torch.zeros_like(weights[name]) for name in learner.trained}
-        residuals = y[members, :n] - learner.output(weights, x[first, :n])
-        ridges = [0.0 if free else n * configs[e].weight_decay / 2 for e in members]
-        if isinstance(learner, InfiniteWidth):
-            system = _decompose(learner.kernel(weights, x[first, :n], x[first, :n])[0], n)
-            solutions |= {e: {"alpha": torch.nn.functional.pad(system.solve(r, ridge), (0, 0, 0, x.shape[1] - n))}
-                          for e, r, ridge in zip(members, residuals, ridges, strict=True)}
-            continue
-        factors = cast(LinearNet, learner).factors(weights, x[first, :n])
-        of_matrices = {name: scales[members[0]][layer_of(name)] for name in learner.trained}
-        moves = _moves(factors, of_matrices, residuals, ridges)
-        for e, move in zip(members, moves, strict=True):
-            solutions[e] = {name: weights[name][0] + move[name].view_as(weights[name][0]) for name in move}
-    for name in learner.trained:
-        state.weights[name] = torch.stack([solutions[e][name] for e in range(len(configs))])
-    if isinstance(learner, InfiniteWidth):
-        state.weights["x"] = x
 
+    iterative = False
+    perturbed = False
 
-def _sharing(learner: Learner, state: State, x: Tensor, scales: Sequence[dict[str, float]]) -> list[list[int]]:
-    """The members in groups of one training set, features, start and scales."""
-    frozen = [value for name, value in state.weights.items() if name not in learner.trained]
-    numbers = group_numbers([x, torch.tensor([list(each.values()) for each in scales]), *frozen,
-                             *state.initial.values()])
-    return [[e for e, number in enumerate(numbers) if number == group] for group in range(max(numbers) + 1)]
+    def total_steps(self, config: "Config") -> int:
+        return 1
 
+    def check(self, config: "Config") -> None:
+        learner, regularizer = config.learner, config.regularizer
+        if not learner.linear:
+            raise ConfigError("learner.trained", learner.trained, "algorithm=kernel_ridge needs a learner that is "
+                              "linear in what it trains; allowed: last, ntk")
+        if not config.loss.square:
+            raise ConfigError("loss.name", config.loss.name, "algorithm=kernel_ridge minimizes squares; allowed: l2")
+        if learner.trained == "ntk" and config.concept.k > 1:
+            raise ConfigError("concept.k", config.concept.k, "must be 1 with algorithm=kernel_ridge "
+                              "learner.trained=ntk")
+        if self.sampling == "one_pass":
+            raise ConfigError("algorithm.sampling", "one_pass", "algorithm=kernel_ridge fits the whole training set at "
+                              "once; leave it at replacement")
+        if self.judged == "average":
+            raise ConfigError("algorithm.judged", "average", "algorithm=kernel_ridge has no iterates; allowed: last")
+        layers = learner.trained_layers
+        for layer in layers:
+            kind, weight = getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")
+            if kind == "row_24":
+                raise ConfigError(f"regularizer.{layer}", kind, "algorithm=kernel_ridge minimizes squares; allowed: "
+                                  "frobenius, none")
+            if kind != getattr(regularizer, layers[0]):
+                raise ConfigError(f"regularizer.{layer}", kind, "algorithm=kernel_ridge needs one kind of penalty for "
+                                  f"all that is trained; regularizer.{layers[0]} is {getattr(regularizer, layers[0])}")
+            if weight == 0:
+                raise ConfigError(f"regularizer.weight_{layer}", weight, "must be greater than 0 with "
+                                  "algorithm=kernel_ridge")
 
-def _moves(factors: Factors, scales: dict[str, float], residuals: Tensor, ridges: Sequence[float]) -> list[Weights]:
-    """theta - start of every trained matrix, flat, for each of the residuals [e, N, k] and ridges."""
-    n = residuals.shape[1]
-    matrices = {name: (outer[0], each[0]) for outer, inputs in factors for name, each in inputs.items()}
-    sizes = {name: outer.shape[1] * inputs.shape[1] for name, (outer, inputs) in matrices.items()}
-    features = sum(sizes.values())
-    if n <= features:
-        system = _decompose(gram(factors, factors, {name: 1 / scales[name] for name in matrices})[0], features)
-        alphas = [system.solve(r, ridge) for r, ridge in zip(residuals, ridges, strict=True)]
-        return [{name: ((alpha * outer).mT @ inputs / scales[name]).flatten()
-                 for name, (outer, inputs) in matrices.items()} for alpha in alphas]
-    roots = {name: scales[name]**-0.5 for name in matrices}
-    phi = torch.cat([roots[name] * torch.einsum("ni,nj->nij", outer, inputs).flatten(1)
-                     for name, (outer, inputs) in matrices.items()], 1)
-    system = _decompose(phi.mT @ phi, n)
-    moves = [system.solve(phi.mT @ r, ridge) for r, ridge in zip(residuals, ridges, strict=True)]
-    return [{name: roots[name] * part.mT.flatten()
-             for name, part in zip(sizes, move.split(list(sizes.values())), strict=True)} for move in moves]
-
-
-@dataclass(frozen=True)
-class _Spectrum:
-    """Eigenvalues [n] and eigenvectors [n, n] of a positive semidefinite matrix, and what counts as zero."""
-
-    values: Tensor
-    vectors: Tensor
-    cutoff: float
-
-    def solve(self, right: Tensor, ridge: float) -> Tensor:
-        """(matrix + ridge I)^(-1) right; with no ridge, the pseudo-inverse times right."""
-        shifted = self.values + ridge
-        kept = shifted > self.cutoff
-        vectors = self.vectors[:, kept]
-        return vectors @ ((vectors.mT @ right) / shifted[kept, None])
-
-
-def _decompose(matrix: Tensor, other_size: int) -> _Spectrum:
-    values, vectors = torch.linalg.eigh(matrix)
-    size = max(len(matrix), other_size)
-    return _Spectrum(values, vectors, size * torch.finfo(matrix.dtype).eps * values[-1].item())
+    def canonical(self, config: "Config") -> "Config":
+        config = with_values(config, lr=1.0, lr_scaling="none", batch_size=1, steps=1, epochs=None, evaluations=1,
+                             dtype="float64")
+        plain = KernelRidge()
+        return config if self == plain else with_values(config, algorithm=plain)

@@ -1,133 +1,177 @@
-"""Algorithms 2 and 3 (Section 4.2, 6.1): SGD on a smoothed objective whose net is lambda f, with lambda decaying.
+"""Algorithms 2 and 3 (Sections 4.2, 6.1): the choices. `ovpnet.training.perturbation` draws for their steps."""
 
-The objective of a step, in the increments W' = W - W0 and V' = V - V0,
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-    L( lambda F(x; W0 + W^rho + Sigma W', V0 + V^rho + V' Sigma), y ) + R( sqrt(lambda) W', sqrt(lambda) V' ),
+from ovpnet.spec.choices import Algorithm, algorithm, with_values
+from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.keys import key
 
-has fresh Gaussian W^rho and V^rho and, in Algorithm 2, a fresh diagonal Sigma of signs. This module says what each step
-draws and what lambda is; the engine takes the steps. Draws come from (seed, stream, step), whatever the chunking, and
-are made on the device.
-"""
+if TYPE_CHECKING:
+    import numpy as np
 
-from collections.abc import Callable, Mapping, Sequence
+    from ovpnet.spec.config import Config
+    from ovpnet.training.table1 import Table1
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from ovpnet.engine.steps import Perturbation, State, scaled
-from ovpnet.nets.learners import Weights
-from ovpnet.nets.regularizers import per_member
-from ovpnet.problem.philox import gaussians, words
-from ovpnet.problem.streams import Stream
-from ovpnet.spec.config import MOST_DRAWS, Config, PerturbedAlgorithm, lambda_rate, total_steps
-from ovpnet.training.algorithms.table1 import table1
+# Noise draws at the end, at most, if their number follows from eps0: each one costs m^2 random numbers and a pass over
+# the training set.
+MOST_DRAWS = 1000
 
 
-def lambdas(config: Config, start: int, stop: int) -> np.ndarray:
-    """lambda [stop - start] of the steps [start, stop): 1 in the first round, (1 - rate) times as much in each next.
+@dataclass
+class Perturbed(Algorithm):
+    """Algorithms 2 and 3: noisy SGD on the smoothed objective of (W', V') = (W - W0, V - V0),
 
-    The output's lambda_T is that of the last step, under which W_T and V_T were trained.
+        L( lambda F(x; W0 + W^rho + Sigma W', V0 + V^rho + V' Sigma), y ) + R( sqrt(lambda) W', sqrt(lambda) V' ),
+
+    T rounds of T_w steps, with lambda <- (1 - rate) lambda between rounds. Every step draws new Gaussian noise W^rho,
+    V^rho and, in Algorithm 2, new signs Sigma. In the end the noise draw of least training loss gives the weights.
     """
-    algorithm = _algorithm(config)
-    if not algorithm.lambda_decay:
-        return np.ones(stop - start)
-    return (1 - lambda_rate(config, algorithm)) ** (np.arange(start, stop) // algorithm.inner_steps)
 
+    signs: bool = key(True, "random signs Sigma (Algorithm 2); false: none (Algorithm 3)")
+    eps0: float = key(0.1, "the theorems' precision eps0, in units of the loss; sets rounds, draws and Table 1",
+                      low=1e-12, high=0.999999, per_member=True)
+    C0: float | None = key(1.0, "Table 1's C0. The theorems' own value is astronomically large, which switches the "
+                           "penalty of W off; null = that value, of the concept's complexities at C_star", low=1e-12,
+                           per_member=True)
+    inner_steps: int = key(20, "T_w, SGD steps a round; the run takes rounds x inner_steps", low=1, per_member=True)
+    rounds: int | None = key(None, "T; null = rounds_multiplier x log(log(m1 m2) / eps0) / lambda_rate", low=1,
+                             per_member=True)
+    rounds_multiplier: float = key(1.0, "constant in T; 1 takes lambda down to eps0 / log(m1 m2)", above=0,
+                                   per_member=True)
+    lambda_decay: bool = key(True, "false: lambda stays 1, in as many rounds", per_member=True)
+    lambda_rate: float | None = key(0.05, "lambda <- (1 - lambda_rate) lambda after a round; null = eta, as the "
+                                    "paper has it: then the rounds grow as 1/eta = m / lr", above=0, high=0.999999,
+                                    per_member=True)
+    sigma_w: float | None = key(None, "standard deviation of W^rho's entries; null = sigma_w_multiplier x Table 1's; "
+                                "0 = no smoothing", low=0, per_member=True)
+    sigma_v: float | None = key(None, "standard deviation of V^rho's entries; null = sigma_v_multiplier x Table 1's; "
+                                "0 = no smoothing", low=0, per_member=True)
+    sigma_w_multiplier: float = key(1.0, "see sigma_w", low=0, per_member=True)
+    sigma_v_multiplier: float = key(1.0, "see sigma_v", low=0, per_member=True)
+    iterate_noise: float = key(1e-4, "standard deviation of the Gaussian noise added to every entry of W and V after "
+                               "each step; 0 = none", low=0, per_member=True)
+    draws: int | None = key(None, "noise draws that the end chooses from; null = draws_multiplier / eps0^2, at most "
+                            f"{MOST_DRAWS} (and 1 without smoothing)", low=1, per_member=True)
+    draws_multiplier: float = key(1.0, "see draws", above=0, per_member=True)
 
-def smoothing(config: Config) -> dict[str, float]:
-    """sigma_w and sigma_v, the standard deviations of the entries of W^rho and V^rho, under the matrices' names."""
-    algorithm = _algorithm(config)
-    parameters = table1(config)
-    return {"W": _given(algorithm.sigma_w, algorithm.sigma_w_multiplier * parameters.sigma_w),
-            "V": _given(algorithm.sigma_v, algorithm.sigma_v_multiplier * parameters.sigma_v)}
+    iterative = True
+    perturbed = True
 
+    def total_steps(self, config: "Config") -> int:
+        return self.total_rounds(config) * self.inner_steps
 
-def final_draws(config: Config) -> int:
-    """How many noise draws the end chooses from: Theta(1/eps0^2) where not given, and 1 where they would all be 0."""
-    algorithm = _algorithm(config)
-    if algorithm.draws is not None:
-        return algorithm.draws
-    if not any(smoothing(config).values()):
-        return 1
-    return max(1, min(MOST_DRAWS, round(algorithm.draws_multiplier / algorithm.eps0**2)))
+    def total_rounds(self, config: "Config") -> int:
+        """Return T: as given, or Theta(log(log(m1 m2) / eps0) / rate)."""
+        if self.rounds is not None:
+            return self.rounds
+        logarithm = math.log(max(1.0, 2 * math.log(config.width)) / self.eps0)
+        return math.ceil(self.rounds_multiplier * logarithm / self.rate(config))
 
+    def rate(self, config: "Config") -> float:
+        """Return the part of lambda that a round takes away, if it decays."""
+        return config.step_size if self.lambda_rate is None else self.lambda_rate
 
-class Perturbed:
-    """The random part of Algorithms 2 and 3 for the members of an ensemble, who all have signs or all have none."""
+    def lambdas(self, config: "Config", start: int, stop: int) -> "np.ndarray":
+        """Return lambda [stop - start] of the steps [start, stop): 1 in the first round, (1 - rate) times in each next.
 
-    def __init__(self, configs: Sequence[Config], state: State, put: Callable[[Tensor], Tensor]):
-        """`put` moves a tensor to the ensemble's device and, if it has a fraction, dtype."""
-        self.configs, self.put, self.steps = list(configs), put, total_steps(configs[0])
-        self.shapes = {name: value.shape[1:] for name, value in state.initial.items()}
-        self.signs = _algorithm(configs[0]).signs
-        self.smoothing = self._levels([smoothing(config) for config in configs])
-        self.iterate_noise = self._levels(
-            [dict.fromkeys(self.shapes, _algorithm(config).iterate_noise) for config in configs])
-        # Members of one seed share what they draw: the seeds [U], and the place [E] of each member's among them.
-        places = {seed: place for place, seed in enumerate(dict.fromkeys(config.seed for config in configs))}
-        self.seeds = put(torch.tensor(list(places)))
-        self.place = put(torch.tensor([places[config.seed] for config in configs]))
-
-    def scale(self, start: int, stop: int) -> Tensor:
-        """lambda [E, S] of the steps [start, stop)."""
-        return self.put(torch.from_numpy(np.stack([lambdas(config, start, stop) for config in self.configs])))
-
-    def draw(self, step: int) -> Perturbation:
-        """What the step draws."""
-        return Perturbation(self._gaussian(Stream.SMOOTHING, self.smoothing, step), self._signs(step),
-                            self._gaussian(Stream.ITERATE_NOISE, self.iterate_noise, step))
-
-    def finish(self, state: State, train_risk: Callable[[Weights], Tensor]) -> dict[str, Tensor]:
-        """The end of the algorithms: of some noise draws, with one Sigma^, take the one with the least training loss
-        of lambda_T F, and make its weights the state's (lambda_T as a factor of the output weights a).
-
-        `train_risk` is the training loss [E] of weights. Returns lambda_T, the number `draw` of the chosen one
-        (j*, from 0), its training loss and the median over the draws, [E] each.
+        The output's lambda_T is that of the last step, under which W_T and V_T were trained.
         """
-        lambda_T, signs = self.scale(self.steps - 1, self.steps)[:, 0], self._signs(self.steps)
-        counts = torch.tensor([final_draws(config) for config in self.configs])
-        risks = torch.full((len(counts), int(counts.max())), torch.inf, dtype=torch.float64)
-        chosen: Weights = {}
-        for draw in range(risks.shape[1]):
-            noise = self._gaussian(Stream.SMOOTHING, self.smoothing, self.steps + draw)
-            tried = scaled(Perturbation(noise, signs, {}).apply(state.weights, state.initial), lambda_T)
-            risks[:, draw] = train_risk(tried).double().nan_to_num(nan=torch.inf).where(draw < counts, torch.inf)
-            better = self.put(risks[:, draw] < risks[:, :draw].amin(1)) if draw else None
-            chosen = tried if better is None else {
-                name: value.where(per_member(better, value), chosen[name]) for name, value in tried.items()}
-        state.weights = chosen
-        own = [row[:count] for row, count in zip(risks, counts, strict=True)]
-        return {"lambda_T": lambda_T.cpu(), "draw": risks.argmin(1), "draw_train_risk": risks.amin(1),
-                "draw_train_risk_median": torch.stack([row.median() for row in own])}
+        import numpy as np
 
-    def _gaussian(self, stream: Stream, levels: Weights, block: int) -> Weights:
-        """Gaussian W [E, m1, d] and V [E, m2, m1], of what has a level, from a block of the members' streams and with
-        every member's own standard deviations."""
-        noise = {}
-        for part, (name, shape) in enumerate(self.shapes.items()):
-            if name in levels:
-                blocks = torch.full_like(self.seeds, 2 * block + part)
-                unit = gaussians(self.seeds, stream, blocks, shape.numel(), levels[name].dtype).view(-1, *shape)
-                noise[name] = per_member(levels[name], unit) * unit[self.place]
-        return noise
+        if not self.lambda_decay:
+            return np.ones(stop - start)
+        decayed: np.ndarray = (1 - self.rate(config)) ** (np.arange(start, stop) // self.inner_steps)
+        return decayed
 
-    def _signs(self, step: int) -> Tensor | None:
-        """Independent fair signs [E, m1], where there are any."""
-        if not self.signs:
-            return None
-        drawn = words(self.seeds, Stream.SIGNS, torch.full_like(self.seeds, step), 0, self.configs[0].width)
-        return self.put(1.0 - 2 * (drawn & 1))[self.place]
+    def table1(self, config: "Config") -> "Table1":
+        """Return Table 1 of a run. Raises ConfigError if C0=null and the concept has no finite one."""
+        from ovpnet.training.table1 import Table1
 
-    def _levels(self, each: Sequence[Mapping[str, float]]) -> Weights:
-        """Standard deviations [E] of the matrices' noise; without a matrix for which all of them are 0."""
-        return {name: self.put(torch.tensor([level[name] for level in each], dtype=torch.float64))
-                for name in self.shapes if any(level[name] for level in each)}
+        C0 = self.C0
+        if C0 is None:
+            from ovpnet.problem.complexity import concept_log_C0
+
+            log_C0 = concept_log_C0(config.concept, self.eps0, config.C_star)
+            C0 = math.exp(log_C0) if log_C0 < 700 else math.inf
+        return Table1(config.width, config.width, self.eps0, C0)
+
+    def smoothing(self, config: "Config") -> dict[str, float]:
+        """Return the standard deviations of the entries of W^rho and V^rho, under the matrices' names."""
+        parameters = self.table1(config)
+        return {"W": _given(self.sigma_w, self.sigma_w_multiplier * parameters.sigma_w),
+                "V": _given(self.sigma_v, self.sigma_v_multiplier * parameters.sigma_v)}
+
+    def final_draws(self, config: "Config") -> int:
+        """Return how many noise draws the end chooses from: Theta(1/eps0^2) if not given, 1 if all would be 0."""
+        if self.draws is not None:
+            return self.draws
+        if not any(self.smoothing(config).values()):
+            return 1
+        return max(1, min(MOST_DRAWS, round(self.draws_multiplier / self.eps0**2)))
+
+    def penalty_units(self, config: "Config") -> Mapping[str, float]:
+        # Table 1's R has ||V'||_F^2, and the penalty `frobenius` half of it.
+        parameters = self.table1(config)
+        return {"W": parameters.lambda_w, "V": 2 * parameters.lambda_v, "rest": 1.0}
+
+    def check(self, config: "Config") -> None:
+        learner, of = config.learner, f"with algorithm={self.name}"
+        allowed: list[tuple[str, Any, tuple[Any, ...]]] = [
+            ("learner.name", learner.name, ("three_layer",)),
+            ("learner.trained", learner.trained, ("hidden", "quadratic")),
+            ("learner.biases", learner.biases, (False,)), ("algorithm.momentum", self.momentum, (0,)),
+            ("algorithm.judged", self.judged, ("last",)),
+            ("algorithm.sampling", self.sampling, ("replacement", "shuffle"))]
+        for name, value, values in allowed:
+            if value not in values:
+                raise ConfigError(name, value, f"{of}; allowed: {', '.join(map(str, values))}")
+        for name in ("steps", "epochs"):
+            if getattr(config, name) is not None:
+                raise ConfigError(name, getattr(config, name), f"must be null {of}, which takes algorithm.rounds x "
+                                  "algorithm.inner_steps steps")
+        if self.lambda_rate is None and config.step_size >= 1:
+            raise ConfigError("lr", config.lr, f"eta = {config.step_size:g} must be less than 1 with "
+                              "algorithm.lambda_rate=null, which decays lambda by it")
+        if self.C0 is None:
+            self._check_complexity(config)
+
+    def _check_complexity(self, config: "Config") -> None:
+        """Raise ConfigError if the concept has no complexity to make C0 of."""
+        series = config.concept.series()
+        if series is None or series.outer is None:
+            raise ConfigError("algorithm.C0", None, f"concept={config.concept.family} is no three-layer concept with "
+                              "power series, whose complexities make C0; give a number")
+        for layer in series.layers:
+            for phi in layer.distinct:
+                if math.isfinite(phi.radius):
+                    named = f"{layer.names_key or 'an activation'}={phi.name}"
+                    raise ConfigError("algorithm.C0", None, f"the power series of {named} does not converge "
+                                      "everywhere, as the complexities that make C0 need; give a number")
+
+    def canonical(self, config: "Config") -> "Config":
+        multipliers: dict[str, Any] = {f"{name}_multiplier": 1.0 for name in ("rounds", "sigma_w", "sigma_v", "draws")
+                                       if getattr(self, name) is not None}
+        chosen: Perturbed = with_values(self, **multipliers)
+        if isinstance(chosen, Algorithm2) != self.signs:  # signs were switched on or off: it is the other algorithm
+            other = Algorithm2 if self.signs else Algorithm3
+            values = {item.name: getattr(chosen, item.name) for item in fields(chosen)}
+            chosen = other(**values | {"name": other.name})
+        return super(Perturbed, chosen).canonical(with_values(config, algorithm=chosen))
 
 
-def _algorithm(config: Config) -> PerturbedAlgorithm:
-    assert isinstance(config.algorithm, PerturbedAlgorithm)
-    return config.algorithm
+@algorithm("algorithm2")
+class Algorithm2(Perturbed):
+    """Algorithm 2: with random signs Sigma."""
+
+
+@algorithm("algorithm3")
+class Algorithm3(Perturbed):
+    """Algorithm 3: without the signs Sigma, though the theorem's N then grows with m."""
+
+    signs: bool = key(False, "random signs Sigma (Algorithm 2); false: none (Algorithm 3)")
 
 
 def _given(value: float | None, default: float) -> float:

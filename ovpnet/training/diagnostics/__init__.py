@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.steps import Rule, State, scaled
-from ovpnet.nets.regularizers import Penalty, Regularizer
-from ovpnet.problem.inputs import sample
+from ovpnet.nets.regularization import Penalty, Regularizer
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.spec.config import Config
 from ovpnet.training.diagnostics import saddles
@@ -89,7 +88,7 @@ class Diagnostics:
         if not self.wanted.approximations:
             return self.x[:, :0]
         n = max(self.wanted.samples, self.wanted.drift_samples)
-        return torch.stack([sample(config.inputs, generator(config.seed, Stream.DIAGNOSTICS), n)
+        return torch.stack([config.inputs.sample(generator(config.seed, Stream.DIAGNOSTICS), n)
                             for config in self.configs]).to(self.x)
 
 

@@ -12,11 +12,13 @@ Two layers have one and the same, a D_w (W x + b). They are the learners `quadra
 import torch
 from torch import Tensor
 
-from ovpnet.nets.learners import Factors, FrozenThreeLayer, FrozenTwoLayer, Learner, Weights, gram, initial
+from ovpnet.nets.base import Factors, Net, Weights, gram, initial
+from ovpnet.nets.three_layer import FrozenThreeLayerNet
+from ovpnet.nets.two_layer import FrozenTwoLayerNet
 from ovpnet.training.diagnostics.net import pre_activations
 
 
-def gaps(learner: Learner, weights: Weights, start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
+def gaps(learner: Net, weights: Weights, start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
     """[E] each: `gap_quadratic`, `gap_linear`, the root mean square over x [E, n, d] and outputs of f - quadratic and
     f - linear, and both `_relative` to that of f - f_0, the change since initialization.
 
@@ -25,7 +27,7 @@ def gaps(learner: Learner, weights: Weights, start: Weights, now: Weights, x: Te
     f = learner.output(weights, x)
     frozen = now | {initial(name): value for name, value in start.items()}
     names = {"gap_linear": "ntk", "gap_quadratic": "quadratic"}
-    models = {name: (FrozenThreeLayer(trained) if "V" in now else FrozenTwoLayer()).output(frozen, x)
+    models = {name: (FrozenThreeLayerNet(trained) if "V" in now else FrozenTwoLayerNet()).output(frozen, x)
               for name, trained in names.items()}
     change = _root_mean_square(f - pre_activations(start, x)[-1].relu() @ start["a"].mT)
     measured = {name: _root_mean_square(f - model) for name, model in models.items()}

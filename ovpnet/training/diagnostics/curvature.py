@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from ovpnet.nets.learners import Weights
+from ovpnet.nets.base import Weights
 from ovpnet.training.diagnostics.smoothed import Product
 
 # An eigenvalue is found when its residual is at most this fraction of the spectrum's width: its error is no larger.

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ovpnet.nets.learners import Weights
-from ovpnet.nets.losses import Loss
+from ovpnet.nets.base import Weights
+from ovpnet.spec.choices import Loss
 
 # Entries of the nets with one neuron at its kink that are computed at a time.
 _ENTRIES = 1 << 22

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.steps import State
-from ovpnet.nets.learners import Weights
+from ovpnet.nets.base import Weights
 
 _NAMES = ("W", "b", "b1", "V", "b2", "a")
 

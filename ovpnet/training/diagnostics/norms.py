@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ovpnet.nets.learners import Weights
+from ovpnet.nets.base import Weights
 
 
 def norms(start: Weights, now: Weights) -> dict[str, Tensor]:

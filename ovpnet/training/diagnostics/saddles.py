@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.steps import Perturbation
-from ovpnet.nets.learners import Weights
+from ovpnet.nets.base import Weights
 from ovpnet.problem.streams import Stream, generator
-from ovpnet.spec.config import Config, DiagnosticsConfig, PerturbedAlgorithm, lambda_rate
-from ovpnet.training.algorithms.perturbed import smoothing
+from ovpnet.spec.config import Config, DiagnosticsConfig
+from ovpnet.training.algorithms.perturbed import Perturbed
 from ovpnet.training.diagnostics.curvature import along, extremes
 from ovpnet.training.diagnostics.smoothed import Objective
 from ovpnet.training.schedule import learning_rates
@@ -24,7 +24,7 @@ _FIRST_VECTOR = 1 << 31
 
 def deviations(config: Config) -> dict[str, float]:
     """Standard deviations of W^rho and V^rho: given, or the algorithm's own where positive, or Table 1's."""
-    own = smoothing(config) if isinstance(config.algorithm, PerturbedAlgorithm) else {"W": 0.0, "V": 0.0}
+    own = config.algorithm.smoothing(config) if isinstance(config.algorithm, Perturbed) else {"W": 0.0, "V": 0.0}
     given, table1 = config.diagnostics, {"W": config.width**-0.99, "V": config.width**-0.51}
     return {name: value or own[name] or table1[name] for name, value in (("W", given.sigma_w), ("V", given.sigma_v))}
 
@@ -106,9 +106,9 @@ def events(curve: Sequence[Mapping[str, Any]], escape_fraction: float) -> dict[s
 
 
 def _decay(config: Config, step: int) -> float | None:
-    if isinstance(config.algorithm, PerturbedAlgorithm):
-        return lambda_rate(config, config.algorithm)
-    if config.algorithm.name == "kernel_ridge":
+    if isinstance(config.algorithm, Perturbed):
+        return config.algorithm.rate(config)
+    if not config.algorithm.iterative:
         return None
     return min(1.0, float(learning_rates(config, step - 1, step)[0]))
 
@@ -117,7 +117,7 @@ def _draws(config: Config, parameters: Weights, numbers: range, spread: Mapping[
     """Noise [S, ...] of W and V, where they are trained, and signs; the same at every point of a run."""
     noise: dict[str, list[Tensor]] = {name: [] for name in ("W", "V") if name in parameters}
     signs = []
-    with_signs = isinstance(config.algorithm, PerturbedAlgorithm) and config.algorithm.signs
+    with_signs = isinstance(config.algorithm, Perturbed) and config.algorithm.signs
     for number in numbers if noise else []:
         rng = generator(config.seed, Stream.DIAGNOSTICS, 1 + number)
         for name, drawn in noise.items():

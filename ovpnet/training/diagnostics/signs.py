@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ovpnet.nets.learners import Weights
+from ovpnet.nets.base import Weights
 from ovpnet.training.diagnostics.net import pre_activations
 
 

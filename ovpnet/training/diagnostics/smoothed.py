@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from ovpnet.engine.steps import Perturbation
-from ovpnet.nets.learners import FrozenThreeLayer, FrozenTwoLayer, Learner, Weights
-from ovpnet.nets.losses import Loss
-from ovpnet.nets.regularizers import Regularizer
+from ovpnet.nets.base import Net, Weights
+from ovpnet.nets.regularization import Regularizer
+from ovpnet.nets.three_layer import FrozenThreeLayerNet
+from ovpnet.nets.two_layer import FrozenTwoLayerNet
+from ovpnet.spec.choices import Loss
 from ovpnet.training.diagnostics.kinks import kinks
 
 Product = Callable[[Weights], Weights]
@@ -28,7 +30,7 @@ Product = Callable[[Weights], Weights]
 class Objective:
     """The objective of one member: tensors have E = 1, the training set x [1, N, d], y [1, N, k] is not padded."""
 
-    learner: Learner
+    learner: Net
     loss: Loss
     regularizer: Regularizer
     weights: Weights  # lambda is a factor of the output weights a
@@ -70,7 +72,7 @@ class Objective:
             risk = self.loss.value(self.learner.output(weights, x), y).mean() + self._penalty(leaves, 1.0)
             gradient = torch.autograd.grad(risk, list(leaves.values()), create_graph=True)
         of_kinks = None
-        if not isinstance(self.learner, FrozenTwoLayer | FrozenThreeLayer):
+        if not isinstance(self.learner, FrozenTwoLayerNet | FrozenThreeLayerNet):
             with torch.no_grad():
                 mean, _, _ = self._drawn(Perturbation({}, draws.signs, {}), self.parameters())
                 of_kinks = kinks(self.loss, mean, self._drawn(draws, self.parameters())[0], deviations, self.x, self.y)

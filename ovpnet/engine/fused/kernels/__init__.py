@@ -1,1 +1,0 @@
-"""The Triton kernels of `ovpnet.engine.fused.cuda`; they import triton, which not every environment has."""

@@ -1,0 +1,91 @@
+"""What every learner offers to the algorithms and engines."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+# Gradients of f at x_1 ... x_n, a pair a layer: those in the layer's pre-activations, [E, n, rows], and what each of
+# its trained matrices multiplies, [E, n, columns] (1 for a bias). The gradient in a matrix is their outer product.
+Factors = list[tuple[Tensor, Weights]]
+
+
+class Network(Protocol):
+    """What risks are measured of."""
+
+    def output(self, weights: Weights, x: Tensor) -> Tensor:
+        """f(x) [E, n, k] at x [E, n, d]."""
+        ...
+
+    def activations(self, weights: Weights) -> int:
+        """How many numbers a sample `output` keeps in memory at once, about."""
+        ...
+
+
+class Net(Network, Protocol):
+    """A network f: R^d -> R^k of width m, of which the matrices and biases named in `trained` are trained."""
+
+    trained: tuple[str, ...]
+    linear: bool  # f is affine in what is trained
+    hidden_layers: int
+    frozen: bool  # signs are those at initialization, whose weights are kept beside the net's own
+
+    def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
+        """Random initialization of one member, float64, without the ensemble axis."""
+        ...
+
+    def output_and_gradient(self, weights: Weights, x: Tensor) -> "tuple[Tensor, Pullback]":
+        """f(x) and the map from dL/df [E, n, k] to dL/dweights, with ReLU's derivative at z taken as 1[z >= 0]."""
+        ...
+
+    def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
+        """Of a linear learner: inner products [E, n, n2] of the gradients of f at x [E, n, d] and x2 [E, n2, d].
+
+        The last layer has the same ones for each of its k outputs; the NTK's are those of its single output (k = 1).
+        """
+        ...
+
+
+class LinearNet(Net, Protocol):
+    """A net of finite width that is linear in what it trains."""
+
+    def factors(self, weights: Weights, x: Tensor) -> Factors:
+        """The gradients of f at x [E, n, d]: of its single output (NTK), or of one output in its own row of a."""
+        ...
+
+
+class Pullback(Protocol):
+    """Gradient of sum_n <output_gradient_n, f(x_n)> in everything trained."""
+
+    def __call__(self, output_gradient: Tensor) -> Weights: ...
+
+
+def initial(name: str) -> str:
+    """Name of the frozen copy of a weight at initialization: W0, V0, b0, b1_0, b2_0."""
+    return f"{name}_0" if name[-1].isdigit() else f"{name}0"
+
+
+def gram(factors: Factors, factors2: Factors, scales: Mapping[str, float] | None = None) -> Tensor:
+    """Inner products [E, n, n2] of the gradients; those in a matrix with a scale count that many times."""
+    total = None
+    for (outer, inputs), (outer2, inputs2) in zip(factors, factors2, strict=True):
+        product = sum((each @ inputs2[name].mT) * (1 if scales is None else scales[name])
+                      for name, each in inputs.items())
+        product = (outer @ outer2.mT).mul_(product)
+        total = product if total is None else total.add_(product)
+    assert total is not None
+    return total
+
+
+def ones(x: Tensor) -> Tensor:
+    """[E, n, 1], what a bias multiplies."""
+    return x.new_ones(1, 1, 1).expand(*x.shape[:2], 1)
+
+
+def gaussian(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
+    """Independent N(0, std^2) entries, float64."""
+    return torch.from_numpy(std * rng.standard_normal(shape))

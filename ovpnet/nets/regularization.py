@@ -1,0 +1,89 @@
+"""Regularizers R(W) of an ensemble: a penalty a trained matrix, with a coefficient of its own for every member."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ovpnet.spec import choices
+from ovpnet.spec.choices import PENALTIES, PenaltyKind
+from ovpnet.spec.config import Config
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """`kind` (`frobenius`, `row_24`) times `coefficient` [E], of the weights [E, rows, columns] or [E, rows]."""
+
+    kind: str
+    coefficient: Tensor
+
+    def value(self, weights: Tensor, scale: Tensor | None = None) -> Tensor:
+        """R(W) [E] at weights [E, rows, columns] or [E, rows]; with a scale [E], R(sqrt(scale) W)."""
+        return self._coefficient(scale) * self._form.value(weights)
+
+    def add_gradient(self, gradient: Tensor, weights: Tensor, scale: Tensor | None = None) -> None:
+        """Add the gradient of `value` in `weights`, [E, ...], to `gradient` in place."""
+        coefficient = per_member(self._coefficient(scale), weights)
+        slope = self._form.slope(weights)
+        if isinstance(slope, Tensor):
+            coefficient = coefficient * slope.view(*weights.shape[:2], *[1] * (weights.dim() - 2))
+        else:
+            coefficient = coefficient * slope
+        gradient.addcmul_(weights, coefficient)
+
+    @property
+    def _form(self) -> PenaltyKind:
+        return PENALTIES[self.kind]()
+
+    def _coefficient(self, scale: Tensor | None) -> Tensor:
+        return self.coefficient if scale is None else self.coefficient * scale ** (self._form.degree / 2)
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """The penalties of the trained matrices that have one."""
+
+    penalties: Mapping[str, Penalty]
+    of_increments: bool = False  # R(W - W0) in place of R(W)
+
+    def point(self, name: str, weights: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor:
+        """Where R is taken: the matrix itself, or its increment since initialization."""
+        return weights[name] - initial[name] if self.of_increments else weights[name]
+
+    def value(self, weights: Mapping[str, Tensor], initial: Mapping[str, Tensor],
+              scale: Tensor | None = None) -> Tensor | float:
+        """R [E]; with a scale lambda [E], at sqrt(lambda) times its point (Section 4's R(sqrt(l) W, sqrt(l) V))."""
+        return sum(penalty.value(self.point(name, weights, initial), scale) for name, penalty in self.penalties.items())
+
+
+def coefficients(config: Config) -> dict[str, float]:
+    """Coefficients of the penalties of W, V and the rest: weight_decay times each one's weight (times Table 1's).
+
+    Raises ConfigError if Table 1's C0 is asked of a concept that has none.
+    """
+    named = config.regularizer
+    return {layer: config.weight_decay * getattr(named, f"weight_{layer}") * unit
+            for layer, unit in named.units(config).items()}
+
+
+def regularizer(config: choices.Regularizer, trained: tuple[str, ...],
+                coefficients: Mapping[str, Tensor]) -> Regularizer:
+    """The regularizer a config names, with the coefficients [E] of W, V and the rest."""
+    penalties = {}
+    for name in trained:
+        layer = layer_of(name)
+        kind = getattr(config, layer)
+        if kind != "none":
+            penalties[name] = Penalty(kind, coefficients[layer])
+    return Regularizer(penalties, config.of == "increments")
+
+
+def layer_of(name: str) -> str:
+    """Whose keys of the config are those of a weight: W, V or the rest."""
+    return name if name in ("W", "V") else "rest"
+
+
+def per_member(values: Tensor, like: Tensor) -> Tensor:
+    """[E] -> [E, 1, ...], to scale a tensor [E, ...]."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+

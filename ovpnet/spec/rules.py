@@ -1,0 +1,54 @@
+"""The rules of a config: bounds of its keys, what its choices allow together, and keys that mean nothing to a run."""
+
+from collections.abc import Container
+
+from ovpnet.spec.config import Config
+from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.identity import keys_of
+from ovpnet.spec.keys import check_value
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for a value out of its bounds, then for an impossible combination of values."""
+    check_bounds(config)
+    check_combinations(config)
+
+
+def check_bounds(config: Config, among: Container[str] | None = None) -> None:
+    """Raise ConfigError for the first value out of its bounds; among the values of these dotted keys, if given."""
+    keys, values = keys_of(config)
+    for (name, metadata), value in zip(keys.items(), values(config), strict=True):
+        if among is not None and name not in among:
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            check_value(name, item, metadata)
+        if value == []:
+            raise ConfigError(name, value, "at least one entry is needed")
+
+
+def check_combinations(config: Config) -> None:
+    """Raise ConfigError for values that are within their bounds, but cannot be together: every choice is asked."""
+    if config.width == 0 and not config.learner.infinite:
+        raise ConfigError("width", 0, f"must be at least 1; infinite width is learner={config.learner.name}_limit")
+    for choice in (config.learner, config.algorithm, config.regularizer, config.concept, config.inputs, config.loss,
+                   config.noise):
+        choice.check(config)
+    _check_diagnostics(config)
+
+
+def canonical(config: Config) -> Config:
+    """Return the config with each key that means nothing to it at one value: runs that cannot differ are one."""
+    for node in ("algorithm", "learner", "regularizer"):
+        config = getattr(config, node).canonical(config)
+    return config
+
+
+def _check_diagnostics(config: Config) -> None:
+    """Refuses only if nothing at all would be measured: a sweep over learners may ask for all of it."""
+    diagnostics, learner = config.diagnostics, config.learner
+    if diagnostics.measured and learner.infinite:
+        raise ConfigError("diagnostics.name", diagnostics.name, f"learner={learner.name} has no weights to measure; "
+                          "allowed: none")
+    if diagnostics.measured and learner.trained == "last" and not diagnostics.saddles:
+        raise ConfigError("diagnostics.name", diagnostics.name, "learner.trained=last moves no hidden weight; allowed: "
+                          "none, saddles, all")
