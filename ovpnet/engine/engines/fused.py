@@ -61,7 +61,7 @@ class Fused(Engine):
         if find_spec("triton") is None:
             return "the fused engine needs the package triton on CUDA"
         if config.learner.layers == 2 and trained != "hidden":
-            return f"the fused engine covers no three_layer with learner.trained={trained} on CUDA"
+            return f"the fused engine covers no {config.learner.name} with learner.trained={trained} on CUDA"
         return None
 
     def work(self, config: Config) -> float:
