@@ -197,22 +197,23 @@ def _jax(task: Task, arrays: Arrays, device: str, gradients: Callable) -> Train:
 
 def reference(task: Task, arrays: Arrays, device: str) -> Train:
     """Our reference engine: batched PyTorch without a compiler."""
-    from ovpnet.engine import ReferenceEngine
+    from ovpnet.engine.steppers.reference import ReferenceStepper
 
-    return _ours(task, arrays, device, ReferenceEngine())
+    return _ours(task, arrays, device, ReferenceStepper())
 
 
 def fused(task: Task, arrays: Arrays, device: str) -> Train:
     """Our fused engine."""
-    from ovpnet.engine import FusedCpuEngine, FusedCudaEngine
+    from ovpnet.engine.steppers.fused_cpu import FusedCpuStepper
+    from ovpnet.engine.steppers.fused_cuda import FusedCudaStepper
 
-    return _ours(task, arrays, device, FusedCpuEngine() if device == "cpu" else FusedCudaEngine())
+    return _ours(task, arrays, device, FusedCpuStepper() if device == "cpu" else FusedCudaStepper())
 
 
 def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
     import torch
 
-    from ovpnet.engine import Chunk, Rule, State
+    from ovpnet.engine.steps import Chunk, Rule, State
     from ovpnet.nets.regularization import Penalty, Regularizer
     from ovpnet.spec.choices import LEARNERS, LOSSES
 

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet import engine as engine_module
 from ovpnet import native
-from ovpnet.engine import Chunk, DualEngine, ReferenceEngine, Rule, State, engine
+from ovpnet.engine import choice
+from ovpnet.engine.choice import engine_on, shape_of
+from ovpnet.engine.steppers.dual import DualStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
+from ovpnet.engine.steps import Chunk, Rule, State
 from ovpnet.nets.regularization import Penalty, Regularizer
 from ovpnet.problem.opt import Opt
 from ovpnet.spec.choices import LEARNERS, LOSSES
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 E, N, M, D, K, S, B = 3, 20, 9, 4, 2, 12, 5
 
@@ -53,7 +57,7 @@ def test_training_equals_torch_sgd(name, trained, regularizer, increments):
                   {key: weights[key].clone() for key in net.trained})
     penalties = {} if regularizer == "none" else {key: Penalty(regularizer, decay) for key in net.trained}
     rule = Rule(net, LOSSES["l2"](), Regularizer(penalties, increments), momentum)
-    step_losses = ReferenceEngine().advance(rule, state, Chunk(x, y, index, lr))
+    step_losses = ReferenceStepper().advance(rule, state, Chunk(x, y, index, lr))
     for e in range(E):
         module = Net({key: value[e] for key, value in weights.items()}, net.trained)
         torchs_own = regularizer == "frobenius" and not increments
@@ -86,7 +90,7 @@ def test_monitor_measures_the_iterate_before_each_step():
     index = torch.arange(S * B).view(1, S, B) % N
     zero = torch.zeros(1, dtype=torch.float64)
     chunk = Chunk(x, y, index, torch.full((1, S), 0.01, dtype=torch.float64), x[:, index[0]], y[:, index[0]])
-    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"](), Regularizer({}), zero), state, chunk)
+    step_losses = ReferenceStepper().advance(Rule(net, LOSSES["l2"](), Regularizer({}), zero), state, chunk)
     # monitored on its own minibatch, each iterate must score just what its training loss says
     torch.testing.assert_close(step_losses.monitor, step_losses.train)
 
@@ -114,8 +118,8 @@ def test_dual_engine_takes_the_steps_of_the_reference_engine(make, overrides):
                for setting in settings]
     opt = Opt("", 0, 0, "noise", 0, 0, 1)
     results = []
-    for each in (ReferenceEngine(), DualEngine()):
-        ensemble = Ensemble(configs, [goal(config, opt) for config in configs], each, torch.device("cpu"))
+    for each in (ReferenceStepper(), DualStepper()):
+        ensemble = Ensemble(shape_of(configs), [goal(config, opt) for config in configs], each, torch.device("cpu"))
         results.append((ensemble.train(), ensemble.state))
     (reference, expected), (dual, found) = results
     for name in expected.weights:
@@ -135,7 +139,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def every_warning():
     """A process gives each warning once."""
-    engine_module._warn.cache_clear()
+    choice._warn.cache_clear()
 
 
 @pytest.fixture
@@ -159,7 +163,7 @@ def compiled():
     (["learner.trained=all"], "reference"),
 ])
 def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrides, name):
-    assert engine([make(*overrides)], CPU).name == name
+    assert engine_on(shape_of([make(*overrides)]), CPU).name == name
 
 
 @pytest.mark.parametrize(("overrides", "what"), [
@@ -178,7 +182,7 @@ def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrid
 ])
 def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):
     with caplog.at_level(logging.WARNING):
-        assert engine([make(*overrides)], CPU).name == "reference"
+        assert engine_on(shape_of([make(*overrides)]), CPU).name == "reference"
     assert what in caplog.text
     assert overrides[0] in caplog.text
 
@@ -186,5 +190,5 @@ def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides
 def test_an_install_without_a_compiler_says_so(make, caplog, monkeypatch):
     monkeypatch.setattr(native, "library", lambda: None)
     with caplog.at_level(logging.WARNING):
-        assert engine([make()], CPU).name == "reference"
+        assert engine_on(shape_of([make()]), CPU).name == "reference"
     assert "C++ compiler" in caplog.text

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.engine import ReferenceEngine
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt, compute_opt
 from ovpnet.run.results import result_rows
 from ovpnet.spec.identity import run_id
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 VARIATIONS = [[], ["seed=1"], ["samples=25"], ["lr=0.1"], ["weight_decay=0.01"], ["noise=gaussian"],
               ["epsilon=0.5"], ["concept.seed=4"], ["seed=7", "samples=33", "lr=0.7", "algorithm.momentum=0.3"]]
@@ -22,7 +24,7 @@ SIGNATURES = [[], ["learner=three_layer"], ["learner.trained=last", "lr_scaling=
 
 def trained(configs):
     goals = [goal(config, compute_opt(config)) for config in configs]
-    outcome = Ensemble(configs, goals, ReferenceEngine(), torch.device("cpu")).train()
+    outcome = Ensemble(shape_of(configs), goals, ReferenceStepper(), torch.device("cpu")).train()
     rows, curves = result_rows(configs, goals, outcome)
     return {row["run_id"]: row for row in rows}, curves
 
@@ -67,7 +69,7 @@ def test_members_of_other_signatures_are_refused(make):
     opt = Opt("", 0, 0, "noise", 0, 0, 1)
     configs = [make(), make("width=17")]
     with pytest.raises(ValueError, match="static signature"):
-        Ensemble(configs, [goal(config, opt) for config in configs], ReferenceEngine(), torch.device("cpu"))
+        Ensemble(shape_of(configs), [goal(config, opt) for config in configs], ReferenceStepper(), torch.device("cpu"))
 
 
 def test_risk_is_measured_to_the_stated_precision(make):

@@ -31,6 +31,8 @@ class Net(Network, Protocol):
 
     trained: tuple[str, ...]
     linear: bool  # f is affine in what is trained
+    hidden_layers: int
+    frozen: bool  # signs are those at initialization, whose weights are kept beside the net's own
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         """Random initialization of one member, float64, without the ensemble axis."""

@@ -18,8 +18,10 @@ class InfiniteNet:
 
     trained: tuple[str, ...] = ("alpha",)
     linear = True
+    frozen = False
 
     def __init__(self, layers: int, trained: str, biases: bool = False):
+        self.hidden_layers = layers - 1
         self.layers, self.conjugate, self.biases = layers, trained == "last", biases
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:

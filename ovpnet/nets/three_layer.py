@@ -15,6 +15,8 @@ class ThreeLayerNet:
     Trained: W and V, with `biases` also b1 and b2 (`hidden`); a (`last`); or `all`.
     """
 
+    hidden_layers, frozen = 2, False
+
     def __init__(self, trained: str, biases: bool = False):
         hidden = ("W", "b1", "V", "b2") if biases else ("W", "V")
         self.trained: tuple[str, ...] = {"last": ("a",), "all": ("W", "b1", "V", "b2", "a")}.get(trained, hidden)
@@ -75,6 +77,8 @@ class FrozenThreeLayerNet(ThreeLayerNet):
         f_r(x) = a_r D_v (V0 D_w (W x + b1) + (V - V0) D_w (W0 x + b1_0) + b2).
     Beside the weights of the net it has W0, V0, b1_0 and b2_0, which are not trained.
     """
+
+    frozen = True
 
     def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
         weights = super().init(rng, m, d, k, a_std)

@@ -10,6 +10,8 @@ from ovpnet.nets.base import Factors, Pullback, Weights, gaussian, gram, initial
 class TwoLayerNet:
     """W [E, m, d], b [E, m], a [E, k, m]. Trained: W, with `biases` also b (`hidden`); a (`last`); or `all`."""
 
+    hidden_layers, frozen = 1, False
+
     def __init__(self, trained: str, biases: bool = False):
         hidden = ("W", "b") if biases else ("W",)
         self.trained: tuple[str, ...] = {"hidden": hidden, "last": ("a",), "all": ("W", "b", "a")}[trained]
@@ -63,6 +65,8 @@ class FrozenTwoLayerNet(TwoLayerNet):
     Linear in W and b, so that it is the NTK linearization and the quadratic approximation at once. Beside the weights
     of the net it has W0 and b0, which are not trained.
     """
+
+    frozen = True
 
     def __init__(self, biases: bool = False):
         super().__init__("hidden", biases)

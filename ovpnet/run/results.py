@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ovpnet.problem.complexity import concept_log_C_eps, concept_log_C_s
+from ovpnet.problem.means import Mean, means
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import flat, run_id
 from ovpnet.training.diagnostics import events
-from ovpnet.training.ensemble import Goal, Outcome
-from ovpnet.training.risk import Mean, average_over_iterates, means
+from ovpnet.training.outcome import Goal, Outcome
+from ovpnet.training.risk import average_over_iterates
 
 Row = dict[str, Any]
 

@@ -28,8 +28,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ovpnet.engine import State
-from ovpnet.engine.dual import group_numbers
+from ovpnet.engine.steppers.dual import group_numbers
+from ovpnet.engine.steps import State
 from ovpnet.nets.base import Factors, LinearNet, Net, Weights, gram
 from ovpnet.nets.infinite import InfiniteNet
 from ovpnet.nets.regularization import layer_of

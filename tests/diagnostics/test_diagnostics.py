@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from ovpnet.engine import ReferenceEngine
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt
 from ovpnet.run.results import result_rows
 from ovpnet.spec.errors import ConfigError
@@ -15,7 +16,8 @@ from ovpnet.training.diagnostics.approximations import gaps
 from ovpnet.training.diagnostics.net import net, start
 from ovpnet.training.diagnostics.norms import norms
 from ovpnet.training.diagnostics.signs import sign_changes
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 LEARNERS = [("two_layer", "hidden"), ("three_layer", "hidden"), ("three_layer", "quadratic"), ("three_layer", "ntk"),
             ("three_layer", "all")]
@@ -25,7 +27,7 @@ SMALL = ["width=8", "steps=20", "evaluations=2", "dtype=float64", "lr=0.5", "dia
 
 def ensemble(*configs):
     goals = [goal(config, Opt("", 0, 0, "noise", 0, 0, 1)) for config in configs]
-    return Ensemble(configs, goals, ReferenceEngine(), torch.device("cpu"))
+    return Ensemble(shape_of(configs), goals, ReferenceStepper(), torch.device("cpu"))
 
 
 def rows_of(*configs):
@@ -37,7 +39,7 @@ def moved(make, name, trained, *overrides):
     """An ensemble of two after some steps, and its nets then and now."""
     options = [f"learner={name}", f"learner.trained={trained}", *SMALL, *overrides]
     made = ensemble(make(*options), make(*options, "seed=1"))
-    made.engine.advance(made.rule, made.state, made._chunk(0, 0, 20))
+    made.stepper.advance(made.rule, made.state, made.feed.chunk(0, 0, 20))
     return made, start(made.state), net(made.state.weights)
 
 

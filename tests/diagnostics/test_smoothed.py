@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.engine import Perturbation, scaled
+from ovpnet.engine.steps import Perturbation, scaled
 from ovpnet.nets.regularization import Penalty, Regularizer
 from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.diagnostics.curvature import along, extremes

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Rule, State, scaled
+from ovpnet.engine.steps import Rule, State, scaled
 from ovpnet.nets.regularization import Penalty, Regularizer
-from ovpnet.nets.three_layer import FrozenThreeLayerNet
-from ovpnet.nets.two_layer import FrozenTwoLayerNet
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.spec.config import Config
 from ovpnet.training.diagnostics import saddles
@@ -66,8 +64,7 @@ class Diagnostics:
         # Without what lambda alone changes: it is a factor of f, f_0 and their approximations.
         measured = sign_changes(before, now, x) | gaps(learner, scaled(state.weights, scale), before, now, x)
         if not learner.linear:  # whose kernel does not move
-            frozen = isinstance(learner, FrozenTwoLayerNet | FrozenThreeLayerNet)
-            measured |= ntk_drift(before, now, x[:, :self.wanted.drift_samples], frozen)
+            measured |= ntk_drift(before, now, x[:, :self.wanted.drift_samples], learner.frozen)
         return measured
 
     def _saddle(self, e: int, step: int, state: State, scale: Tensor) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Perturbation
+from ovpnet.engine.steps import Perturbation
 from ovpnet.nets.base import Weights
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.spec.config import Config, DiagnosticsConfig

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Perturbation
+from ovpnet.engine.steps import Perturbation
 from ovpnet.nets.base import Net, Weights
 from ovpnet.nets.regularization import Regularizer
 from ovpnet.nets.three_layer import FrozenThreeLayerNet

@@ -1,0 +1,78 @@
+"""The sizes of a member's net, from its config alone."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ovpnet.spec.config import Config
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Counts the numbers of one member."""
+
+    config: Config
+
+    @cached_property
+    def itemsize(self) -> int:
+        """Bytes of a number in training."""
+        return 4 if self.config.dtype == "float32" else 8
+
+    @cached_property
+    def layers(self) -> int:
+        """Hidden layers."""
+        return self.config.learner.layers
+
+    @cached_property
+    def limit(self) -> bool:
+        """Whether the net is infinitely wide: its activations are entries of a kernel, one per training sample."""
+        return self.config.learner.infinite
+
+    @cached_property
+    def inputs(self) -> int:
+        """Numbers of a sample, x and y."""
+        return self.config.inputs.d + self.config.concept.k
+
+    @cached_property
+    def hidden(self) -> int:
+        """Weights and biases of the hidden layers."""
+        m, d = self.config.width, self.config.inputs.d
+        return m * (d + 1) + (m * (m + 1) if self.layers == 2 else 0)
+
+    @cached_property
+    def trained(self) -> int:
+        """Trained weights."""
+        learner, m = self.config.learner, self.config.width
+        last = self.config.concept.k * m
+        if learner.trained == "last":
+            return last
+        if learner.trained == "all":
+            return self.hidden + last
+        return self.hidden - (0 if learner.biases else self.layers * m)
+
+    @cached_property
+    def frozen(self) -> bool:
+        """Whether signs are frozen at initialization, whose weights are kept among the net's own."""
+        return self.config.learner.frozen
+
+    @cached_property
+    def weights(self) -> int:
+        """Weights, the frozen ones included."""
+        return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.config.width
+
+    @cached_property
+    def products(self) -> int:
+        """Multiplications of a sample's way through the net."""
+        m, d = self.config.width, self.config.inputs.d
+        return m * (d + self.config.concept.k) + (m * m if self.layers == 2 else 0)
+
+    @cached_property
+    def forward_entries(self) -> int:
+        """Numbers that are alive per evaluated sample and neuron."""
+        if self.limit:
+            return 6
+        return (4 if self.frozen else 2) if self.layers == 2 else (3 if self.frozen else 1)
+
+
+def hidden_products(config: Config) -> int:
+    """Return how many multiplications a sample takes on its way to the last hidden layer, biases left out."""
+    return config.width * (config.inputs.d + (config.width if config.learner.layers == 2 else 0))
