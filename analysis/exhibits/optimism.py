@@ -13,7 +13,7 @@ class Optimism(Exhibit):
     name = "optimism"
     title = "What the best of the grid would gain"
     about = ("If the test risk itself chose the setting, as in the paper's figures, the number reported would be "
-             "better by the gap. The optimism is how much of that is chance: those nets have a greater population risk.")
+             "better by the gap. The optimism is how much of that is chance: the nets have a greater population risk.")
     place = 95
     media = (TEXT, PAGE)
 
