@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 
 from analysis import compare, output, paper, tune
@@ -114,9 +115,10 @@ def _figures(options: argparse.Namespace) -> None:
     evidence = _analyzed(options)
     from analysis.render import figures  # matplotlib takes a second to import
 
-    for paths in figures.save(evidence, options.out / "figures", FIGURES).values():
-        for path in paths:
-            print(path)
+    directory = options.out / "figures"
+    of_each = figures.save(evidence, directory, FIGURES).values()
+    for path in [*chain.from_iterable(of_each), *figures.save_overall(evidence, directory, FIGURES)]:
+        print(path)
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -170,10 +170,11 @@ def _name(asked: Asked) -> str:
 
 def _write(api: Any, dashboard: Dashboard, directory: Path) -> Made:
     there = _report_there(api, dashboard)  # refuses a project that is not there, before anything is sent
-    by_problem = figures.save(dashboard.evidence, directory, WANDB)
-    keys = {problem: list(map(_media_key, paths)) for problem, paths in by_problem.items()}
+    saved = figures.save(dashboard.evidence, directory, WANDB)
+    saved["all problems"] = figures.save_overall(dashboard.evidence, directory, WANDB)
+    keys = {of: list(map(_media_key, paths)) for of, paths in saved.items()}
     dashboard = replace(dashboard, figures=keys)
-    drawn = [path.with_suffix(".png") for paths in by_problem.values() for path in paths]
+    drawn = [path.with_suffix(".png") for paths in saved.values() for path in paths]
     view, page = workspace(dashboard), report(dashboard)
     files = _save(tables(dashboard.evidence.analysis), directory)
     page.description = f"{MARK}{_digest(view, page, [*files.values(), *drawn])}"

@@ -67,10 +67,12 @@ class Mark:
     width: int | None = None
     samples: int | None = None
     first: bool = True
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def values(self, axis: str) -> list[pd.Series]:
         """Return what an axis ("x" or "y") has to reach."""
-        raise NotImplementedError
+        names = {"x": ("x", "x_low", "x_high"), "y": ("y", "low", "high")}[axis]
+        return [self.rows[name] for name in names if name in self.rows]
 
     def told(self) -> dict[str, Any]:
         """Return what a page filters by."""
@@ -86,7 +88,6 @@ class Series(Mark):
     that a field has a column's name and perhaps a number format.
     """
 
-    rows: pd.DataFrame
     line: Line = "solid"
     symbol: Symbol = "none"
     filled: bool = True
@@ -95,19 +96,10 @@ class Series(Mark):
     weight: float = 1.0  # of the line
     tip: str = "{x}: {y:.4g}"
 
-    def values(self, axis: str) -> list[pd.Series]:
-        names = {"x": ("x", "x_low", "x_high"), "y": ("y", "low", "high")}[axis]
-        return [self.rows[name] for name in names if name in self.rows]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Band(Mark):
     """The area between `low` and `high` over x."""
-
-    rows: pd.DataFrame
-
-    def values(self, axis: str) -> list[pd.Series]:
-        return [self.rows[name] for name in ({"x": ("x",), "y": ("low", "high")}[axis])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +141,7 @@ class Cells(Mark):
     """A colour for the `value` of each pair of categories x and y, on a logarithmic scale; none for a missing one.
     `name` is what the value is."""
 
-    rows: pd.DataFrame
-    tip: str
-
-    def values(self, axis: str) -> list[pd.Series]:
-        return []
+    tip: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,14 +198,14 @@ class Chart:
 @dataclass(frozen=True)
 class Table:
     """Rows as people read them: `columns` are those shown, with their headings (all with their own names if there are
-    none), `forms` how their values become text. `by`: a column that heads groups of rows if they are read as text.
+    none), `forms` the formats of their numbers. `by`: a column that heads groups of rows if they are read as text.
     `extra`: columns that text has no room for. `data`: the rows as programs read them, if those are others."""
 
     rows: pd.DataFrame
     columns: Mapping[str, str] | None = None
     title: str = ""
     by: str = ""
-    forms: Mapping[str, words.Form] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
     extra: Sequence[str] = ()
     data: pd.DataFrame | None = None
 
@@ -233,7 +221,7 @@ class Table:
 
     def text(self, name: str, value: object) -> str:
         """Return a value of a column as people read it."""
-        return self.forms.get(name, words.WIDTHS.get(name, words.value))(value)
+        return words.value(value, name, self.forms.get(name, ""))
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def _table(points: pd.DataFrame) -> Table:
     rows = points.assign(of=titles, off=off.map({True: "off", False: ""}))
     shown = {"of": "figure", "series": "series", "m": "m", "n": "N", "lr": "lr", "weight_decay": "decay",
              "paper": "paper", "value": "ours", "value_se": "s.e.", "ratio": "ratio", "off": ""}
-    return Table(rows, shown, "Points", by="of", forms={"ratio": words.two, "lr": words.short,
-                                                        "weight_decay": words.short}, data=points)
+    return Table(rows, shown, "Points", by="of", data=points,
+                 forms={"ratio": ".2f", "lr": "g", "weight_decay": "g"})
 
 
 def _notes(points: pd.DataFrame) -> Iterator[Note]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis import rates
-from analysis.exhibits import words
 from analysis.exhibits.base import Note, Part, Table
 from analysis.exhibits.registry import PAGE, TEXT, Exhibit
 from analysis.verdict import interval_text
@@ -30,12 +29,12 @@ class Rates(Exhibit):
         rows = table.assign(
             number=range(1, len(table) + 1), interval=[interval_text(*ends) for ends in zip(table["low"], table["high"],
                                                                                             strict=True)],
-            theorem_text=[words.short(number) + star if not pd.isna(number) else ""
+            theorem_text=["" if pd.isna(number) else f"{number:g}{star}"
                           for number, star in zip(table["theorem"], starred, strict=True)])
         yield Table(rows, {"number": "#", "of": "of", "quantity": "in", "exponent": "exponent",
                            "interval": "95% interval", "theorem_text": "theorem", "predicted": "bound",
                            "finding": "finding"}, "Exponents", data=table,
-                    forms={"exponent": words.two, "predicted": words.short})
+                    forms={"exponent": "z.2f", "predicted": "g"})
         for number, row in enumerate(table.itertuples(), start=1):
             yield Note(f"{row.quantity} = {row.values}", [("", each) for each in row.problems.split("\n")],
                        number=number)

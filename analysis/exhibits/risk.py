@@ -7,9 +7,9 @@ import pandas as pd
 
 from analysis.exhibits.base import Axis, Band, Chart, Mark, Plot, Rule, Series, symbol
 from analysis.exhibits.registry import FIGURES, PAGE, WANDB, Exhibit
-from analysis.limit import limit_of
 from analysis.load import width_text
 from analysis.style import BLACK, ORANGE, shades
+from analysis.verdict import Analysis
 
 
 class Risk(Exhibit):
@@ -56,3 +56,17 @@ def _goal(best: pd.DataFrame, finite: pd.DataFrame) -> list[Mark]:
     if opt > min(finite["test_risk"].min(), threshold) / 30:
         return [*found, Rule(y=opt, colour=BLACK, line="dotted", name=f"OPT = {opt:.3g}")]
     return [*found, Rule(line="none", name=f"OPT = {opt:.3g} (below the axis)")]
+
+
+def limit_of(analysis: Analysis, problem: str) -> pd.DataFrame | None:
+    """Return `best` of the learner of infinite width with the same trained part, concept, inputs, noise, loss and
+    epsilon; None if there is none."""
+    runs = analysis.runs
+    first = runs[runs["problem"].eq(problem)].iloc[0]
+    same = [name for name in runs if name.split(".")[0] in ("concept", "inputs", "noise", "loss")
+            or name in ("learner.trained", "learner.biases", "epsilon", "epsilon_unit")]
+    limits = runs.loc[runs["learner.name"].eq(f"{first['learner.name']}_limit"), ["problem", *same]]
+    limits = limits.drop_duplicates("problem")  # which agree within a problem
+    matches = (limits[same].eq(first[same]) | limits[same].isna() & first[same].isna()).all(axis=1)
+    found = analysis.best[analysis.best["problem"].isin(limits.loc[matches, "problem"][:1])]
+    return None if found.empty else found

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.exhibits import words
 from analysis.exhibits.base import Axis, Band, Chart, Note, Part, Plot, Rule, Series, Table
-from analysis.exhibits.registry import PAGE, TEXT, WANDB, Exhibit
+from analysis.exhibits.registry import FIGURES, PAGE, TEXT, WANDB, Exhibit
 from analysis.style import BLUE, GREEN
 from analysis.verdict import differences, interval_text
 
@@ -26,7 +26,7 @@ class Verdicts(Exhibit):
              "of at most OPT + ε. The law N_{ε} ∝ m^{α} is fitted to it. N_{ε} counts as not scaling with m if the "
              "whole 95% interval of α lies inside (−{delta}, {delta}).")
     place = 10
-    media = (TEXT, PAGE, WANDB)
+    media = (TEXT, PAGE, FIGURES, WANDB)
 
     def of_all(self) -> Iterator[Part]:
         verdicts = self.evidence.analysis.verdicts
@@ -70,7 +70,7 @@ def glance(verdicts: pd.DataFrame) -> Table:
              "alpha": "alpha", "interval": "95% interval", "verdict": "verdict"}
     if not rows["otherwise"].any():
         shown.pop("otherwise")
-    return Table(rows, shown, "At a glance", forms={"alpha": words.two}, data=verdicts)
+    return Table(rows, shown, "At a glance", forms={"alpha": "z.2f"}, data=verdicts)
 
 
 def bounded(verdicts: pd.DataFrame) -> pd.DataFrame:

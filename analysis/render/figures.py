@@ -47,6 +47,14 @@ def save(evidence: Evidence, directory: Path, medium: str) -> dict[str, list[Pat
                       for chart in exhibit.of_problem(problem)] for problem in evidence.problems}
 
 
+def save_overall(evidence: Evidence, directory: Path, medium: str) -> list[Path]:
+    """Draw the charts of all problems together, if there are several, as `save` does those of each."""
+    if len(evidence.problems) < 2:
+        return []
+    return [write(part, directory) for exhibit in exhibits(evidence, medium) for part in exhibit.of_all()
+            if isinstance(part, Chart)]
+
+
 def write(chart: Chart, directory: Path) -> Path:
     """Write a chart as PDF (for a paper), SVG and PNG (for a page) under its own name; returns the PDF's path."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from analysis.exhibits.base import Chart, Note, Part, Table
 from analysis.exhibits.evidence import Evidence
 from analysis.exhibits.registry import PAGE, Exhibit, exhibits
-from analysis.exhibits.words import plain, width
+from analysis.exhibits.words import plain, value
 from analysis.render.interactive import figures, marked_up
 
 PROVENANCE = ("ovpnet_version", "git_revision", "torch_version", "engine_used", "device_used", "study")
@@ -107,7 +107,7 @@ def _facets(evidence: Evidence, problems: Problems) -> dict[str, list[tuple[str,
     runs = evidence.stored.runs
     found = {name: [(each, each) for each in sorted({facets[name] for facets in problems.facets.values()})]
              for name in FACETS}
-    found["width"] = [(str(each), width(each)) for each in sorted(runs["width"].unique())]
+    found["width"] = [(str(each), value(each, "width")) for each in sorted(runs["width"].unique())]
     found["samples"] = [(str(each), str(each)) for each in sorted(runs["samples"].unique())]
     return {name: values for name, values in found.items() if len(values) > 1}
 

@@ -6,7 +6,7 @@ import pytest
 from analysis.exhibits import risk
 from analysis.exhibits.evidence import Evidence
 from analysis.exhibits.registry import FIGURES
-from analysis.limit import limit_of
+from analysis.exhibits.risk import limit_of
 from analysis.load import INFINITE, Stored, with_problem
 from analysis.render import page
 from analysis.render.figures import draw, save

@@ -1,16 +1,39 @@
-"""What training took: seconds against the width, and hours by device."""
+"""What became of the runs, and what training took."""
 
 from collections.abc import Iterator
 
 import pandas as pd
 
 from analysis.exhibits.base import SYMBOLS, Axis, Chart, Note, Part, Plot, Series, Table, columns, symbol
-from analysis.exhibits.failures import text_of
 from analysis.exhibits.registry import PAGE, Exhibit
 from analysis.style import QUALITATIVE
 
 TOTALS = {"runs": ("run_id", "size"), "seconds per run": ("train_seconds", "mean"),
           "hours": ("train_seconds", lambda each: each.sum() / 3600)}
+
+
+class Failures(Exhibit):
+    """A table of the diverged and failed runs."""
+
+    name = "failures"
+    title = "Failures"
+    about = "Diverged and failed runs by width and learning rate."
+    place = 100
+    media = (PAGE,)
+
+    def of_all(self) -> Iterator[Part]:
+        runs = self.evidence.stored.runs
+        rows = runs[runs["status"].isin(["diverged", "failed"])].reindex(
+            columns=["problem", "status", "failure", "width", "lr", "error", "run_id"])
+        if rows.empty:
+            yield Note("No run diverged or failed.")
+            return
+        yield Note(f"{len(rows)} of {len(runs)} runs did not end well. `python -m launch retry` trains the failed ones "
+                   "again.")
+        rows = rows.assign(failure=text_of(rows, "failure"), error=text_of(rows, "error"))
+        table = rows.groupby(["problem", "status", "failure", "width", "lr"], as_index=False).agg(
+            runs=("run_id", "size"), error=("error", lambda errors: str(errors.iloc[0])[:200]))
+        yield Table(table, columns(table, error="first error"))
 
 
 class Cost(Exhibit):
@@ -49,3 +72,9 @@ def _chart(known: pd.DataFrame) -> Chart:
              for index, (name, rows) in enumerate(groups)]
     return Chart("cost", "Training time against the width", "Mean seconds that training a run took, against the width "
                  "m.", [Plot(Axis("width m", "log", seconds["width"]), Axis("seconds per run", "log"), marks)])
+
+
+def text_of(runs: pd.DataFrame, column: str, missing: str = "") -> pd.Series:
+    """Return a column of text that not every store, and not every row, has."""
+    values = runs[column] if column in runs else pd.Series(None, index=runs.index, dtype=object)
+    return values.astype(object).where(values.notna(), missing).astype(str)

@@ -1,0 +1,119 @@
+"""Exhibits: each states its facts or is refused, and is shown by every medium, whose renderers know none of them."""
+
+import ast
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.exhibits import registry
+from analysis.exhibits.base import Axis, Cells, Chart, Note, Plot, Rule, Series, Table
+from analysis.exhibits.evidence import Evidence
+from analysis.exhibits.registry import FACTS, MEDIA, Exhibit, registered
+from analysis.load import load
+from analysis.render import figures, interactive, markup, text
+
+RENDERERS = Path(figures.__file__).parent
+STATED = {"name": "new", "title": "New", "about": "What is new.", "place": 1000.0, "media": ("page",)}
+
+
+@pytest.fixture(scope="module")
+def evidence(rich_store) -> Evidence:
+    return Evidence(load(rich_store))
+
+
+@pytest.fixture(scope="module")
+def parts(evidence) -> list:
+    """All that all exhibits show of a store with something of everything."""
+    shown = [cls(evidence) for cls in registered().values()]
+    return [part for each in shown for part in chain(*map(each.of_problem, evidence.finished), each.of_all())]
+
+
+@pytest.fixture
+def no_trace(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", dict(registered()))
+
+
+def test_a_store_with_something_of_everything_has_every_exhibit(evidence):
+    for cls in registered().values():
+        each = cls(evidence)
+        assert [*chain(*map(each.of_problem, evidence.finished), each.of_all())], cls.name
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_an_exhibit_that_lacks_a_fact_is_refused(fact, no_trace):
+    with pytest.raises(TypeError, match=f"New: states no {fact}"):
+        type("New", (Exhibit,), {key: value for key, value in STATED.items() if key != fact})
+
+
+@pytest.mark.parametrize(("changed", "reason"), [
+    ({"name": "risk"}, "Risk has its name or place already"), ({"place": 10}, "Verdicts has its name or place"),
+    ({"media": ("radio",)}, f"must be some of {', '.join(MEDIA)}"), ({"media": ()}, "must be some of")])
+def test_an_exhibit_whose_facts_cannot_be_is_refused(changed, reason, no_trace):
+    with pytest.raises(TypeError, match=reason):
+        type("New", (Exhibit,), STATED | changed)
+
+
+def test_every_chart_is_drawn_by_every_medium_with_the_same_limits(parts):
+    charts = [part for part in parts if isinstance(part, Chart)]
+    assert {chart.name for chart in charts} >= {"exponents", "complexity", "risk", "curves", "tuning", "figure1a",
+                                                "diagnostics", "cost"}
+    for chart in charts:
+        drawn = figures.draw(chart).axes[:len(chart.plots)]
+        pages = [figure.layout for _, figure in interactive.figures(chart)]
+        pages = pages * len(drawn) if chart.shared else pages
+        for axes, page, plot in zip(drawn, pages, chart.plots, strict=True):
+            for which, limits in (("x", axes.get_xlim()), ("y", axes.get_ylim())):
+                if getattr(plot, which).scale in ("linear", "log"):
+                    ends = page[f"{which}axis"].range
+                    ends = [10**end for end in ends] if getattr(plot, which).scale == "log" else ends
+                    np.testing.assert_allclose(limits, ends, err_msg=chart.name)
+        names = {mark.name for mark in chart.plots[0].marks if mark.name and not isinstance(mark, Cells)}
+        page = interactive.figures(chart)[0][1]
+        assert {interactive.marked_up(name) for name in names} <= {
+            each.name for each in [*page.data, *page.layout.shapes]}
+
+
+def test_every_table_is_read_in_every_medium(parts):
+    for table in (part for part in parts if isinstance(part, Table)):
+        for shown in (text.text([table]), markup.markdown(table), markup.latex(table)):
+            assert len(shown.splitlines()) > len(table.rows), table.title
+
+
+def test_a_note_is_told_with_all_that_it_says():
+    note = Note("open", [("why", "of N_{ε}"), ("", "no label")], "p", 3, command=("next", "python -m x 'a=[1]'"))
+    assert text.text([note]) == "3. p: open\n   why: of N_{ε}\n   no label\n   next: python -m x 'a=[1]'\n"
+
+
+def test_no_renderer_knows_an_exhibit():
+    vocabulary = {"base", "words", "evidence", "registry"}
+    modules = [f"analysis.exhibits.{path.stem}" for path in Path(registry.__file__).parent.glob("*.py")
+               if path.stem not in {*vocabulary, "__init__"}]
+    assert len(modules) >= 9
+    for path in RENDERERS.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analysis.exhibits"):
+                named = {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+                assert not named & set(modules), path.name
+
+
+def test_text_of_a_store_is_no_markup_of_a_picture(tmp_path):
+    """A dollar, a brace or a tag in a name is drawn as it is."""
+    rows = pd.DataFrame({"x": [1.0, 2.0], "y": [1.0, 2.0]})
+    hostile = r"5$ of $\frac{ <b> a_{b} {y} 100%"
+    chart = Chart("c", hostile, "", [Plot(Axis(hostile), Axis("y"), [Series(rows=rows, name=hostile, tip="{y}")])],
+                  problem=hostile, finding=hostile)
+    assert figures.write(chart, tmp_path).stat().st_size > 1000
+    [(_, page)] = interactive.figures(chart)
+    assert "<b>" not in page.data[0].name
+
+
+@pytest.mark.parametrize(("rule", "ends"), [
+    (Rule(y=10.0), (1, 10, 100, 10)), (Rule(x=10.0), (10, 1, 10, 1000)), (Rule(y=1e9), None), (Rule(), None),
+    (Rule(x=1.0, y=10.0, slope=0.5), (1, 10, 100, 100)), (Rule(x=1.0, y=10.0, slope=2.0), (1, 10, 10, 1000)),
+    (Rule(x=1.0, y=10.0, slope=-1.0), (1, 10, 10, 1))])
+def test_a_rule_ends_where_it_leaves_the_plot(rule, ends):
+    found = rule.ends((1.0, 100.0), (1.0, 1000.0))
+    assert found == (ends if ends is None else pytest.approx(ends))
