@@ -104,7 +104,7 @@ def notes(verdicts: pd.DataFrame, risks: pd.DataFrame) -> Iterator[Note]:
         lower, higher = (int((sign * known["difference"] > 2 * known["se"]).sum()) for sign in (-1, 1))
         said.append(("best-tuned test risk", "no width, N and seed is in both" if cells.empty else
                      f"over {len(cells)} widths and N that both have, B's is lower by more than "
-                     f" 2 s.e. at {lower}, higher at {higher}"))
+                     f"2 s.e. at {lower}, higher at {higher}"))
         yield Note(row.problem_a if same else f"A: {row.problem_a}", said, number=number)
 
 

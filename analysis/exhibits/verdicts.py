@@ -45,7 +45,7 @@ class Verdicts(Exhibit):
         models = self.evidence.analysis.models
         beside = _beside(row, models[models["problem"].eq(row.problem)])
         said = [("why", row.why), *([("beside it", beside)] if beside else []),
-                ("of", f"{row.widths} widths, {row.seeds} seeds, ε = {row.epsilon:g} ({row.epsilon_unit})")]
+                ("from", f"{row.widths} widths, {row.seeds} seeds, ε = {row.epsilon:g} ({row.epsilon_unit})")]
         return Note(row.verdict, said, row.problem, number, exponent_text(row),
                     ("next", row.next) if row.next else None)
 
