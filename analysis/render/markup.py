@@ -8,8 +8,7 @@ from analysis.exhibits.words import plain
 
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ", "–": "--",
          "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "α": r"$\alpha$", "ε": r"$\varepsilon$",
-         "±": r"$\pm$",
-         "[": "{[}", "*": "{*}",  # which \\ and \midrule before them would take for their own
+          "[": "{[}", "*": "{*}",  # which \\ and \midrule before them would take for their own
          **{character: "\\" + character for character in "&%$#_{}"}}
 
 

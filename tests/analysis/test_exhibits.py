@@ -12,8 +12,9 @@ from analysis.exhibits import registry
 from analysis.exhibits.base import Axis, Cells, Chart, Note, Plot, Rule, Series, Table
 from analysis.exhibits.evidence import Evidence
 from analysis.exhibits.registry import FACTS, MEDIA, Exhibit, registered
-from analysis.load import load
-from analysis.render import figures, interactive, markup, text
+from analysis.load import Stored, load, with_problem
+from analysis.render import figures, interactive, markup, page, text, wandb
+from ovpnet.record.store import Store
 
 RENDERERS = Path(figures.__file__).parent
 STATED = {"name": "new", "title": "New", "about": "What is new.", "place": 1000.0, "media": ("page",)}
@@ -56,6 +57,32 @@ def test_an_exhibit_whose_facts_cannot_be_is_refused(changed, reason, no_trace):
         type("New", (Exhibit,), STATED | changed)
 
 
+def test_one_class_is_shown_by_every_medium(make_runs, no_trace, tmp_path):
+    """As its file would, it registers itself; nothing else learns of it."""
+    class New(Exhibit):
+        name, title, about, place, media = "new", "Brand new", "What is new of N_{ε}.", 1000.0, MEDIA
+
+        def of_problem(self, problem):
+            rows = pd.DataFrame({"x": [1.0, 2.0], "y": [1.0, 4.0]})
+            yield Chart("new", "A new chart", "It rises.", [Plot(Axis("x"), Axis("y"), [Series(rows=rows)])], problem)
+
+        def of_all(self):
+            yield Table(pd.DataFrame({"width": [64], "value": [0.5]}), title="A new table")
+            yield Note("A new note")
+
+    runs = make_runs(widths=[64], samples=[400], seeds=[0], lrs=[0.5])
+    evidence = Evidence(Stored(with_problem(runs), [], Store("nowhere")))
+    html = page.write(evidence, tmp_path).read_text()
+    assert all(each in html for each in ("<h2>Brand new</h2>", "A new chart", "A new table", "A new note"))
+    for medium in (registry.FIGURES, registry.WANDB):
+        [paths] = figures.save(evidence, tmp_path / medium, medium).values()
+        assert paths[-1].name.startswith("new-")
+    board = wandb.Dashboard("d", "e", "p", "run", (), "command", evidence, {}, "r", "a")
+    said = [getattr(block, "text", "") for block in wandb.report(board).blocks]
+    assert {"Brand new", "What is new of N_ε.", "A new note"} <= {each for each in said if isinstance(each, str)}
+    assert text.text(New(evidence).of_all()) == " width  value \n 64     0.5   \n\nA new note\n"
+
+
 def test_every_chart_is_drawn_by_every_medium_with_the_same_limits(parts):
     charts = [part for part in parts if isinstance(part, Chart)]
     assert {chart.name for chart in charts} >= {"exponents", "complexity", "risk", "curves", "tuning", "figure1a",
@@ -64,16 +91,16 @@ def test_every_chart_is_drawn_by_every_medium_with_the_same_limits(parts):
         drawn = figures.draw(chart).axes[:len(chart.plots)]
         pages = [figure.layout for _, figure in interactive.figures(chart)]
         pages = pages * len(drawn) if chart.shared else pages
-        for axes, page, plot in zip(drawn, pages, chart.plots, strict=True):
+        for axes, layout, plot in zip(drawn, pages, chart.plots, strict=True):
             for which, limits in (("x", axes.get_xlim()), ("y", axes.get_ylim())):
                 if getattr(plot, which).scale in ("linear", "log"):
-                    ends = page[f"{which}axis"].range
+                    ends = layout[f"{which}axis"].range
                     ends = [10**end for end in ends] if getattr(plot, which).scale == "log" else ends
                     np.testing.assert_allclose(limits, ends, err_msg=chart.name)
         names = {mark.name for mark in chart.plots[0].marks if mark.name and not isinstance(mark, Cells)}
-        page = interactive.figures(chart)[0][1]
+        shown = interactive.figures(chart)[0][1]
         assert {interactive.marked_up(name) for name in names} <= {
-            each.name for each in [*page.data, *page.layout.shapes]}
+            each.name for each in [*shown.data, *shown.layout.shapes]}
 
 
 def test_every_table_is_read_in_every_medium(parts):
@@ -106,8 +133,8 @@ def test_text_of_a_store_is_no_markup_of_a_picture(tmp_path):
     chart = Chart("c", hostile, "", [Plot(Axis(hostile), Axis("y"), [Series(rows=rows, name=hostile, tip="{y}")])],
                   problem=hostile, finding=hostile)
     assert figures.write(chart, tmp_path).stat().st_size > 1000
-    [(_, page)] = interactive.figures(chart)
-    assert "<b>" not in page.data[0].name
+    [(_, shown)] = interactive.figures(chart)
+    assert "<b>" not in shown.data[0].name
 
 
 @pytest.mark.parametrize(("rule", "ends"), [
