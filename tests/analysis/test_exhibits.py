@@ -103,6 +103,10 @@ def test_every_chart_is_drawn_by_every_medium_with_the_same_limits(parts):
             each.name for each in [*shown.data, *shown.layout.shapes]}
 
 
+def test_pictures_of_several_problems_are_drawn_beside_those_of_each(evidence, tmp_path):
+    assert [path.name for path in figures.save_overall(evidence, tmp_path, registry.FIGURES)] == ["exponents.pdf"]
+
+
 def test_every_table_is_read_in_every_medium(parts):
     for table in (part for part in parts if isinstance(part, Table)):
         for shown in (text.text([table]), markup.markdown(table), markup.latex(table)):
