@@ -9,7 +9,7 @@ import torch
 from ovpnet import engine as engine_module
 from ovpnet import native
 from ovpnet.engine import Chunk, DualEngine, ReferenceEngine, Rule, State, engine
-from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.nets.regularization import Penalties, Penalty
 from ovpnet.problem.opt import Opt
 from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.ensemble import Ensemble, goal
@@ -52,7 +52,7 @@ def test_training_equals_torch_sgd(name, trained, regularizer, increments):
                   {key: torch.zeros_like(weights[key]) for key in net.trained},
                   {key: weights[key].clone() for key in net.trained})
     penalties = {} if regularizer == "none" else {key: Penalty(regularizer, decay) for key in net.trained}
-    rule = Rule(net, LOSSES["l2"](), Regularizer(penalties, increments), momentum)
+    rule = Rule(net, LOSSES["l2"](), Penalties(penalties, increments), momentum)
     step_losses = ReferenceEngine().advance(rule, state, Chunk(x, y, index, lr))
     for e in range(E):
         module = Net({key: value[e] for key, value in weights.items()}, net.trained)
@@ -86,7 +86,7 @@ def test_monitor_measures_the_iterate_before_each_step():
     index = torch.arange(S * B).view(1, S, B) % N
     zero = torch.zeros(1, dtype=torch.float64)
     chunk = Chunk(x, y, index, torch.full((1, S), 0.01, dtype=torch.float64), x[:, index[0]], y[:, index[0]])
-    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"](), Regularizer({}), zero), state, chunk)
+    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"](), Penalties({}), zero), state, chunk)
     # monitored on its own minibatch, each iterate must score just what its training loss says
     torch.testing.assert_close(step_losses.monitor, step_losses.train)
 

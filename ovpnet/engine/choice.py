@@ -39,6 +39,8 @@ def fused_lacks(config: Config) -> str | None:
         return "algorithm=kernel_ridge, which takes no steps"
     if config.algorithm.perturbed:
         return f"algorithm={config.algorithm.name}"
+    if config.width2 is not None:
+        return f"width2={config.width2}"
     if trained == "all":
         return "learner.trained=all"
     if config.concept.k > 1:
@@ -75,7 +77,7 @@ def _dual_pays(config: Config, passes: int) -> bool:
     """Whether the kernel, its rows for every step and the weights after every chunk take less than all the steps'
     activations, each taken `passes` times; by counts of multiplications and of numbers read."""
     N, m, B, T = config.samples, config.width, config.batch_size, config.total_steps
-    activations = m * (config.inputs.d + (m if config.learner.name == "three_layer" else 0))
+    activations = m * (config.inputs.d + (config.second_width if config.learner.name == "three_layer" else 0))
     primal = T * B * passes * activations
     dual = N**2 * m + (1 + T / _CHUNK_STEPS) * N * _PASSES * activations + T * B * N
     return dual < primal and N * max(N, m) <= _ENTRIES

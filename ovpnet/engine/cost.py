@@ -104,21 +104,29 @@ class Sizes:
         return self.config.inputs.d + self.config.concept.k
 
     @cached_property
+    def neurons(self) -> tuple[int, ...]:
+        """Neurons of each hidden layer."""
+        return (self.config.width, self.config.second_width)[:self.layers]
+
+    @cached_property
+    def squares(self) -> int:
+        """Entries of V, m^2 if both hidden layers have m neurons; 0 of two layers."""
+        return self.neurons[0] * self.neurons[1] if self.layers == 2 else 0
+
+    @cached_property
     def hidden(self) -> int:
         """Weights and biases of the hidden layers."""
-        m, d = self.config.width, self.config.inputs.d
-        return m * (d + 1) + (m * (m + 1) if self.layers == 2 else 0)
+        return self.config.width * self.config.inputs.d + self.squares + sum(self.neurons)
 
     @cached_property
     def trained(self) -> int:
         """Trained weights."""
-        learner, m = self.config.learner, self.config.width
-        last = self.config.concept.k * m
+        learner, last = self.config.learner, self.config.concept.k * self.neurons[-1]
         if learner.trained == "last":
             return last
         if learner.trained == "all":
             return self.hidden + last
-        return self.hidden - (0 if learner.biases else self.layers * m)
+        return self.hidden - (0 if learner.biases else sum(self.neurons))
 
     @cached_property
     def frozen(self) -> bool:
@@ -128,13 +136,12 @@ class Sizes:
     @cached_property
     def weights(self) -> int:
         """Weights, the frozen ones included."""
-        return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.config.width
+        return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.neurons[-1]
 
     @cached_property
     def products(self) -> int:
         """Multiplications of a sample's way through the net."""
-        m, d = self.config.width, self.config.inputs.d
-        return m * (d + self.config.concept.k) + (m * m if self.layers == 2 else 0)
+        return self.config.width * self.config.inputs.d + self.squares + self.config.concept.k * self.neurons[-1]
 
 
 def memory(configs: Sequence[Config]) -> int:
@@ -151,7 +158,7 @@ def memory(configs: Sequence[Config]) -> int:
     drawn = max(config.test.samples, sizes.samples)
     fixed = _FIXED + 8 * inputs * drawn * min(E, _KEPT_DRAWS)
     drawing = 0 if limit else 8 * (sizes.weights + sizes.hidden)  # a member's weights, in float64
-    alive = sizes.samples if limit else config.width
+    alive = sizes.samples if limit else max(sizes.neurons)
     if chosen_engine(config) == "fused" and sizes.layers == 1:
         alive = 1  # its outputs come without activations in memory
     block = max(_FEWEST, _EVALUATED // (E * alive))
@@ -173,9 +180,9 @@ def seconds(configs: Sequence[Config], machine: Machine) -> float:
     measured = config.evaluations * config.test.curve_samples + 2 * config.test.samples + sizes.samples
     # A net of frozen signs is computed at initialization and at its weights, the linearization in one product more.
     ways = {"quadratic": 2, "ntk": 3 if sizes.layers == 2 else 2}.get(config.learner.trained, 1)
-    forward = ways * rates.forward * sizes.layers * config.width
+    forward = ways * rates.forward * sum(sizes.neurons)
     if sizes.layers == 2:
-        forward += ways * 2 * rates.flop * config.width**2
+        forward += ways * 2 * rates.flop * sizes.squares
     if config.learner.infinite:
         forward = 10 * rates.forward * sizes.samples
     drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + sizes.samples)
@@ -198,7 +205,7 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
     match chosen_engine(config):
         case "fused":
             # Threads take a member each, or share one member after another: where those are too few, or too large.
-            shared = machine.threads > E or (layers == 2 and 2 * m * m * sizes.itemsize > _CORE_CACHE)
+            shared = machine.threads > E or 2 * sizes.squares * sizes.itemsize > _CORE_CACHE
             turns = E / machine.threads if shared else math.ceil(E / machine.threads)
             part = _FUSED_PARTS[layers].get(config.learner.trained, 1.0)
             work = (_at(rates.fused, m) * B * m * (config.inputs.d + 2) if layers == 1
@@ -208,16 +215,17 @@ def step_seconds(configs: Sequence[Config], machine: Machine) -> float:
         case "dual":
             G, N = _groups(configs), sizes.samples
             # A chunk's end: all samples' activations, and two gradients from them.
-            passes = (1 if config.learner.trained == "last" else 3) * layers
+            passes = 1 if config.learner.trained == "last" else 3
             products = 2 * (6 if layers == 2 and sizes.frozen else 1) * N * sizes.products
-            per_chunk = E * (products * rates.flop + passes * N * m * _at(rates.entry, E * N * m))
-            kernel = G * N * N * m * layers * 2 * rates.flop / config.total_steps
+            neurons, widest = sum(sizes.neurons), max(sizes.neurons)
+            per_chunk = E * (products * rates.flop + passes * N * neurons * _at(rates.entry, E * N * widest))
+            kernel = G * N * N * neurons * 2 * rates.flop / config.total_steps
             entries = G * B * N
             return rates.dual + slow * (_at(rates.dual_entry, G * N * N) * entries + per_chunk / _CHUNK_STEPS + kernel)
         case _:
-            activations = E * B * m * layers
+            activations = E * B * sum(sizes.neurons)
             passes = 3 if config.learner.trained != "last" else 1
-            products = 2 * E * B * passes * m * m if layers == 2 else 0
+            products = 2 * E * B * passes * sizes.squares
             time = layers * (rates.call + E * rates.member) + slow * (
                 activations * _at(rates.entry, activations) * (1.5 if sizes.frozen else 1) + products * rates.flop)
             if layers == 2:
@@ -259,7 +267,7 @@ def _step(sizes: Sizes) -> int:
     if sizes.layers == 2:
         numbers = (2, 2) if config.learner.trained == "last" else (6, 2) if sizes.frozen else (5, 2)
     drawn = 5 if config.algorithm.perturbed else 0
-    return config.batch_size * config.width * (numbers[0] * s + numbers[1]) + (1 + drawn) * s * sizes.trained
+    return config.batch_size * max(sizes.neurons) * (numbers[0] * s + numbers[1]) + (1 + drawn) * s * sizes.trained
 
 
 def _dual(configs: Sequence[Config], sizes: Sizes) -> int:
@@ -267,13 +275,13 @@ def _dual(configs: Sequence[Config], sizes: Sizes) -> int:
     E, G, N, s = len(configs), _groups(configs), sizes.samples, sizes.itemsize
     kernels = G * N * N * s
     numbers = {(1, True): (2, 1), (2, True): (5, 2), (1, False): (1, 1), (2, False): (2, 2)}[sizes.layers, sizes.frozen]
-    activations = E * N * sizes.config.width * (numbers[0] * s + numbers[1])
+    activations = E * N * max(sizes.neurons) * (numbers[0] * s + numbers[1])
     return kernels + activations + 5 * E * s * sizes.trained
 
 
 def _solving(sizes: Sizes, E: int) -> int:
     """Bytes of kernel ridge regression: one group's matrix with its eigenvectors and workspace, in float64."""
-    n, m = sizes.samples, sizes.config.width
+    n, m = sizes.samples, max(sizes.neurons)
     side = n if sizes.config.learner.infinite else min(n, sizes.trained)
     features = n * (m * 2 * sizes.layers if side == n else 2 * sizes.trained)
     return 8 * (5 * side * side + features) + 2 * 8 * E * sizes.trained

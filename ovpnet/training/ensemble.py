@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ovpnet.engine import Chunk, Engine, Rule, State, scaled
 from ovpnet.nets.base import Weights, initial
-from ovpnet.nets.regularization import Regularizer, coefficients, regularizer
+from ovpnet.nets.regularization import Penalties, coefficients, penalties
 from ovpnet.problem.data import Problem
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream, generator
@@ -18,7 +18,7 @@ from ovpnet.spec.config import Config
 from ovpnet.spec.identity import signature
 from ovpnet.training import kernel_ridge
 from ovpnet.training.allocator import keep_freed_memory
-from ovpnet.training.diagnostics import diagnostics
+from ovpnet.training.diagnostics.measured import diagnostics
 from ovpnet.training.perturbation import StepDraws
 from ovpnet.training.risk import Mean, losses, means
 from ovpnet.training.schedule import CHUNK_STEPS, chunks, evaluation_steps, learning_rates, minibatches
@@ -89,7 +89,7 @@ class Ensemble:
         self.monitored = self.shared.algorithm.judged == "average"
         self.learner, self.loss = self.shared.learner.net(), self.shared.loss
         self.net = engine.measured(self.learner)
-        self.rule = Rule(self.learner, self.loss, self._regularizer(),
+        self.rule = Rule(self.learner, self.loss, self._penalties(),
                          self._numbers([config.algorithm.momentum for config in configs]))
         problems: dict[str, Problem] = {}
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in configs]
@@ -212,10 +212,10 @@ class Ensemble:
         return Outcome([Point(1, train, test.cpu(), self._diagnose(1))], train, self._population_risk(Stream.TEST),
                        self._population_risk(Stream.VALIDATION), None, self._diverged())
 
-    def _regularizer(self) -> Regularizer:
+    def _penalties(self) -> Penalties:
         each = [coefficients(config) for config in self.configs]
-        return regularizer(self.shared.regularizer, self.learner.trained,
-                           {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
+        return penalties(self.shared.regularizer, self.learner.trained,
+                         {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
         """A number a member, [E]."""
@@ -228,7 +228,8 @@ class Ensemble:
         k, d = self.shared.concept.k, self.shared.inputs.d
         weights: Weights = {}
         for e, config in enumerate(self.configs):
-            member = self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k, config.learner.a_std)
+            member = self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k,
+                                       config.learner.output_std(config), config.second_width)
             if not weights:
                 weights = {name: self._empty(*value.shape) for name, value in member.items()}
             for name, value in member.items():

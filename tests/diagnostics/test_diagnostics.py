@@ -10,8 +10,8 @@ from ovpnet.engine import ReferenceEngine
 from ovpnet.problem.opt import Opt
 from ovpnet.run.results import result_rows
 from ovpnet.spec.errors import ConfigError
-from ovpnet.training.diagnostics import events
-from ovpnet.training.diagnostics.approximations import gaps
+from ovpnet.training.diagnostics.approximations import gaps, held_out
+from ovpnet.training.diagnostics.choices.saddles import events
 from ovpnet.training.diagnostics.net import net, start
 from ovpnet.training.diagnostics.norms import norms
 from ovpnet.training.diagnostics.signs import sign_changes
@@ -76,7 +76,7 @@ def linear(w0, w, x):
 @pytest.mark.parametrize(("name", "trained"), LEARNERS)
 def test_norms_signs_and_gaps_equal_their_formulas(make, name, trained):
     made, before, now = moved(make, name, trained, "concept.k=2" if trained != "ntk" else "concept.k=1")
-    x = made.diagnostics.held_out
+    x = held_out(made.configs)
     measured = made.diagnostics.measure(20, made.state)
     f_of = {"quadratic": quadratic, "ntk": linear}.get(trained, lambda w0, w, x: plain(w, x))
     for e in range(2):
@@ -119,7 +119,7 @@ def grams(f, w, x, k):
                                                     ("three_layer", "quadratic", 1)])
 def test_ntk_drift_equals_jacobians(make, name, trained, k):
     made, before, now = moved(make, name, trained, f"concept.k={k}")
-    x = made.diagnostics.held_out[:, :7]
+    x = held_out(made.configs)[:, :7]
     measured = made.diagnostics.measure(20, made.state)["ntk_drift"]
     for e in range(2):
         w0 = member(before, e)
@@ -141,7 +141,7 @@ def test_nothing_has_moved_at_initialization(make):
 
 def test_the_quadratic_approximation_is_exact_until_a_sign_changes(make):
     made = ensemble(make("learner=three_layer", *SMALL))
-    before, x = start(made.state), made.diagnostics.held_out[:, :3]
+    before, x = start(made.state), held_out(made.configs)[:, :3]
     draw = torch.Generator().manual_seed(0)
     for size in (1e-4, 1.0):
         now = before | {key: before[key] + size * torch.randn(before[key].shape, generator=draw).double()

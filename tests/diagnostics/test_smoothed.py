@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ovpnet.engine import Perturbation, scaled
-from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.nets.regularization import Penalties, Penalty
 from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.diagnostics.curvature import along, extremes
 from ovpnet.training.diagnostics.saddles import smoothed_norm
@@ -29,7 +29,7 @@ def objective(name, m, d, n, *, trained="hidden", biases=False, k=1, penalty=0.0
     y = torch.nn.functional.one_hot(y.argmax(-1), k).double() if loss == "cross_entropy" else y
     coefficient = torch.tensor([penalty]).double()
     kinds = {"W": "row_24", "V": "frobenius"}
-    regularizer = Regularizer({key: Penalty(kinds[key], coefficient) for key in net.trained if key in kinds}, True)
+    regularizer = Penalties({key: Penalty(kinds[key], coefficient) for key in net.trained if key in kinds}, True)
     lam = torch.tensor([scale]).double()
     return Objective(net, LOSSES[loss](), regularizer, scaled(weights, lam),
                      {key: initial[key] for key in net.trained}, lam, x, y)

@@ -33,6 +33,9 @@ class _Limit(Learner):
             if (weight := getattr(config.regularizer, f"weight_{layer}")) != 1:
                 raise ConfigError(f"regularizer.weight_{layer}", weight, f"must be 1 with learner={self.name}; scale "
                                   "weight_decay")
+        if self.a_std_exponent > 0:
+            raise ConfigError("learner.a_std_exponent", self.a_std_exponent, f"must be 0 with learner={self.name}, the "
+                              "limit at output weights of one size a_std; smaller ones have another limit (mean field)")
 
     def canonical(self, config: "Config") -> "Config":
         learner = with_values(self, a_std=1.0) if self.trained == "last" else self

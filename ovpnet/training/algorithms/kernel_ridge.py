@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ovpnet.spec.choices import Algorithm, algorithm, with_values
+from ovpnet.spec.choices import PENALTIES, Algorithm, algorithm, with_values
 from ovpnet.spec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class KernelRidge(Algorithm):
         layers = learner.trained_layers
         for layer in layers:
             kind, weight = getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")
-            if kind == "row_24":
+            if kind != "none" and not PENALTIES[kind].quadratic:
                 raise ConfigError(f"regularizer.{layer}", kind, "algorithm=kernel_ridge minimizes squares; allowed: "
                                   "frobenius, none")
             if kind != getattr(regularizer, layers[0]):
