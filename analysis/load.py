@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.filters import as_text, config_columns, select
 from ovpnet.spec.choices import LEARNERS
 from ovpnet.spec.errors import ConfigError, StoreError
-from ovpnet.spec.identity import not_identity
+from ovpnet.spec.identity import later_keys, not_identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,6 +79,7 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
 
     store = Store(path)
     runs, unusable = usable(store.runs(refuse=refuse))
+    runs = with_later_keys(runs)
     skipped = [*store.skipped, *unusable]
     if runs.empty:
         raise StoreError(f"the store at {path} holds no runs{''.join(f'; {each}' for each in skipped)}. Train "
@@ -90,6 +91,13 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
     if epsilons:
         runs = pd.concat([judge(runs, epsilon) for epsilon in dict.fromkeys(epsilons)], ignore_index=True)
     return Stored(with_problem(runs), skipped, store)
+
+
+def with_later_keys(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with the keys that joined after some of them were stored, at the value that those had."""
+    found = {name: runs[name].fillna(value) for name, value in later_keys().items()
+             if value is not None and name in runs}
+    return runs.assign(**found)
 
 
 # --- what cannot be used -----------------------------------------------------------------------------

@@ -35,11 +35,11 @@ class Net(torch.nn.Module):
 @pytest.mark.parametrize("increments", [False, True])
 @pytest.mark.parametrize("regularizer", ["none", "frobenius", "row_24"])
 @pytest.mark.parametrize("trained", ["hidden", "last", "all"])
-@pytest.mark.parametrize("name", ["two_layer", "three_layer"])
-def test_training_equals_torch_sgd(name, trained, regularizer, increments):
+@pytest.mark.parametrize(("name", "m2"), [("two_layer", None), ("three_layer", None), ("three_layer", 6)])
+def test_training_equals_torch_sgd(name, m2, trained, regularizer, increments):
     net = LEARNERS[name](trained=trained).net()
     rng = np.random.default_rng(0)
-    members = [net.init(rng, M, D, K, 1.0) for _ in range(E)]
+    members = [net.init(rng, M, D, K, 1.0, m2) for _ in range(E)]
     weights = {key: torch.stack([member[key] for member in members]) for key in members[0]}
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(E, N, D, generator=draw, dtype=torch.float64)
@@ -97,6 +97,8 @@ DUAL = ["width=40", "batch_size=6", "algorithm.decay_at=0.5", "lr_scaling=none",
 @pytest.mark.parametrize("overrides", [
     ["learner=two_layer", "learner.trained=last"], ["learner=two_layer", "learner.trained=ntk"],
     ["learner=three_layer", "learner.trained=last"], ["learner=three_layer", "learner.trained=ntk"],
+    ["learner=three_layer", "learner.trained=last", "width2=25"],
+    ["learner=three_layer", "learner.trained=ntk", "width2=60"],
     ["learner=two_layer", "learner.trained=last", "concept.k=3", "loss=cross_entropy"],
     ["learner=three_layer", "learner.trained=ntk", "regularizer.of=increments"],
     ["learner=three_layer", "learner.trained=ntk", "learner.biases=true"],
@@ -175,6 +177,7 @@ def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrid
     (["engine=fused", "algorithm.judged=average"], "average"),
     (["engine=fused", "algorithm=algorithm3", "learner=three_layer", "steps=null"], "algorithm=algorithm3"),
     (["engine=fused", "inputs.d=300"], "inputs.d=300"),
+    (["engine=fused", "learner=three_layer", "width2=20"], "width2=20"),
 ])
 def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):
     with caplog.at_level(logging.WARNING):
