@@ -214,7 +214,7 @@ def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
     import torch
 
     from ovpnet.engine.steps import Chunk, Rule, State
-    from ovpnet.nets.regularization import Penalty, Regularizer
+    from ovpnet.nets.regularization import Penalties, Penalty
     from ovpnet.spec.choices import LEARNERS, LOSSES
 
     tensors = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
@@ -225,7 +225,7 @@ def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
     net = LEARNERS["two_layer" if task.layers == 2 else "three_layer"](trained="hidden").net()
     each = torch.ones(task.E, device=device)
     penalties = {name: Penalty("frobenius", WEIGHT_DECAY * each) for name in net.trained}
-    rule = Rule(net, LOSSES["l2"](), Regularizer(penalties), MOMENTUM * each)
+    rule = Rule(net, LOSSES["l2"](), Penalties(penalties), MOMENTUM * each)
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained},
                   {name: weights[name].clone() for name in net.trained})
     chunk = Chunk(x, y[..., None], index, torch.full(index.shape[:2], task.lr, device=device))

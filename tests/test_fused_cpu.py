@@ -14,7 +14,7 @@ from ovpnet.engine.steppers.fused_cpu import FusedCpuStepper
 from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.engine.steps import Chunk, Rule, State
 from ovpnet.nets.base import initial
-from ovpnet.nets.regularization import Penalty, Regularizer, layer_of
+from ovpnet.nets.regularization import Penalties, Penalty, layer_of
 from ovpnet.spec.choices import LEARNERS, LOSSES
 
 STEPS, SAMPLES = 15, 40
@@ -55,7 +55,7 @@ def ensembles(draw, dtype):
     coefficient = {layer: numbers(0, 0.1) for layer in ("W", "V", "rest")}
     penalties = {} if kind == "none" else {name: Penalty(kind, coefficient[layer_of(name)]) for name in net.trained}
     rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))](),
-                Regularizer(penalties, draw(st.booleans())), numbers(0, 0.95))
+                Penalties(penalties, draw(st.booleans())), numbers(0, 0.95))
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained}, start)
     x = torch.from_numpy(rng.standard_normal((E, SAMPLES, d)))
     chunk = Chunk((x / x.norm(dim=-1, keepdim=True)).to(dtype),
@@ -105,7 +105,7 @@ def test_a_member_is_bitwise_its_own(ensemble, threads):
             one = slice(e, e + 1)
             penalties = {name: Penalty(each.kind, each.coefficient[one])
                          for name, each in rule.regularizer.penalties.items()}
-            alone = Rule(rule.learner, rule.loss, Regularizer(penalties, rule.regularizer.of_increments),
+            alone = Rule(rule.learner, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
                          rule.momentum[one])
             own = copy.deepcopy(state.select(torch.tensor([e])))
             losses = [FusedCpuStepper().advance(alone, own, Chunk(chunk.x[one], chunk.y[one], chunk.index[one, steps],
@@ -147,5 +147,5 @@ def test_divergence_ends_in_no_number(name):
     x = torch.randn(1, 8, 4, generator=torch.Generator().manual_seed(0))
     chunk = Chunk(x, torch.ones(1, 8, 1), torch.arange(8).repeat(1, 300, 1),
                   torch.full((1, 300), 1e3))
-    FusedCpuStepper().advance(Rule(net, LOSSES["l2"](), Regularizer({}), torch.tensor([0.9])), state, chunk)
+    FusedCpuStepper().advance(Rule(net, LOSSES["l2"](), Penalties({}), torch.tensor([0.9])), state, chunk)
     assert not state.weights["W"].isfinite().all()

@@ -22,7 +22,7 @@ from ovpnet.engine.steppers.fused_cuda import FusedCudaStepper
 from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.engine.steps import Chunk, Rule, State
 from ovpnet.nets.base import initial
-from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.nets.regularization import Penalties, Penalty
 from ovpnet.problem.opt import Opt
 from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.ensemble import Ensemble
@@ -48,7 +48,7 @@ def problem(seed, name, trained, biases, loss, kinds, increments, E, m, d, N, S,
     state = State(weights, {key: random(*weights[key].shape) / 10 for key in net.trained},
                   {key: weights.get(initial(key), weights[key] + 0.3) for key in net.trained})
     y = random(E, N, 1)
-    rule = Rule(net, LOSSES[loss](), Regularizer(
+    rule = Rule(net, LOSSES[loss](), Penalties(
         {key: Penalty(kind, random(E, uniform=True) / 10) for key, kind in zip(net.trained, kinds, strict=False)
          if kind != "none" and (key, kind) != ("a", "row_24")}, increments), random(E, uniform=True))
     chunk = Chunk(random(E, N, d), y.sign() if loss == "logistic" else y,
@@ -125,7 +125,7 @@ def test_a_member_is_bitwise_the_same_alone_or_packed(name, m, dtype):
         alone = state.select(one)
         penalties = {key: Penalty(each.kind, each.coefficient[one]) for key, each in rule.regularizer.penalties.items()}
         loss = FusedCudaStepper().advance(
-            Rule(rule.learner, rule.loss, Regularizer(penalties, True), rule.momentum[one]), alone,
+            Rule(rule.learner, rule.loss, Penalties(penalties, True), rule.momentum[one]), alone,
             Chunk(chunk.x[one], chunk.y[one], chunk.index[one], chunk.lr[one])).train
         assert torch.equal(loss[0], losses[e])
         for key, value in alone.weights.items():

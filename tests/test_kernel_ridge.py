@@ -27,6 +27,7 @@ RIDGE = ["algorithm=kernel_ridge", "inputs=normalized_gaussian", "noise=gaussian
 LEARNERS = [["learner.trained=last", "concept.k=2"], ["learner.trained=ntk", "learner.biases=true"],
             ["learner=three_layer", "learner.trained=last", "concept.k=2"],
             ["learner=three_layer", "learner.trained=ntk"],
+            ["learner=three_layer", "learner.trained=ntk", "width2=4"],
             ["learner=three_layer", "learner.trained=ntk", "learner.biases=true"]]
 LIMITS = [["learner=two_layer_limit", "learner.trained=last", "concept.k=2"],
           ["learner=three_layer_limit", "learner.biases=true"]]

@@ -81,6 +81,7 @@ def test_table_1_by_hand():
 
 def test_table_1_of_a_run(perturbed):
     assert of_run("table1", perturbed("algorithm2", "algorithm.eps0=0.2", "algorithm.C0=5")) == Table1(12, 12, 0.2, 5.0)
+    assert of_run("table1", perturbed("algorithm2", "width2=7")) == Table1(12, 7, 0.1, 1.0)
     own = perturbed("algorithm2", "concept=three_layer", "concept.outer=[poly]", "concept.phi1=[poly]",
                     "concept.phi2=[poly]", "algorithm.C0=null", "C_star=2", "inputs.d=4")
     # Phi and phi are z: C_s(z, R) = C* 2^1.75 R; C_eps(z, R) = (1 + sqrt(log(1/eps))) C* R; p1 = p2 = 2, k = 1.
@@ -116,6 +117,10 @@ def test_rounds_lambda_and_draws_follow_the_theorem_where_they_are_not_given(per
     assert of_run("smoothing", other) == {
         "W": 0.5, "V": 2 * 12**-0.51}
     assert set(of_run("lambdas", perturbed("algorithm2", "algorithm.lambda_decay=false"), 0, 20)) == {1.0}
+    wide = perturbed("algorithm2", *free, "width=100", "width2=10000", "algorithm.eps0=0.2",
+                     "algorithm.lambda_rate=0.02")
+    assert wide.algorithm.total_rounds(wide) == math.ceil(math.log(math.log(100 * 10000) / 0.2) / 0.02) > expected
+    assert wide.algorithm.smoothing(wide) == {"W": 100**-0.99, "V": 10000**-0.51}
 
 
 @pytest.mark.parametrize(("overrides", "names", "allowed"), [
@@ -157,10 +162,11 @@ def literal(config, W, V, draw, weights, x, y, scale):
             + table.lambda_v * (root * V).square().sum() + table.lambda_w * (root * W).norm(dim=1).pow(4).sum())
 
 
+@pytest.mark.parametrize("width2", ["null", 7, 20])
 @pytest.mark.parametrize("trained_part", ["hidden", "quadratic"])
 @pytest.mark.parametrize("algorithm", ["algorithm2", "algorithm3"])
-def test_steps_follow_autograd_of_the_objective_as_written(perturbed, algorithm, trained_part):
-    config = perturbed(algorithm, *STRONG, f"learner.trained={trained_part}", "concept.k=2")
+def test_steps_follow_autograd_of_the_objective_as_written(perturbed, algorithm, trained_part, width2):
+    config = perturbed(algorithm, *STRONG, f"learner.trained={trained_part}", "concept.k=2", f"width2={width2}")
     runs = ensemble(config)
     start = {name: value.clone() for name, value in runs.state.weights.items()}
     chunk = runs.feed.chunk(0, 0, 20)
@@ -213,9 +219,10 @@ def test_noise_has_the_stated_spread_and_is_fresh_every_step(perturbed):
 # --- the end ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("width2", ["null", 7])
 @pytest.mark.parametrize("algorithm", ["algorithm2", "algorithm3"])
-def test_output_weights_score_what_the_row_says(perturbed, algorithm):
-    config = perturbed(algorithm, *STRONG, "test.max_samples=512")
+def test_output_weights_score_what_the_row_says(perturbed, algorithm, width2):
+    config = perturbed(algorithm, *STRONG, "test.max_samples=512", f"width2={width2}")
     runs = ensemble(config)
     before = {}
     finish = runs.perturbed.finish

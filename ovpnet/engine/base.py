@@ -111,8 +111,8 @@ class Shape:
 
     @property
     def activations(self) -> int:
-        """Activations per sample of the last hidden layer; of an infinitely wide net, entries of its kernel."""
-        return self.samples if self.sizes.limit else self.shared.width
+        """Activations per sample of the widest hidden layer; of an infinitely wide net, entries of its kernel."""
+        return self.samples if self.sizes.limit else max(self.sizes.neurons)
 
     @cached_property
     def memory(self) -> int:
@@ -141,15 +141,15 @@ class Shape:
         measured = config.evaluations * config.test.curve_samples + 2 * config.test.samples + self.samples
         # A net of frozen signs is computed at initialization and at its weights, the linearization in one product more.
         ways = {"quadratic": 2, "ntk": 3 if sizes.layers == 2 else 2}.get(config.learner.trained, 1)
-        forward = ways * rates.forward * sizes.layers * config.width
+        forward = ways * rates.forward * sum(sizes.neurons)
         if sizes.layers == 2:
-            forward += ways * 2 * rates.flop * config.width**2
+            forward += ways * 2 * rates.flop * sizes.squares
         if sizes.limit:
             forward = 10 * rates.forward * self.samples
         drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + self.samples)
         if not config.algorithm.iterative:
             n, side = self.samples, self._side
-            training = self.groups * (rates.eigen * side**3 + 4 * rates.flop * n * side * max(config.width, side))
+            training = self.groups * (rates.eigen * side**3 + 4 * rates.flop * n * side * max(*sizes.neurons, side))
         else:
             training = self.steps * self.step_seconds(machine)
         looks = math.ceil(self.steps / CHUNK_STEPS) + config.evaluations
@@ -169,7 +169,7 @@ class Shape:
     def _solving(self) -> int:
         """Bytes of kernel ridge regression: a group's matrix with its eigenvectors and workspace, in float64."""
         n, side, sizes = self.samples, self._side, self.sizes
-        features = n * (self.shared.width * 2 * sizes.layers if side == n else 2 * sizes.trained)
+        features = n * (max(sizes.neurons) * 2 * sizes.layers if side == n else 2 * sizes.trained)
         return 8 * (5 * side * side + features) + 2 * 8 * self.members * sizes.trained
 
     def _stepping(self) -> int:

@@ -20,7 +20,17 @@ class Sizes:
     @cached_property
     def layers(self) -> int:
         """Hidden layers."""
-        return self.config.learner.layers
+        return self.config.learner.hidden_layers
+
+    @cached_property
+    def neurons(self) -> tuple[int, ...]:
+        """Neurons of each hidden layer."""
+        return (self.config.width, self.config.second_width)[:self.layers]
+
+    @cached_property
+    def squares(self) -> int:
+        """Entries of V, m^2 if both hidden layers have m neurons; 0 of two layers."""
+        return self.neurons[0] * self.neurons[1] if self.layers == 2 else 0
 
     @cached_property
     def limit(self) -> bool:
@@ -35,19 +45,17 @@ class Sizes:
     @cached_property
     def hidden(self) -> int:
         """Weights and biases of the hidden layers."""
-        m, d = self.config.width, self.config.inputs.d
-        return m * (d + 1) + (m * (m + 1) if self.layers == 2 else 0)
+        return self.config.width * self.config.inputs.d + self.squares + sum(self.neurons)
 
     @cached_property
     def trained(self) -> int:
         """Trained weights."""
-        learner, m = self.config.learner, self.config.width
-        last = self.config.concept.k * m
+        learner, last = self.config.learner, self.config.concept.k * self.neurons[-1]
         if learner.trained == "last":
             return last
         if learner.trained == "all":
             return self.hidden + last
-        return self.hidden - (0 if learner.biases else self.layers * m)
+        return self.hidden - (0 if learner.biases else sum(self.neurons))
 
     @cached_property
     def frozen(self) -> bool:
@@ -57,13 +65,12 @@ class Sizes:
     @cached_property
     def weights(self) -> int:
         """Weights, the frozen ones included."""
-        return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.config.width
+        return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.neurons[-1]
 
     @cached_property
     def products(self) -> int:
         """Multiplications of a sample's way through the net."""
-        m, d = self.config.width, self.config.inputs.d
-        return m * (d + self.config.concept.k) + (m * m if self.layers == 2 else 0)
+        return self.config.width * self.config.inputs.d + self.squares + self.config.concept.k * self.neurons[-1]
 
     @cached_property
     def forward_entries(self) -> int:
@@ -75,4 +82,4 @@ class Sizes:
 
 def hidden_products(config: Config) -> int:
     """Return how many multiplications a sample takes on its way to the last hidden layer, biases left out."""
-    return config.width * (config.inputs.d + (config.width if config.learner.layers == 2 else 0))
+    return config.width * (config.inputs.d + (config.second_width if config.learner.hidden_layers == 2 else 0))

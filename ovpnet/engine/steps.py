@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ovpnet.nets.base import Net, Network, Weights
-from ovpnet.nets.regularization import Regularizer
+from ovpnet.nets.regularization import Penalties
 from ovpnet.spec.choices import Loss
 
 
@@ -18,7 +18,7 @@ class Rule:
 
     learner: Net
     loss: Loss
-    regularizer: Regularizer
+    regularizer: Penalties
     momentum: Tensor  # [E]
 
 

@@ -10,7 +10,6 @@ from ovpnet.problem.means import Mean, means
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import flat, run_id
-from ovpnet.training.diagnostics import events
 from ovpnet.training.outcome import Goal, Outcome
 from ovpnet.training.risk import average_over_iterates
 
@@ -85,9 +84,11 @@ def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Ro
 
 
 def _diagnosed(config: Config, outcome: Outcome, curve: list[Row]) -> Row:
-    """The last values of what is measured besides risks, and the visits to saddle points."""
-    last = {name: curve[-1][name] for name in outcome.points[-1].diagnostics}
-    return last | (events(curve, config.diagnostics.escape_fraction) if config.diagnostics.saddles else {})
+    """The last values of what is measured besides risks, and what the diagnostics say of the whole run."""
+    row: Row = {name: curve[-1][name] for name in outcome.points[-1].diagnostics}
+    for diagnostic in config.diagnostics.chosen():
+        row |= diagnostic.of_run(config, curve)
+    return row
 
 
 def _complexities(config: Config, goal: Goal) -> Row:

@@ -3,6 +3,7 @@
 from collections.abc import Container
 
 from ovpnet.spec.config import Config
+from ovpnet.spec.diagnostic import DIAGNOSTICS
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import keys_of
 from ovpnet.spec.keys import check_value
@@ -45,10 +46,9 @@ def canonical(config: Config) -> Config:
 
 def _check_diagnostics(config: Config) -> None:
     """Refuses only if nothing at all would be measured: a sweep over learners may ask for all of it."""
-    diagnostics, learner = config.diagnostics, config.learner
-    if diagnostics.measured and learner.infinite:
-        raise ConfigError("diagnostics.name", diagnostics.name, f"learner={learner.name} has no weights to measure; "
-                          "allowed: none")
-    if diagnostics.measured and learner.trained == "last" and not diagnostics.saddles:
-        raise ConfigError("diagnostics.name", diagnostics.name, "learner.trained=last moves no hidden weight; allowed: "
-                          "none, saddles, all")
+    chosen = config.diagnostics.chosen()
+    reasons = [reason for each in chosen if (reason := each.lacks(config.learner)) is not None]
+    if chosen and len(reasons) == len(chosen):
+        able = [each.name for each in DIAGNOSTICS if each().lacks(config.learner) is None]
+        raise ConfigError("diagnostics.name", config.diagnostics.name, f"{reasons[0]}; allowed: "
+                          + ", ".join(["none", *able, *(["all"] if able else [])]))

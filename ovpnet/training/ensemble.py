@@ -13,7 +13,7 @@ from ovpnet.nets.base import Weights
 from ovpnet.record.checkpoint import Arrays
 from ovpnet.training import kernel_ridge
 from ovpnet.training.allocator import keep_freed_memory
-from ovpnet.training.diagnostics import diagnostics
+from ovpnet.training.diagnostics.measured import diagnostics
 from ovpnet.training.evaluator import Evaluator
 from ovpnet.training.feed import Feed
 from ovpnet.training.members import Members

@@ -11,7 +11,7 @@ from ovpnet.engine.steps import State
 from ovpnet.nets.base import Network, Weights
 from ovpnet.problem.means import Mean, means
 from ovpnet.problem.streams import Stream
-from ovpnet.training.diagnostics import Diagnostics
+from ovpnet.training.diagnostics.measured import Diagnostics
 from ovpnet.training.members import Members
 from ovpnet.training.outcome import Goal, Outcome, Point
 from ovpnet.training.risk import losses

@@ -8,7 +8,7 @@ from torch import Tensor
 from ovpnet.engine.base import Shape
 from ovpnet.engine.steps import Rule, State
 from ovpnet.nets.base import Weights, initial
-from ovpnet.nets.regularization import Regularizer, coefficients, regularizer
+from ovpnet.nets.regularization import Penalties, coefficients, penalties
 from ovpnet.problem.data import Problem
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.spec.identity import signature
@@ -45,14 +45,15 @@ class Members:
     def rule(self) -> Rule:
         """Return what a step does."""
         momentum = self._numbers([config.algorithm.momentum for config in self.configs])
-        return Rule(self.learner, self.loss, self._regularizer(), momentum)
+        return Rule(self.learner, self.loss, self._penalties(), momentum)
 
     def initial_state(self) -> State:
         """Return the members at initialization."""
         k, d = self.shared.concept.k, self.shared.inputs.d
         weights: Weights = {}
         for e, config in enumerate(self.configs):
-            member = self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k, config.learner.a_std)
+            member = self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k,
+                                       config.learner.output_std(config), config.second_width)
             if not weights:
                 weights = {name: self._empty(*value.shape) for name, value in member.items()}
             for name, value in member.items():
@@ -67,10 +68,10 @@ class Members:
         """Move a tensor to the device and, if it has a fraction, to the dtype of training."""
         return value.to(self.device, self.dtype if value.is_floating_point() else None)
 
-    def _regularizer(self) -> Regularizer:
+    def _penalties(self) -> Penalties:
         each = [coefficients(config) for config in self.configs]
-        return regularizer(self.shared.regularizer, self.learner.trained,
-                           {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
+        return penalties(self.shared.regularizer, self.learner.trained,
+                         {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
         """A number per member, [E]."""

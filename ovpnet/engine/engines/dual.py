@@ -36,7 +36,7 @@ class Dual(Engine):
         if trained == "ntk" and config.concept.k > 1:
             return f"concept.k={config.concept.k} with learner.trained=ntk"
         layers = config.learner.trained_layers
-        if any(getattr(regularizer, layer) == "row_24" for layer in layers):
+        if not all(regularizer.quadratic(layer) for layer in layers):
             return f"regularizer={regularizer.name}"
         if len({(getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")) for layer in layers}) > 1:
             return "different regularizers of the layers"
@@ -58,7 +58,7 @@ class Dual(Engine):
         """Count the kernels, put together of a group's each, and all samples' activations."""
         sizes, N, s = shape.sizes, shape.samples, shape.sizes.itemsize
         numbers, signs = _ALIVE[sizes.layers, sizes.frozen]
-        activations = shape.members * N * shape.shared.width * (numbers * s + signs)
+        activations = shape.members * N * max(sizes.neurons) * (numbers * s + signs)
         return shape.groups * N * N * s + activations + 5 * shape.members * s * sizes.trained
 
     def evaluated_activations(self, shape: Shape) -> int:
@@ -66,12 +66,13 @@ class Dual(Engine):
 
     def step_seconds(self, shape: Shape, machine: Machine) -> float:
         config, sizes, rates = shape.shared, shape.sizes, machine.rates
-        E, G, N, m, layers = shape.members, shape.groups, shape.samples, config.width, sizes.layers
+        E, G, N, layers = shape.members, shape.groups, shape.samples, sizes.layers
+        neurons, widest = sum(sizes.neurons), max(sizes.neurons)
         # A chunk's end: all samples' activations, and two gradients from them.
-        passes = (1 if config.learner.trained == "last" else 3) * layers
+        passes = 1 if config.learner.trained == "last" else 3
         products = 2 * (6 if layers == 2 and sizes.frozen else 1) * N * sizes.products
-        per_chunk = E * (products * rates.flop + passes * N * m * at(rates.entry, E * N * m))
-        kernel = G * N * N * m * layers * 2 * rates.flop / shape.steps
+        per_chunk = E * (products * rates.flop + passes * N * neurons * at(rates.entry, E * N * widest))
+        kernel = G * N * N * neurons * 2 * rates.flop / shape.steps
         entries = G * config.batch_size * N
         return rates.dual + sizes.itemsize / 4 * (
             at(rates.dual_entry, G * N * N) * entries + per_chunk / CHUNK_STEPS + kernel)

@@ -33,11 +33,13 @@ class Fused(Engine):
             return f"algorithm={config.algorithm.name}, which takes no steps"
         if config.algorithm.perturbed:
             return f"algorithm={config.algorithm.name}"
+        if config.width2 is not None:
+            return f"width2={config.width2}"
         if trained == "all":
             return "learner.trained=all"
         if config.concept.k > 1:
             return f"concept.k={config.concept.k}"
-        if config.learner.layers == 1 and config.inputs.d > MOST_INPUTS:
+        if config.learner.hidden_layers == 1 and config.inputs.d > MOST_INPUTS:
             return f"inputs.d={config.inputs.d}"
         if trained == "last" and config.regularizer.rest == "row_24":
             return "regularizer=row_24 with learner.trained=last"
@@ -60,7 +62,7 @@ class Fused(Engine):
         trained = config.learner.trained
         if find_spec("triton") is None:
             return "the fused engine needs the package triton on CUDA"
-        if config.learner.layers == 2 and trained != "hidden":
+        if config.learner.hidden_layers == 2 and trained != "hidden":
             return f"the fused engine covers no {config.learner.name} with learner.trained={trained} on CUDA"
         return None
 
@@ -80,11 +82,11 @@ class Fused(Engine):
         config, sizes, E, rates = shape.shared, shape.sizes, shape.members, machine.rates
         B, m, layers, slow = config.batch_size, config.width, sizes.layers, sizes.itemsize / 4
         # Threads take a member each, or share one member after another if they are too few, or if it is too large.
-        shared = machine.threads > E or (layers == 2 and 2 * m * m * sizes.itemsize > _CORE_CACHE)
+        shared = machine.threads > E or 2 * sizes.squares * sizes.itemsize > _CORE_CACHE
         turns = E / machine.threads if shared else math.ceil(E / machine.threads)
         part = _PARTS[layers].get(config.learner.trained, 1.0)
         work = (at(rates.fused, m) * B * m * (config.inputs.d + 2) if layers == 1
-                else at(rates.fused_flop, m) * 6 * B * m * m)
+                else at(rates.fused_flop, m) * 6 * B * sizes.squares)
         alone = at(rates.fused_alone if layers == 1 else rates.fused_flop_alone, m)
         return max(turns * (rates.fused_member * B / 50 + slow * part * work), slow * alone * B / 50)
 

@@ -39,7 +39,7 @@ class Reference(Engine):
         if sizes.layers == 2:
             numbers, signs = (2, 2) if config.learner.trained == "last" else (6, 2) if sizes.frozen else (5, 2)
         drawn = 5 if config.algorithm.perturbed else 0
-        activations = config.batch_size * config.width * (numbers * s + signs)
+        activations = config.batch_size * max(sizes.neurons) * (numbers * s + signs)
         return shape.members * (activations + (1 + drawn) * s * sizes.trained)
 
     def evaluated_activations(self, shape: Shape) -> int:
@@ -47,10 +47,10 @@ class Reference(Engine):
 
     def step_seconds(self, shape: Shape, machine: Machine) -> float:
         config, sizes, E, rates = shape.shared, shape.sizes, shape.members, machine.rates
-        B, m, layers, slow = config.batch_size, config.width, sizes.layers, sizes.itemsize / 4
-        activations = E * B * m * layers
+        B, layers, slow = config.batch_size, sizes.layers, sizes.itemsize / 4
+        activations = E * B * sum(sizes.neurons)
         passes = 3 if config.learner.trained != "last" else 1
-        products = 2 * E * B * passes * m * m if layers == 2 else 0
+        products = 2 * E * B * passes * sizes.squares
         time = layers * (rates.call + E * rates.member) + slow * (
             activations * at(rates.entry, activations) * (1.5 if sizes.frozen else 1) + products * rates.flop)
         if layers == 2:

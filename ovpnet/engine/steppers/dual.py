@@ -74,9 +74,11 @@ class DualStepper:
         self._groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
         N = chunk.x.shape[1]
         self._kernels = chunk.x.new_empty(len(self._groups.first), N, N)
+        learner = rule.learner.linear
+        assert learner is not None
         for kernel, e in zip(self._kernels, self._groups.first, strict=True):
             x = chunk.x[e:e + 1]
-            kernel[:] = rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
+            kernel[:] = learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
         offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
         features = state.kept["features"] if state.kept else torch.stack(
             [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)

@@ -38,7 +38,7 @@ class FusedCpuStepper:
     """
 
     def measured(self, learner: Net) -> Network:
-        return _TwoLayerOutput(learner) if learner.hidden_layers == 1 else learner
+        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
@@ -47,7 +47,7 @@ class FusedCpuStepper:
         m, dtype = state.weights["W"].shape[1], chunk.x.dtype
         absent = torch.empty(0, dtype=dtype)
         losses = torch.empty(E, S, dtype=dtype)
-        net = _THREE_LAYER if rule.learner.hidden_layers == 2 else _TWO_LAYER
+        net = _THREE_LAYER if rule.learner.layers == 3 else _TWO_LAYER
         names, penalties = net.names, [self._penalty(rule, layer) for layer in net.layers]
         # A learner of frozen signs has its initial weights among the others.
         start = [state.weights.get(initial(name), state.initial.get(name, absent)) for name in names]
@@ -95,6 +95,6 @@ def _function(name: str, dtype: torch.dtype) -> str:
 
 def _mode(learner: Net) -> str:
     if learner.frozen:
-        return "frozen" if learner.hidden_layers == 1 else "ntk" if learner.linear else "quadratic"
+        return "frozen" if learner.layers == 2 else "ntk" if learner.linear else "quadratic"
     return "last" if "a" in learner.trained else "hidden"
 

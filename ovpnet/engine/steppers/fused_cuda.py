@@ -40,7 +40,7 @@ class FusedCudaStepper:
         return StepLosses(self._launches[steps].take(chunk), None)
 
     def measured(self, learner: Net) -> Network:
-        return _TwoLayerOutput(learner) if learner.hidden_layers == 1 else learner
+        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
 
 
 @dataclass(frozen=True)
