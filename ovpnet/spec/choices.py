@@ -55,8 +55,11 @@ class Concept(Choice):
     pure_noise: ClassVar[bool]
 
     @abstractmethod
-    def series(self) -> "Series | None":
-        """Return the power series of F*'s activations: the source of its domain and complexities. None: it has none."""
+    def series(self, d: int) -> "Series | None":
+        """Return the power series of F*'s activations on R^d: the source of its domain and complexities.
+
+        None if it has none.
+        """
 
     @abstractmethod
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":
@@ -83,7 +86,7 @@ class Concept(Choice):
         if self.outputs not in (None, self.k):
             raise ConfigError("concept.k", self.k, f"concept={self.family} has {self.outputs} output"
                               f"{'s' * (self.outputs != 1)}")
-        if (series := self.series()) is not None:
+        if (series := self.series(d)) is not None:
             series.check_domain(config.dtype)
 
 

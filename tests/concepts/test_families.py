@@ -215,6 +215,6 @@ def test_which_concepts_are_in_the_papers_class():
 
 
 def test_the_domain_check_is_importable_without_torch():
-    code = ("import sys; from ovpnet.spec.choices import CONCEPTS; [CONCEPTS[name]().series() for name in "
+    code = ("import sys; from ovpnet.spec.choices import CONCEPTS; [CONCEPTS[name]().series(4) for name in "
             "CONCEPTS.names()]; sys.exit('torch' in sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True)
