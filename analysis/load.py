@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.filters import as_text, config_columns, select
 from ovpnet.spec.choices import LEARNERS
 from ovpnet.spec.errors import ConfigError, StoreError
-from ovpnet.spec.identity import not_identity
+from ovpnet.spec.identity import SCHEMA_VERSION, not_identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,6 +119,8 @@ def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     wrong |= {f"{name} is no finite number": ~_finite(runs[name]) for name in NUMBERS}
     wrong |= {f"{name} is no whole number": runs[name].astype(float).mod(1).ne(0) for name in WHOLE_NUMBERS}
     wrong |= {f"{name} is too large": runs[name].astype(float).abs().gt(MOST_WHOLE) for name in WHOLE_NUMBERS}
+    if "schema_version" in runs:
+        wrong["they were written by a newer ovpnet; upgrade this one"] = runs["schema_version"].gt(SCHEMA_VERSION)
     wrong["width is 0, of a learner of finite width"] = (
         runs["width"].astype(float).eq(INFINITE) & ~runs["learner.name"].isin(INFINITE_LEARNERS))
     wrong["width is negative"] = runs["width"].astype(float).lt(0)

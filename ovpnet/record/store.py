@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ovpnet.record.columns import with_later_keys
 from ovpnet.spec.errors import StoreError
 
 Row = Mapping[str, Any]
@@ -94,7 +95,8 @@ class Store:
         # A row that does not say when it was finished is older than any that does.
         rows = rows.sort_values(["status", "finished_at"], kind="stable", na_position="first")
         newest = rows.drop_duplicates("run_id", keep="last").index.to_numpy()
-        return table if len(newest) == len(table) and (newest[1:] > newest[:-1]).all() else table.take(newest)
+        table = table if len(newest) == len(table) and (newest[1:] > newest[:-1]).all() else table.take(newest)
+        return with_later_keys(table, columns)
 
     def newest_curves(self) -> pa.Table:
         """All learning curves as they were written; of a run stored twice the newest."""

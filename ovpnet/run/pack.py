@@ -27,7 +27,7 @@ from ovpnet.record.tracking import track
 from ovpnet.run.results import Row, config_row, result_rows
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import CheckpointError, ConfigError, DeviceLostError, InterruptionError, StoreError
-from ovpnet.spec.identity import opt_id, run_id
+from ovpnet.spec.identity import SCHEMA_VERSION, opt_id, run_id
 from ovpnet.terminal.words import count
 from ovpnet.training.ensemble import Ensemble, goal
 
@@ -231,8 +231,8 @@ def device_name(where: torch.device) -> str:
 @cache
 def versions() -> dict[str, Any]:
     """What the numbers were made with: code, libraries, host."""
-    return {"ovpnet_version": ovpnet.__version__, "git_revision": _git_revision(), "torch_version": torch.__version__,
-            "python_version": platform.python_version(), "host": platform.node(),
+    return {"schema_version": SCHEMA_VERSION, "ovpnet_version": ovpnet.__version__, "git_revision": _git_revision(),
+            "torch_version": torch.__version__, "python_version": platform.python_version(), "host": platform.node(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
 
 

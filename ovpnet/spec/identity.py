@@ -24,6 +24,10 @@ class _Reader(NamedTuple):
 _classes: Callable[[Config], tuple[type, ...]] = attrgetter(*(f"{name}.__class__" for name in NODES))
 
 
+# The version of the config's schema, which rows of a store carry: code refuses rows of a later one than its own.
+SCHEMA_VERSION = 1
+
+
 def flat(config: Config) -> dict[str, Any]:
     """Return the config as one level of dotted keys; lists stay lists."""
     keys, values = keys_of(config)
@@ -68,6 +72,37 @@ def digest(content: dict[str, Any]) -> str:
 def keys_of(config: Config) -> tuple[dict[str, Any], Callable[[Any], Any]]:
     """Return the config's dotted keys in order, each with its metadata; and what reads their values."""
     return _keys(_classes(config))
+
+
+class LaterKey(NamedTuple):
+    """A dotted key that joined the config after its first release."""
+
+    name: str
+    added: Any  # the value that older runs had
+    selector: str | None  # the dotted key that says which choice a run has; None if every run has the key
+    choices: tuple[str, ...]  # the choices that have the key
+
+
+def later_keys() -> list[LaterKey]:
+    """Return the keys that older rows of a store have no column for, with the values that these runs had."""
+    found = [LaterKey(item.name, item.metadata["added"], None, ()) for item in fields(Config)
+             if item.name not in NODES and item.metadata["added"] is not ALWAYS]
+    for item in fields(Config):
+        if item.name not in NODES:
+            continue
+        registry = KINDS.get(item.name)
+        named: dict[str, Any] = {"": item.type} if registry is None else {
+            name: registry[name] for name in registry.names()}
+        having: dict[str, tuple[Any, list[str]]] = {}
+        for choice, cls in named.items():
+            for each in fields(cls):
+                if each.metadata["added"] is not ALWAYS:
+                    having.setdefault(each.name, (each.metadata["added"], []))[1].append(choice)
+        for name, (added, choices) in having.items():
+            everywhere = registry is None or len(choices) == len(named)
+            selector = None if everywhere or registry is None else f"{item.name}.{registry.selector}"
+            found.append(LaterKey(f"{item.name}.{name}", added, selector, tuple(choices)))
+    return found
 
 
 def not_identity() -> list[str]:
