@@ -130,8 +130,9 @@ class Hermite(Concept):
 
         p* = 1 unless E[z | y] = 0 for almost all y. For large |y|, g(z) = y has one real root if the degree of g is
         odd, and E[z | y] is that root. If it is even there are two, z1 < 0 < z2. Then E[z | y] = 0 says that the
-        Gaussian densities at z1 and z2 have the same derivative in y. Both vanish as |y| grows, so they are equal, z1 =
-        -z2, and g is even. An even g has E[z | y] = 0 by symmetry; E[z^2 | y] grows with |y|, so h_2 is correlated with a T(y).
+        Gaussian densities at z1 and z2 have the same derivative in y. Both vanish as |y| grows, so they are equal,
+        z1 = -z2, and g is even. An even g has E[z | y] = 0 by symmetry; E[z^2 | y] grows with |y|, so that h_2 is
+        correlated with some T(y).
         """
         if self.information_exponent is None:
             return None
