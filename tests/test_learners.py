@@ -76,6 +76,8 @@ FORMULAS = {("two_layer", trained): two for trained in ("hidden", "last", "all")
 FORMULAS |= {("three_layer", trained): three for trained in ("hidden", "last", "all")}
 FORMULAS |= {("two_layer", "ntk"): frozen_two, ("two_layer", "quadratic"): frozen_two,
              ("three_layer", "ntk"): linearized, ("three_layer", "quadratic"): frozen}
+# The learners that have an independent reference: a formula above, or as limits the finite nets of test_kernels.py.
+REFERENCES = {*(name for name, _ in FORMULAS), "two_layer_limit", "three_layer_limit"}
 
 
 @pytest.mark.parametrize(("name", "trained", "loss"), CASES)

@@ -124,12 +124,11 @@ class Noise(Choice):
         """Return noisy classes [n], of `count` ones; uniform [n, 2] are draws from [0, 1)."""
 
     def check(self, config: "Config") -> None:
-        if config.loss.classes and not self.of_classes:
-            raise ConfigError("noise.kind", self.kind, f"labels of loss={config.loss.name} are classes; allowed: none, "
-                              "flip")
-        if not config.loss.classes and not self.of_numbers:
-            raise ConfigError("noise.kind", self.kind, f"labels of loss={config.loss.name} are numbers; allowed: none, "
-                              "gaussian, uniform")
+        kind, fact = ("classes", "of_classes") if config.loss.classes else ("numbers", "of_numbers")
+        if not getattr(self, fact):
+            allowed = [name for name in NOISES.names() if getattr(NOISES[name], fact)]
+            raise ConfigError("noise.kind", self.kind, f"labels of loss={config.loss.name} are {kind}; allowed: "
+                              + ", ".join(allowed))
 
 
 @dataclass
