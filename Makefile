@@ -26,9 +26,9 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard ovpnet/native
 	@touch $@
 
 quickstart: setup
-	$(BIN)/python -m ovpnet.train -m experiment=quickstart store=store
-	$(BIN)/python -m analysis verdict --store store
-	$(BIN)/python -m analysis report --store store --out report
+	$(BIN)/ovpnet train -m experiment=quickstart store=store
+	$(BIN)/ovpnet analysis verdict --store store
+	$(BIN)/ovpnet analysis report --store store --out report
 
 lint: setup
 	$(BIN)/ruff check .

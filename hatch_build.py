@@ -1,4 +1,5 @@
-"""Build hook: compiles the loops of ovpnet/native/ for the kinds of processor they are worth having for.
+"""Build hook: compiles the loops of ovpnet/native/ for the kinds of processor they are worth having for, and lets an
+editable install find Hydra's plug-ins.
 
 Without a C++ compiler the package is installed without them and takes its slower paths (it says so when it runs).
 `python hatch_build.py` compiles in place.
@@ -13,6 +14,7 @@ import sys
 import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +58,31 @@ def _compile(compiler: str, name: str, flags: list[str]) -> Path | None:
     return library
 
 
-class NativeBuildHook(BuildHookInterface):
+class OvpnetBuildHook(BuildHookInterface):
     """Puts the compiled libraries into the wheel, which is then one of this platform."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            build_data["force_include_editable"] = {str(self._plugins()): "hydra_plugins/ovpnet/__init__.py"}
         made = compile_native()
         if made:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}"
             build_data["artifacts"] += [str(library.relative_to(NATIVE.parents[1])) for library in made]
+
+    def _plugins(self) -> Path:
+        """The package of Hydra's plug-ins, in which Python looks for modules in the checkout.
+
+        Hydra lists the folders of the namespace package hydra_plugins, so the hook on imports that makes the other
+        packages importable would not show it this one.
+        """
+        package = Path(self._folder.name) / "__init__.py"
+        package.write_text(f"__path__ = [{str(Path(self.root, 'hydra_plugins', 'ovpnet'))!r}]\n")
+        return package
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory()  # which lasts as long as the hook does
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m analysis verdict|table|tuning|rates|compare|figures|report|dashboard|paper`: what the runs of a store say.
+"""`ovpnet analysis verdict|table|tuning|rates|compare|figures|report|dashboard|paper`: what the runs of a store say.
 
 The parser alone: what a command needs is imported when it runs (analysis/commands.py), so that --help is there at once.
 """
@@ -7,6 +7,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from ovpnet.terminal.packages import enter
+
+if __name__ == "__main__":
+    enter()
 
 from ovpnet.terminal.pipe import broken_pipe_ends
 
@@ -65,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     file.add_argument("--out", type=Path, metavar="FILE",
                       help="write it to a file instead: .txt, .csv, .parquet, .tex or .md")
 
-    parser = argparse.ArgumentParser(prog="python -m analysis", description="Does the sample complexity of the runs in "
+    parser = argparse.ArgumentParser(prog="ovpnet analysis", description="Does the sample complexity of the runs in "
                                      "a store scale with width? Reads the store only; nothing is trained.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser("verdict", parents=[common, filters, tuning, delta, file],

@@ -1,4 +1,4 @@
-"""What the commands of `python -m analysis` do; __main__.py has their options."""
+"""What the commands of `ovpnet analysis` do; __main__.py has their options."""
 
 import argparse
 import io

@@ -1,4 +1,4 @@
-"""`python -m analysis dashboard`: the story of a store in W&B, as a saved workspace, a report and tables.
+"""`ovpnet analysis dashboard`: the story of a store in W&B, as a saved workspace, a report and tables.
 
 All three have names that follow from the command, so that the same command writes over what it wrote before, and
 writes nothing where nothing has changed: the report, written last, carries a digest of all that was made.
@@ -31,6 +31,7 @@ from ovpnet.record.uploads import Uploads
 from ovpnet.spec.config import TrackerConfig
 from ovpnet.spec.errors import TrackerError
 from ovpnet.spec.identity import digest
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.words import count
 
 TITLE = "Sample complexity"
@@ -61,8 +62,8 @@ class Asked:
                    "tune": None if tuning.by == POOLED.by else tuning.by,
                    "tune-per": None if tuning.per == POOLED.per else tuning.per, "project": self.project,
                    "entity": self.entity, "name": self.name}
-        return shlex.join(["python", "-m", "analysis", "dashboard", *self.filters, *(
-            word for name, value in options.items() if value is not None for word in (f"--{name}", str(value)))])
+        return as_typed(shlex.join(["analysis", "dashboard", *self.filters, *(
+            word for name, value in options.items() if value is not None for word in (f"--{name}", str(value)))]))
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ def _agreed(runs: pd.DataFrame, key: str, default: str) -> str:
     column = f"tracker.{key}"
     values = sorted(runs[column].fillna(default).unique()) if column in runs else [default]
     if len(values) > 1:
-        how = f"choose one with --{key}" if key != "per" else "upload them alike first: python -m launch sync --per"
+        again = f"upload them alike first: {as_typed('launch sync')} --per"
+        how = f"choose one with --{key}" if key != "per" else again
         raise TrackerError(f"tracker.{key}: the runs have {', '.join(values)}; {how}, or choose runs by a filter")
     return values[0]
 
@@ -200,8 +202,8 @@ def _report_there(api: Any, story: Story) -> Any:
         reports = list(api.reports(f"{story.entity}/{story.project}"))
     except ValueError as error:
         raise TrackerError(f"--project={story.project} --entity={story.entity}: W&B at {base_url()} has no such "
-                           "project, or this account may not see it; upload runs to it first (python -m launch sync), "
-                           "or choose another") from error
+                           "project, or this account may not see it; upload runs to it first "
+                           f"({as_typed('launch sync')}), or choose another") from error
     return next((each for each in reports if each.display_name == story.name
                  and (each.description or "").startswith(MARK)), None)
 

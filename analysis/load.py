@@ -13,6 +13,7 @@ from analysis.filters import as_text, config_columns, select
 from ovpnet.spec.choices import LEARNERS
 from ovpnet.spec.errors import ConfigError, StoreError
 from ovpnet.spec.identity import SCHEMA_VERSION, not_identity
+from ovpnet.terminal.commands import as_typed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +72,7 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
     with an unknown key or value.
     """
     if not Path(path).is_dir():
-        raise StoreError(f"no store at {path}. Train something first (python -m ovpnet.train), or name another "
+        raise StoreError(f"no store at {path}. Train something first ({as_typed('train')}), or name another "
                          "directory with --store")
     from ovpnet.record.store import (
         Store,  # pyarrow is slow to import: --help and a mistyped directory need not wait for it
@@ -82,11 +83,11 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
     skipped = [*store.skipped, *unusable]
     if runs.empty:
         raise StoreError(f"the store at {path} holds no runs{''.join(f'; {each}' for each in skipped)}. Train "
-                         "something first (python -m ovpnet.train), or name another directory with --store")
+                         f"something first ({as_typed('train')}), or name another directory with --store")
     runs = select(runs, filters)
     if runs["status"].eq("failed").all():
-        raise StoreError(f"{_all_failed(runs)}. Tracebacks: python -m launch status --failed --store {path}; the same "
-                         "sweep again trains them again")
+        raise StoreError(f"{_all_failed(runs)}. Tracebacks: {as_typed('launch status')} --failed --store {path}; the "
+                         "same sweep again trains them again")
     if epsilons:
         runs = pd.concat([judge(runs, epsilon) for epsilon in dict.fromkeys(epsilons)], ignore_index=True)
     return Stored(with_problem(runs), skipped, store)

@@ -7,6 +7,7 @@ import pandas as pd
 from analysis import tune
 from analysis.load import INFINITE, Stored
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.terminal.commands import as_typed
 
 REFERENCE = Path(__file__).parent / "reference" / "paper_figure1.csv"
 KEYS = ["figure", "panel", "series", "m", "n", "metric"]
@@ -34,7 +35,7 @@ def points(stored: Stored) -> pd.DataFrame:
     table = pd.concat([each for each in tables if len(each)] or tables[:1], ignore_index=True)
     if table.empty:
         raise OvpnetError("no run of the store is a point of Figures 1 to 3; train them with, say, "
-                          "python -m ovpnet.train -m experiment=figure1a scale=small")
+                          f"{as_typed('train -m')} experiment=figure1a scale=small")
     return table
 
 

@@ -13,12 +13,13 @@ from analysis.load import WITHIN_PROBLEM, problem_columns
 from ovpnet.spec import schemas
 from ovpnet.spec.config import Config
 from ovpnet.spec.identity import flat
+from ovpnet.terminal.commands import as_typed
 
 MOST_LISTED = 10  # more seeds than these are written as a range
 
 
 def command(runs: pd.DataFrame, **changed: Iterable[float]) -> str:
-    """The `python -m ovpnet.train -m ...` line that sweeps one problem over its own widths, samples, seeds, lr and
+    """The `ovpnet train -m ...` line that sweeps one problem over its own widths, samples, seeds, lr and
     weight_decay, with the axes in `changed` replaced. `runs`: rows of that problem. Runs that the store already
     has are not trained again, so the line asks for the whole grid."""
     return commands(runs, [changed])[0]
@@ -31,7 +32,7 @@ def commands(runs: pd.DataFrame, changes: Iterable[Mapping[str, Iterable[float]]
     for changed in changes:
         axes = {name: sorted(changed.get(name, runs[name].unique())) for name in WITHIN_PROBLEM}
         words = [_axis(name, values) for name, values in axes.items()]
-        lines.append(" ".join(["python -m ovpnet.train -m", *overrides, *words]))
+        lines.append(" ".join([as_typed("train -m"), *overrides, *words]))
     return lines
 
 

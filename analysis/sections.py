@@ -219,7 +219,7 @@ def _failures(runs: pd.DataFrame) -> Section:
     rows = rows.assign(failure=_text_of(rows, "failure"), error=_text_of(rows, "error"))
     table = rows.groupby(["problem", "status", "failure", "width", "lr"], as_index=False).agg(
         runs=("run_id", "size"), error=("error", lambda errors: str(errors.iloc[0])[:200]))
-    return Section("Failures", f"{len(rows)} of {len(runs)} runs did not end well. `python -m launch retry` trains the "
+    return Section("Failures", f"{len(rows)} of {len(runs)} runs did not end well. `ovpnet launch retry` trains the "
                    "failed ones again.", tables=[Table(table.rename(columns={"error": "first error"}))])
 
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks.launch [--runs 1000] [--peer-runs 100]`: a sweep of small runs through our launcher and others.
 
-The sweep goes through (a) `python -m ovpnet.train -m hydra/launcher=slurm`, (b) hydra-submitit-launcher, one run a job,
+The sweep goes through (a) `ovpnet train -m hydra/launcher=slurm`, (b) hydra-submitit-launcher, one run a job,
 and (c) Hydra's basic launcher, one run after the other in one process; (a) and (b) on the SLURM cluster of two nodes
 that the tests start on this machine, with the same cores and memory a job. (b) and (c) train the same runs by the same
 code (`benchmarks/one_run.py`) under Hydra's own sweeper, write no folders of Hydra's, and do not ask the store what it

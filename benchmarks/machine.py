@@ -74,10 +74,9 @@ def _seconds(work: object, device: str) -> float:
 
 def cpu() -> str:
     """The processor in words."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-             ] if info.exists() else []
-    return names[0] if names else platform.processor()
+    import cpuinfo
+
+    return str(cpuinfo.get_cpu_info().get("brand_raw") or platform.processor())
 
 
 def _version(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """`python -m benchmarks.planner`: how long a sweep takes from its command to its packs, beside Hydra's own sweeper.
 
-*ours*: `python -m ovpnet.train -m experiment=quickstart seed=...` up to the packs that it would train, with the
+*ours*: `ovpnet train -m experiment=quickstart seed=...` up to the packs that it would train, with the
 machine's own rates (measured before). *Hydra*: its BasicSweeper and basic launcher, with Hydra's own folders and logs,
 on a task of the same config that does nothing. Each is a process of its own, and Python's start is counted. With
 --write-docs the rows go to benchmarks/results/, and their table to docs/benchmarks.md.

@@ -10,30 +10,27 @@ from functools import partial
 from pathlib import Path
 
 import hydra
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from benchmarks import machine
+from ovpnet.spec.config import Config
 from ovpnet.spec.schemas import conf_dir, register_schemas
 
 
 def plan_only() -> None:
-    """The command of a sweep, whose launcher plans it and then stops."""
-    Plugins.instance()  # before launch.plugins, whose base class it loads anew
-    import launch.plugins
+    """The command of a sweep, which is planned and then not trained."""
+    import launch.run
+    from launch.launchers import Launcher
+    from launch.packs import packed
+    from ovpnet.run import calibrate, pack
     from ovpnet.train import main as train
 
-    def planned(launcher: launch.plugins.LocalLauncher, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list:
-        from launch.compose import compose
-        from launch.plan import plan
-        from ovpnet.run import calibrate, pack
-
-        configs = compose(launcher.context.config_loader, launcher.config, jobs)
+    def plan(configs: Sequence[Config], launcher: Launcher) -> list[float | None]:
         here = partial(calibrate.machine, pack.device(configs[0].device))
-        report(len(configs), len(plan(configs, set(), machine=here).packs))
-        return []
+        report(len(configs), len(packed(configs, set(), machine=here)))
+        return [None] * len(configs)
 
-    launch.plugins.LocalLauncher.launch = planned
+    launch.run.sweep = plan
     train()
 
 

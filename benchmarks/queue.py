@@ -1,7 +1,7 @@
 """`python -m benchmarks.queue`: how large should jobs and packs be on a shared cluster?
 
 Simulates sweeps (`benchmarks.queue_model`) whose packs and jobs are those that would be submitted: the studies' own
-grids, `launch.plan` and `launch.submit.shared_out`. With --write-docs the table goes to benchmarks/results/ and the
+grids, `launch.packs` and `launch.plan.shared_out`. With --write-docs the table goes to benchmarks/results/ and the
 figures to docs/images/queue_*.png (docs/queue.md). One process.
 """
 
@@ -26,17 +26,17 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from benchmarks.queue_model import CHECKPOINT_MINUTES as CHECKPOINTS
 from benchmarks.queue_model import HOUR, Cluster, Sharing, Work, simulate, work
 from benchmarks.tables import DOCS, keep
-from launch import submit
 from launch.compose import compose
-from launch.options import SlurmConf
-from launch.plan import plan
+from launch.launchers.slurm import Slurm
+from launch.packs import packed
+from launch.plan import SHARE_OF_TIMEOUT, shared_out
 from ovpnet.engine.cost import EXAMPLE, Machine, seconds
 from ovpnet.spec.config import Config
 from ovpnet.spec.schemas import conf_dir, register_schemas
 
 # As launch.machines plans for a job of the default memory, before one has told of its own.
 MACHINE = Machine(EXAMPLE.rates, int(0.7 * 7.5 * 2**30))
-DEFAULTS = SlurmConf()
+DEFAULTS = Slurm()
 
 QUIET, BUSY = Cluster(load=0.5), Cluster(load=0.95)
 PREEMPTED = {"preemptions": 0.5}
@@ -74,7 +74,7 @@ Row = dict[str, Any]
 
 
 def study(*overrides: str) -> list[Config]:
-    """The configs of `python -m ovpnet.train -m OVERRIDES`."""
+    """The configs of `ovpnet train -m OVERRIDES`."""
     register_schemas()
     Plugins.instance()  # finds the sweeper
     from hydra_plugins.ovpnet.plugins import PackSweeper
@@ -99,23 +99,23 @@ def sweeps() -> dict[str, list[Config]]:
         [replace(config, epochs=10 * config.epochs) for config in full]), strict=True))
 
 
-def jobs_of(packs: Sequence[Any], options: SlurmConf = DEFAULTS) -> list[list[Work]]:
+def jobs_of(packs: Sequence[Any], options: Slurm = DEFAULTS) -> list[list[Work]]:
     """The packs of each job, as they would be submitted."""
     works = [work(pack) for pack in packs]
     return [[works[index] for index in job]
-            for job in submit.shared_out(packs, options.max_jobs, 60 * options.job_minutes)]
+            for job in shared_out(packs, options.max_jobs, 60 * options.job_minutes)]
 
 
 @cache
-def packs_of(sweep: str, share: float = submit._SHARE_OF_TIMEOUT) -> list[Any]:
+def packs_of(sweep: str, share: float = SHARE_OF_TIMEOUT) -> list[Any]:
     """The packs of a sweep, each of at most that part of the job's time."""
-    return plan(sweeps()[sweep], set(), machine=lambda: MACHINE, pack_seconds=60 * DEFAULTS.timeout_min * share).packs
+    return packed(sweeps()[sweep], set(), machine=lambda: MACHINE, pack_seconds=60 * DEFAULTS.timeout_min * share)
 
 
 # --- questions ---
 
 
-def row(jobs: Sequence[Sequence[Work]], cluster: Cluster, seeds: int, options: SlurmConf = DEFAULTS,
+def row(jobs: Sequence[Sequence[Work]], cluster: Cluster, seeds: int, options: Slurm = DEFAULTS,
         **more: Any) -> Row:
     """Median over seeds, and the range from the 10th to the 90th percentile, of what the sweep takes and wastes."""
     outcomes = [simulate(jobs, cluster, seed, options, **more) for seed in range(seeds)]
@@ -274,7 +274,7 @@ def plot_packs(most: pd.DataFrame, share: pd.DataFrame, checkpoints: pd.DataFram
     against(of_jobs, most, "makespan", DEFAULTS.max_jobs, xlabel="max_jobs (dotted: the default)",
             ylabel="makespan (hours)", title=SWEEPS[2])
     of_jobs.set_xticks(MAX_JOBS)
-    against(of_share, share, "makespan", submit._SHARE_OF_TIMEOUT, title=SWEEPS[2],
+    against(of_share, share, "makespan", SHARE_OF_TIMEOUT, title=SWEEPS[2],
             xlabel="a pack's part of the job's time (dotted: the default)")
     of_share.legend(fontsize=8, loc="upper left")
     for (name, rows), color, marker in zip(checkpoints.groupby("cluster", sort=False),

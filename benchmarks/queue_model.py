@@ -18,8 +18,8 @@ from typing import Literal
 
 import simpy
 
-from launch.options import SlurmConf
-from launch.plan import Pack
+from launch.launchers.slurm import Slurm
+from launch.packs import Pack
 from ovpnet.engine.cost import Sizes
 from ovpnet.spec.config import Config
 
@@ -141,7 +141,7 @@ class Simulation:
     jobs: Sequence[Sequence[Work]]
     cluster: Cluster
     seed: int
-    options: SlurmConf = field(default_factory=SlurmConf)
+    options: Slurm = field(default_factory=Slurm)
     checkpoint_minutes: float = CHECKPOINT_MINUTES
     sharing: Sharing = "claims"
 
@@ -273,7 +273,7 @@ class Simulation:
         return True
 
 
-def simulate(jobs: Sequence[Sequence[Work]], cluster: Cluster, seed: int, options: SlurmConf | None = None,
+def simulate(jobs: Sequence[Sequence[Work]], cluster: Cluster, seed: int, options: Slurm | None = None,
              checkpoint_minutes: float = CHECKPOINT_MINUTES, sharing: Sharing = "claims") -> Outcome:
     """A sweep whose packs take what this seed says, by the spread of predictions. The packs given are not changed.
 
@@ -283,4 +283,4 @@ def simulate(jobs: Sequence[Sequence[Work]], cluster: Cluster, seed: int, option
     drawn = [[Work(pack.seconds, pack.saving) for pack in packs] for packs in jobs]
     for pack in sorted((pack for packs in drawn for pack in packs), key=lambda pack: -pack.seconds):
         pack.error = errors.lognormvariate(0.0, cluster.prediction_spread)
-    return Simulation(drawn, cluster, seed, options or SlurmConf(), checkpoint_minutes, sharing).run()
+    return Simulation(drawn, cluster, seed, options or Slurm(), checkpoint_minutes, sharing).run()

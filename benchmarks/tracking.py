@@ -2,7 +2,7 @@
 
 Runs are rows of 60 columns with a curve of 20 points, in packs of 100. Jobs: time and files of a run in each mode of
 the tracker, beside the offline run of W&B's client that a job would write otherwise (one service process for all, and
-nothing collected that need not be). Uploads: `python -m launch sync` beside `wandb sync` of as many offline runs, which
+nothing collected that need not be). Uploads: `ovpnet launch sync` beside `wandb sync` of as many offline runs, which
 have to be written first, both to the server on loopback that the tests use, 8 at a time. The server is this process
 and the client others, on one machine: these are what the client can do, not what a network lets it do.
 """

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launch import options
+from launch.launchers import LAUNCHERS
+from launch.plugins import BisectConf
 from ovpnet.spec.activation import ACTIVATIONS
 from ovpnet.spec.choices import KINDS
 from ovpnet.spec.config import Config, OptConfig, RiskConfig
@@ -19,7 +20,7 @@ HEADER = """# Configuration
 
 Made by `python docs/configuration.py` from the code; do not edit by hand. The keys of a run are in
 `ovpnet/spec/config.py`. Each choice has its keys in its own class: the last column of the table names its folder.
-`launch/options.py` has those of launchers.
+`launch/launchers/` has those of launchers.
 
 Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `'KEY=range(3)'` or any
 other form of [Hydra's override grammar](https://hydra.cc/docs/advanced/override_grammar/basic/). Files in `conf/`
@@ -33,8 +34,6 @@ choose among the nodes below: `concept=figure1` takes `conf/concept/figure1.yaml
 README = Path(__file__).parents[1] / "README.md"
 MARKS = ("<!-- choices: made by docs/configuration.py -->\n", "<!-- /choices -->\n")
 
-LAUNCHERS = {"local": options.LocalConf, "subprocess": options.SubprocessConf, "slurm": options.SlurmConf}
-
 
 def page() -> str:
     """Return the whole page, in Markdown."""
@@ -45,7 +44,7 @@ def page() -> str:
     parts += [_activations()]
     parts += [_section("test", "test.", RiskConfig), _section("opt", "opt.", OptConfig)]
     parts += [_section(f"hydra/launcher={name}", "hydra.launcher.", node) for name, node in LAUNCHERS.items()]
-    parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", options.BisectConf))
+    parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", BisectConf))
     parts.append("## Not part of a run's identity\n\nRuns that differ only in these are the same run, trained once: "
                  + ", ".join(f"`{name}`" for name in not_identity())
                  + " (epochs count as the steps they amount to).\n")

@@ -48,7 +48,7 @@ def main() -> None:
     """Train, report, photograph, write the page."""
     with tempfile.TemporaryDirectory() as folder:
         parts = [_shown(study, Path(folder)) for study in STUDIES]
-    PAGE.write_text("# Gallery\n\nWhat `python -m analysis report` shows, of small studies of our own. Made by "
+    PAGE.write_text("# Gallery\n\nWhat `ovpnet analysis report` shows, of small studies of our own. Made by "
                     "`python docs/gallery.py`, which trains them.\n\n" + "\n".join(parts), encoding="utf-8")
     print(PAGE)
 
@@ -56,7 +56,7 @@ def main() -> None:
 def _shown(study: Study, folder: Path) -> str:
     name = study.name.replace(" ", "")
     store, out = folder / name, folder / f"{name}-report"
-    command = f"python -m ovpnet.train -m {study.overrides}"
+    command = f"ovpnet train -m {study.overrides}"
     for words in (f"ovpnet.train -m {study.overrides} store={store}".split(),
                   ["analysis", "report", "--store", str(store), "--out", str(out)]):
         subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""`python -m launch status|plan|retry|cancel|logs|wait|sync`: sweeps that were submitted, or would be."""
+"""`ovpnet launch status|plan|retry|cancel|logs|wait|sync`: sweeps that were submitted, or would be."""
 
 import argparse
 import sys
@@ -7,19 +7,22 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from ovpnet.terminal.packages import enter
+
+if __name__ == "__main__":
+    enter()
+
 from rich.live import Live
 
-from launch import report, scheduler, sync
+from launch import display, scheduler, sync
 from launch.retry import retry
 from launch.status import Status, status
-from launch.sweep import Sweep, check_private, find, listed
+from launch.sweep import Sweep, check_private, find, listed, store_option
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.schemas import default_store
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.pipe import broken_pipe_ends
 from ovpnet.terminal.words import count
-
-# Seconds between two looks at a sweep that is watched; more where a look takes long.
-_SECONDS, _SLURM_SECONDS = 2.0, 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     one = argparse.ArgumentParser(add_help=False, parents=[common])
     one.add_argument("sweep", nargs="?", metavar="SWEEP", help="its id, or a part of it (default: the latest)")
 
-    parser = argparse.ArgumentParser(prog="python -m launch", description="Sweeps that were begun with "
-                                     "`python -m ovpnet.train -m`, from any shell that sees their store.")
+    parser = argparse.ArgumentParser(prog="ovpnet launch", description="Sweeps that were begun with "
+                                     "`ovpnet train -m`, from any shell that sees their store.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     looks = commands.add_parser("status", parents=[one], help="runs, packs and jobs of a sweep: what is done, runs, "
                                 "waits or failed, and how long it will take")
@@ -53,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     looks.add_argument("--all", action="store_true", help="every sweep of the store, a line each")
     looks.add_argument("--failed", action="store_true", help="the kinds of failures, with a traceback each")
     looks.set_defaults(run=_status)
-    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `python -m ovpnet.train -m`: "
+    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `ovpnet train -m`: "
                         "packs, members, memory, GPU-hours; nothing is submitted")
     again = commands.add_parser("retry", parents=[one], help="submit what is left of a sweep once more, failed runs "
                                 "included")
@@ -76,33 +79,34 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(arguments: list[str]) -> int:
     from ovpnet import train
 
-    sys.argv = ["python -m launch plan", "-m", *arguments, "hydra.launcher.dry_run=true"]
+    sys.argv = ["ovpnet launch plan", "-m", *arguments, "hydra.launcher.dry_run=true"]
     train.cli()
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
     if options.all:
-        report.console().print(report.sweeps([status(sweep) for sweep in listed(options.store)]))
+        display.console().print(display.sweeps_table([status(sweep) for sweep in listed(options.store)]))
         return 0
     sweep = find(options.store, options.sweep)
     if options.failed:
-        report.failures(status(sweep))
+        display.show_failures(status(sweep))
     elif options.watch:
         _watch(sweep)
     else:
-        report.console().print(report.status(status(sweep)))
+        display.console().print(display.status_view(status(sweep)))
     return 0
 
 
 def _watch(sweep: Sweep) -> Status:
     """Show it until it has ended."""
-    found, took, console = status(sweep), 0.0, report.console()
+    found, took, console = status(sweep), 0.0, display.console()
     # Of a file, and other things that are no terminal, only the end is of use.
-    shown = Live(report.status(found), console=console, auto_refresh=False) if console.is_terminal else nullcontext()
+    view = display.status_view(found)
+    shown = Live(view, console=console, auto_refresh=False) if console.is_terminal else nullcontext()
     with shown as live:
         while not found.ended:
-            time.sleep(max(_SECONDS if found.about.get("launcher") != "slurm" else _SLURM_SECONDS, 5 * took))
+            time.sleep(max(scheduler.poll_seconds(sweep), 5 * took))  # less often if a look takes long
             began = time.monotonic()
             try:
                 found = status(sweep)
@@ -110,9 +114,9 @@ def _watch(sweep: Sweep) -> Status:
                 print(f"{error}; asking again", file=sys.stderr)
             took = time.monotonic() - began
             if live is not None:
-                live.update(report.status(found), refresh=True)
+                live.update(display.status_view(found), refresh=True)
     if live is None:
-        console.print(report.status(found))
+        console.print(display.status_view(found))
     return found
 
 
@@ -132,7 +136,7 @@ def _cancel(options: argparse.Namespace) -> int:
     sweep = find(options.store, options.sweep)
     check_private(sweep.path)
     asked = scheduler.cancel(sweep, sweep.groups())
-    again = f"python -m launch retry {sweep.id}{report.store_option(sweep.store)}"
+    again = f"{as_typed('launch retry')} {sweep.id}{store_option(sweep.store)}"
     print(f"{sweep.id}: {count(asked, 'job')} asked to end; to go on from their checkpoints: {again}"
           if asked else f"{sweep.id}: no job runs or waits")
     return 0

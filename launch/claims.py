@@ -2,7 +2,7 @@
 
 A job that is asked to stop returns the pack that it was in, claims/returned-G-P, and the next job to ask goes on with
 it: the one that was stopped may wait for long. One that is killed keeps its claim, and goes on when it starts again;
-what it leaves if it does not, `python -m launch retry` submits in a group of its own.
+what it leaves if it does not, `ovpnet launch retry` submits in a group of its own.
 """
 
 import os

@@ -1,89 +1,133 @@
-"""A sweep as packs: each run once, finished ones left out, grouped by static signature, cut to size."""
+"""What a sweep comes to: the packs and jobs of the runs that are left to train, and what is left to others."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
+import heapq
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from ovpnet.engine.choice import chosen_engine
-from ovpnet.engine.cost import EXAMPLE, Machine, members, memory, seconds
+from launch.launcher import Launcher
+from launch.packs import Pack, packed
+from launch.status import under_way
+from ovpnet.engine.cost import Machine, memory, seconds
+from ovpnet.record.checkpoint import Checkpoints
+from ovpnet.record.store import Store
 from ovpnet.spec.config import Config
-from ovpnet.spec.identity import run_id, signature
+from ovpnet.spec.errors import ConfigError
+from ovpnet.spec.identity import run_id
+
+# A pack takes at most this part of the time that its job has: predictions are not exact, and a job has several packs.
+SHARE_OF_TIMEOUT = 0.5
 
 
 @dataclass(frozen=True)
-class Pack:
-    """Runs that one process trains as an ensemble."""
+class Tier:
+    """Packs of similar size, and the resources that their jobs get."""
 
-    configs: list[Config]
-    seconds: float  # predicted
-
-    @property
-    def cost(self) -> float:
-        """Predicted seconds of a step of one member, all that is measured included."""
-        return self.seconds / (self.configs[0].total_steps * len(self.configs))
+    launcher: Launcher
+    machine: Machine
+    packs: list[Pack]
+    jobs: list[list[int]]  # packs of each job, as indices
 
     @property
-    def memory(self) -> int:
-        """Predicted bytes, on the device and on the host together."""
-        return memory(self.configs)
+    def seconds(self) -> float:
+        """Predicted seconds of all jobs together."""
+        return sum(pack.seconds for pack in self.packs)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep comes to."""
+    """What a sweep comes to on the machines that its launcher would use."""
 
-    packs: list[Pack]
+    tiers: list[Tier]
     asked: int  # configs
     distinct: int  # runs
-    finished: int  # of these, already in the store
+    finished: int  # of these, in the store already
+    elsewhere: dict[str, int]  # runs that another sweep trains or waits to, by its id
+    left_to_others: list[Config]
+
+    @property
+    def packs(self) -> list[Pack]:
+        """The packs of all tiers."""
+        return [pack for tier in self.tiers for pack in tier.packs]
+
+    @property
+    def jobs(self) -> int:
+        """The number of jobs of all tiers."""
+        return sum(len(tier.jobs) for tier in self.tiers)
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds of all jobs together."""
+        return sum(tier.seconds for tier in self.tiers)
 
 
-def plan(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack: int | None = None,
-         begun: Sequence[Sequence[str]] = (), machine: Callable[[], Machine] = lambda: EXAMPLE,
-         pack_seconds: float | None = None) -> Plan:
-    """Packs of the runs that are not finished, longest first.
-
-    `begun` are the run_ids of packs that have a checkpoint: those of which no run is finished are packs again.
-    `machine` says what the packs are trained on; it is asked only if there are any. A new pack fits its memory, and has
-    at most `runs_per_pack` runs and a predicted time of at most `pack_seconds`; but always at least one run.
-    """
+def plan(configs: Sequence[Config], launcher: Launcher) -> Plan:
+    """Plan the runs that nobody has trained, nor is about to. Raises ConfigError, StoreError, OvpnetError."""
+    shared = one_of_each(configs)
+    store = Store(shared.store)
+    launcher.check_store(store.path.resolve())
+    finished = store.finished()
+    for message in store.skipped:
+        print(message, file=sys.stderr)
     runs = {run_id(config): config for config in configs}
-    left = {run: config for run, config in runs.items() if run not in finished}
-    again: list[list[Config]] = []
-    for run_ids in begun:
-        if left.keys() >= set(run_ids) and len({_group(left[run]) for run in run_ids}) == 1:
-            again.append([left.pop(run) for run in run_ids])
-    groups: dict[tuple[object, ...], list[Config]] = {}
-    for config in left.values():
-        groups.setdefault(_group(config), []).append(config)
-    packs: list[Pack] = []
-    if again or groups:
-        here, limit = machine(), math.inf if pack_seconds is None else pack_seconds
-        packs = [Pack(pack, seconds(pack, here)) for pack in again]
-        for group in groups.values():
-            # A run that fits no pack is one of its own, and does not make those of the others small.
-            alone = {samples for samples, config in {config.samples: config for config in group}.items()
-                     if memory([config]) > here.memory or seconds([config], here) > limit}
-            packs += [Pack([config], seconds([config], here)) for config in group if config.samples in alone]
-            if rest := [config for config in group if config.samples not in alone]:
-                packs += _cut(rest, members(rest, here, runs_per_pack, limit), here, limit)
-    packs.sort(key=lambda pack: pack.seconds, reverse=True)
-    return Plan(packs, len(configs), len(runs), len(runs.keys() & finished))
+    elsewhere = under_way(store.path, runs.keys() - finished)
+    taken = {run for others in elsewhere.values() for run in others}
+    left = [config for run, config in runs.items() if run not in finished and run not in taken]
+    tiers = [_tier(each, shared, mine) for each, mine in _by_tier(launcher, shared, left)]
+    return Plan(tiers, len(configs), len(runs), len(runs.keys() & finished),
+                {sweep: len(others) for sweep, others in elsewhere.items()}, [runs[run] for run in taken])
 
 
-def _cut(configs: Sequence[Config], size: int, machine: Machine, limit: float) -> Iterator[Pack]:
-    """Packs of at most this many of the runs, halved where their own mixture of seeds takes more than `members` saw."""
-    for start in range(0, len(configs), size):
-        runs = list(configs[start:start + size])
-        pack = Pack(runs, seconds(runs, machine))
-        if len(runs) > 1 and (pack.seconds > limit or pack.memory > machine.memory):
-            yield from _cut(runs, (len(runs) + 1) // 2, machine, limit)
-        else:
-            yield pack
+def one_of_each(configs: Sequence[Config]) -> Config:
+    """Return a config of the sweep, for what all of them share.
+
+    Raises ConfigError if they do not: of no run's identity, these keys would make one run two.
+    """
+    for name in ("store", "checkpoint_minutes", "device", "engine", "study", "tracker"):
+        first = getattr(configs[0], name)
+        others = [value for config in configs if (value := getattr(config, name)) is not first and value != first]
+        if others:
+            values = sorted({str(value) for value in [first, *others]})
+            raise ConfigError(name, ", ".join(values), "one value a sweep; give a command each")
+    return configs[0]
 
 
-def _group(config: Config) -> tuple[object, ...]:
-    """What the runs of a pack share: the signature, and what one process has one of."""
-    return (signature(config), config.store, config.device, config.engine, chosen_engine(config), config.study,
-            str(config.tracker))
+def _by_tier(launcher: Launcher, shared: Config, configs: Sequence[Config]) -> list[tuple[Launcher, list[Config]]]:
+    """Return the configs of each tier: the first one whose memory and time fit the run alone, else the last."""
+    tiers = launcher.per_tier()
+    if not configs or len(tiers) == 1:
+        return [(tiers[0], list(configs))] if configs else []
+    machines = [tier.machine(Path(shared.store), shared.device) for tier in tiers]
+    groups: list[list[Config]] = [[] for _ in tiers]
+    for config in configs:
+        fitting = (number for number, (tier, machine) in enumerate(zip(tiers, machines, strict=True))
+                   if memory([config]) <= machine.memory and seconds([config], machine) <= tier.job_seconds)
+        groups[next(fitting, len(tiers) - 1)].append(config)
+    return [(tier, group) for tier, group in zip(tiers, groups, strict=True) if group]
+
+
+def _tier(launcher: Launcher, shared: Config, configs: Sequence[Config]) -> Tier:
+    store = Path(shared.store)
+    machine = launcher.machine(store, shared.device)
+    packs = packed(configs, set(), launcher.runs_per_pack, Checkpoints(store).packs(), lambda: machine,
+                   pack_seconds=SHARE_OF_TIMEOUT * launcher.job_seconds)
+    jobs = shared_out(packs, launcher.most_jobs(shared.device), launcher.least_seconds)
+    return Tier(launcher, machine, packs, jobs)
+
+
+def shared_out(packs: Sequence[Pack], most: int, least: float) -> list[list[int]]:
+    """Return the packs of each job, longest first: at most so many jobs, each of at least so many predicted seconds.
+
+    The longest pack that is left goes to the job that has least to do (Graham's rule: the last job ends at most a third
+    later than with the best distribution).
+    """
+    total = sum(pack.seconds for pack in packs)
+    number = max(1, min(most, len(packs), int(total // least) if least else most))
+    load = [(0.0, job) for job in range(number)]
+    jobs: list[list[int]] = [[] for _ in range(number)]
+    for index in sorted(range(len(packs)), key=lambda index: -packs[index].seconds):
+        taken, job = heapq.heappop(load)
+        jobs[job].append(index)
+        heapq.heappush(load, (taken + packs[index].seconds, job))
+    return [job for job in jobs if job]

@@ -4,22 +4,26 @@ Hydra finds plug-ins only in its namespace package; hydra_plugins/ovpnet names t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import OverrideParseException
-from hydra.plugins.launcher import Launcher
+from hydra.plugins.launcher import Launcher as Plugin
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from launch.options import BisectConf, LocalConf, Options, SlurmConf, SubprocessConf, check_bisect, checked
+from launch.launcher import Launcher, check_option
+from launch.launchers import LAUNCHERS
 from ovpnet.spec.errors import ConfigError, OvpnetError
 from ovpnet.spec.identity import flat
+from ovpnet.spec.keys import key
 
 
 @dataclass
@@ -36,21 +40,46 @@ class PackSweeperConf:
     grids: list[dict[str, Any]] | None = None
 
 
+@dataclass
+class BisectConf:
+    """hydra/sweeper=bisect_samples: N_eps of everything in the swept grid by bisection on log N (docs/bisect.md)."""
+
+    _target_: str = "hydra_plugins.ovpnet.plugins.BisectSweeper"
+    params: dict[str, str] | None = None
+    grids: list[dict[str, Any]] | None = None
+    resolution: float = key(1.1, "ratio of the ends of an interval, at most (but for the rounding of N to whole "
+                            "numbers). N are powers of two and as many between two of them as it takes, so that a "
+                            "smaller resolution adds N and keeps the others", low=1.01)
+    samples_min: int = key(16, "the least N; where it passes, N_eps is not larger, and that is all", low=1)
+    samples_max: int = key(16384, "the greatest N; where no N passes, N_eps is larger than this, and that is all",
+                           low=1)
+
+
 def register() -> None:
     """Make the choices known to Hydra."""
     store = ConfigStore.instance()
     for name, sweeper in (("packs", PackSweeperConf), ("bisect_samples", BisectConf)):
         store.store(group="hydra/sweeper", name=name, node=sweeper, provider="ovpnet")
-    for name, node in (("local", LocalConf), ("subprocess", SubprocessConf), ("slurm", SlurmConf)):
+    for name, kind in LAUNCHERS.items():
+        node = kind(_target_=f"hydra_plugins.ovpnet.plugins.{plugin_name(kind)}")
         store.store(group="hydra/launcher", name=name, node=node, provider="ovpnet")
 
 
-class PackSweeper(BasicSweeper):
+def plugin_name(kind: type[Launcher]) -> str:
+    """Return the name of the class of Hydra's plug-in for a launcher."""
+    return f"{kind.__name__}Launcher"
+
+
+class PackSweeper(Sweeper):
     """Hydra's grid, or several, handed to the launcher whole: not composed here a first time, and no folder made."""
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, grids: list[dict[str, Any]] | None):
-        super().__init__(max_batch_size, params)
-        self.grids = grids or [{}]
+        self.max_batch_size, self.params, self.grids = max_batch_size, params or {}, grids or [{}]
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, config=config,
+                                                                task_function=task_function)
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.launcher is not None
@@ -73,8 +102,7 @@ class PackSweeper(BasicSweeper):
                 raise OvpnetError(f"grid {number} of hydra.sweeper.grids: {error}") from error
             overrides = [*own, *given]
             _check_one_study(overrides)
-            [product] = self.split_arguments(overrides, max_batch_size=None)
-            jobs += product
+            jobs += grid_of(overrides)
         if not jobs:
             raise OvpnetError(f"{' '.join(arguments) or 'this sweep'}: no run; a range or a list of values is empty")
         return jobs
@@ -103,10 +131,10 @@ class BisectSweeper(PackSweeper):
 
         assert self.hydra_context is not None
         assert self.config is not None
-        check_bisect(self.resolution, self.samples_min, self.samples_max)
+        _check_bisect(self.resolution, self.samples_min, self.samples_max)
         if not isinstance(self.launcher, PackLauncher):
             raise ConfigError("hydra/launcher", self.config.hydra.runtime.choices["hydra/launcher"],
-                              "hydra/sweeper=bisect_samples trains in packs; allowed: local, subprocess, slurm")
+                              f"hydra/sweeper=bisect_samples trains in packs; allowed: {', '.join(LAUNCHERS)}")
         for text in arguments:
             if text.lstrip("+~").split("=")[0] == "samples":
                 raise OvpnetError(f"{text}: hydra/sweeper=bisect_samples chooses the samples; give their range, "
@@ -126,7 +154,18 @@ class BisectSweeper(PackSweeper):
                 if value != two[name]:
                     raise ConfigError(name, value, "follows samples, so runs that differ in N would be of different "
                                       "problems, and none has an N_eps; give one value")
-        search(Search(cells(jobs, few, among), spacing(self.resolution)), self.launcher.options)
+        search(Search(cells(jobs, few, among), spacing(self.resolution)), self.launcher.chosen)
+
+
+def _check_bisect(resolution: float, samples_min: int, samples_max: int) -> None:
+    """Check the options of hydra/sweeper=bisect_samples. Raises ConfigError."""
+    given = {"resolution": resolution, "samples_min": samples_min, "samples_max": samples_max}
+    for item in fields(BisectConf):
+        if item.name in given:
+            check_option(f"hydra.sweeper.{item.name}", given[item.name], item.metadata)
+    if samples_min >= samples_max:
+        raise ConfigError("hydra.sweeper.samples_min", samples_min,
+                          f"must be less than hydra.sweeper.samples_max ({samples_max})")
 
 
 def _check_one_study(overrides: Sequence[Override]) -> None:
@@ -136,10 +175,27 @@ def _check_one_study(overrides: Sequence[Override]) -> None:
             raise OvpnetError(f"{override.input_line}: one {override.key_or_group} a sweep; give a command each")
 
 
-class PackLauncher(Launcher):
+def grid_of(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the jobs of a grid, as Hydra's own sweeper does: of a key that is given twice, the last one counts.
+
+    Raises OvpnetError for values that cannot be listed. (Hydra's sweeper is no public class, and is loaded anew.)
+    """
+    values: dict[str, list[str]] = {}
+    for override in overrides:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise OvpnetError(f"{override.input_line}: cannot be listed, as a grid must be; allowed: a,b,c, choice(), "
+                              "range() and glob()")
+        key = override.get_key_element()
+        given = override.sweep_string_iterator() if override.is_sweep_override() else [
+            override.get_value_element_as_str()]
+        values[key] = [f"{key}={value}" for value in given]
+    return [list(job) for job in product(*values.values())]
+
+
+class PackLauncher(Plugin):
     """Plans the jobs into packs, and trains these or submits them: what all launchers do."""
 
-    kind: type[Options]
+    kind: type[Launcher]
 
     def __init__(self, **options: Any):
         self.given = {name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
@@ -148,7 +204,7 @@ class PackLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises ConfigError for an option (not where the object is made: Hydra would wrap the message)."""
         self.context, self.config = hydra_context, config
-        self.options = checked(self.kind, self.given)
+        self.chosen = self.kind.checked(self.given)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """All jobs; each returns its test risk (None if it has none), for sweepers that look for the least. What is
@@ -157,26 +213,14 @@ class PackLauncher(Launcher):
         from launch.compose import compose
 
         configs = compose(self.context.config_loader, self.config, job_overrides)
-        risks = run.sweep(configs, self.options)
+        risks = run.sweep(configs, self.chosen)
         if risks is None:
             return [JobReturn(overrides=overrides, status=JobStatus.UNKNOWN) for overrides in job_overrides]
         return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=risk)
                 for overrides, risk in zip(job_overrides, risks, strict=True)]
 
 
-class LocalLauncher(PackLauncher):
-    """hydra/launcher=local"""
-
-    kind = LocalConf
-
-
-class SubprocessLauncher(PackLauncher):
-    """hydra/launcher=subprocess"""
-
-    kind = SubprocessConf
-
-
-class SlurmLauncher(PackLauncher):
-    """hydra/launcher=slurm"""
-
-    kind = SlurmConf
+def launcher_plugins(module: str) -> dict[str, type[PackLauncher]]:
+    """Return a plug-in per launcher, by the name that its class has in that module."""
+    return {plugin_name(kind): type(plugin_name(kind), (PackLauncher,), {
+        "__doc__": f"hydra/launcher={name}", "__module__": module, "kind": kind}) for name, kind in LAUNCHERS.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -10,10 +10,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from launch.code import snapshot
-from launch.options import Options, SlurmConf, SubprocessConf, checked
-from launch.report import duration
+from launch.display import duration
+from launch.launcher import Launcher
+from launch.launchers import named
+from launch.plan import plan
 from launch.scheduler import jobs
-from launch.submit import add, planned, submit
+from launch.submit import add, submit
 from launch.sweep import Sweep, check_private, write_json
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.spec.config import Config
@@ -21,43 +23,41 @@ from ovpnet.spec.errors import ConfigError, OvpnetError
 from ovpnet.spec.identity import run_id
 from ovpnet.terminal.words import count, verb
 
-_KINDS: dict[str, type[Options]] = {"subprocess": SubprocessConf, "slurm": SlurmConf}
-
 
 def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
-    """Submit the runs that are neither done nor diverged, nor a live job's, with the code as it is now; what to say.
+    """Submit the runs that are neither done nor diverged, nor a live job's, with the code as it is now.
 
-    `overrides` are KEY=VALUE of the launcher's options. Raises ConfigError, OvpnetError.
+    `overrides` are KEY=VALUE of the launcher's options. Returns what to say. Raises ConfigError, OvpnetError.
     """
     check_private(sweep.path)
     about = sweep.about()
-    if about["launcher"] not in _KINDS:
+    kind = named(about["launcher"])
+    if kind.waits:
         raise OvpnetError(f"{sweep.id} was trained by hydra/launcher={about['launcher']}: the same command continues "
                           f"it: {about['command']}")
-    kind = _KINDS[about["launcher"]]
-    options = _changed(kind, about["options"], overrides)
-    write_json(sweep.path / "sweep.json", about | {"options": asdict(options)})
+    launcher = _changed(kind, about["options"], overrides)
+    write_json(sweep.path / "sweep.json", about | {"options": asdict(launcher)})
     configs: dict[str, Config] = {}
     for group in sweep.groups():
         for _, members in sweep.configs(group.number, range(len(sweep.packs(group.number)))):
             configs |= {run_id(config): config for config in members}
     if not configs:
         raise OvpnetError(f"{sweep.id} has no runs on record: give its command again: {about['command']}")
-    options = _smaller_packs(sweep, options, configs.keys())
-    what = planned(list(configs.values()), options)
-    if not what.packs:
+    left = plan(list(configs.values()), _smaller_packs(sweep, launcher, configs.keys()))
+    if not left.packs:
         elsewhere = "".join(f"; {count(runs, 'run')} {verb(runs, 'is', 'are')} left to {other}"
-                            for other, runs in what.elsewhere.items())
+                            for other, runs in left.elsewhere.items())
         return f"{sweep.id}: nothing to submit{elsewhere}"
     code = snapshot(sweep.store)
-    for tier in what.tiers:
-        submit(sweep, add(sweep, tier, code), tier.options)
-    runs = sum(len(pack.configs) for pack in what.packs)
-    return (f"{sweep.id}: {count(runs, 'run')} submitted again in {count(what.jobs, 'job')}, "
-            f"{duration(sum(tier.seconds for tier in what.tiers))} predicted in all")
+    for tier in left.tiers:
+        submit(sweep, add(sweep, tier, code))
+    runs = sum(len(pack.configs) for pack in left.packs)
+    return (f"{sweep.id}: {count(runs, 'run')} submitted again in {count(left.jobs, 'job')}, "
+            f"{duration(left.seconds)} predicted in all")
 
 
-def _changed(kind: type[Options], options: dict[str, Any], overrides: Sequence[str]) -> Options:
+def _changed(kind: type[Launcher], options: dict[str, Any], overrides: Sequence[str]) -> Launcher:
+    """Return the launcher on record, with other options. Raises ConfigError, OvpnetError."""
     schema: Any = OmegaConf.structured(kind)
     known = [item.name for item in fields(kind) if item.name not in ("_target_", "dry_run")]
     for each in overrides:
@@ -73,20 +73,18 @@ def _changed(kind: type[Options], options: dict[str, Any], overrides: Sequence[s
     except (OmegaConfBaseException, YAMLError) as error:
         raise OvpnetError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
     assert isinstance(merged, dict)
-    made: Options = checked(kind, {str(name): value for name, value in merged.items() if name != "_target_"})
-    return made
+    return kind.checked({str(name): value for name, value in merged.items() if name != "_target_"})
 
 
-def _smaller_packs(sweep: Sweep, options: Options, runs: AbstractSet[str]) -> Options:
-    """Where SLURM ended a job for want of memory, nothing could be learned in it: halve the packs."""
+def _smaller_packs(sweep: Sweep, launcher: Launcher, runs: AbstractSet[str]) -> Launcher:
+    """Halve the packs if SLURM ended a job for want of memory: nothing could be learned in it."""
     groups = {group.number: group for group in sweep.groups()}
     ended = {job.group for job in jobs(sweep, list(groups.values())) if job.state == "OUT_OF_MEMORY"}
     if not ended:
-        return options
+        return launcher
     most = max(1, max(len(pack.runs) for number in ended for pack in sweep.packs(number)) // 2)
     checkpoints = Checkpoints(sweep.store)
     for run_ids in checkpoints.packs():
         if len(run_ids) > most and runs >= set(run_ids):
             checkpoints.halve(run_ids)
-    return checked(type(options), {name: value for name, value in asdict(options).items() if name != "_target_"}
-                   | {"runs_per_pack": min(most, options.runs_per_pack or most)})
+    return replace(launcher, runs_per_pack=min(most, launcher.runs_per_pack or most))

@@ -22,11 +22,12 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from launch import report, run
+from launch import display, run
 from launch.bisection import Bracket, bracket, censored, following, settled
-from launch.options import LocalConf, Options, SlurmConf
+from launch.launcher import Launcher
+from launch.plan import one_of_each
 from launch.status import under_way
-from launch.submit import one_of_each
+from launch.sweep import store_option
 from ovpnet.engine.cost import EXAMPLE, seconds
 from ovpnet.record import tuning
 from ovpnet.record.checkpoint import Checkpoints
@@ -34,10 +35,8 @@ from ovpnet.record.store import Store
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.identity import run_id
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.words import count, verb
-
-# Seconds between two looks at a round that others train; seconds that a file system may take to show what they stored.
-_SECONDS, _SLURM_SECONDS, _LATE = 2.0, 10.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -188,11 +187,11 @@ class Search:
         return int(statistics.median_low(high for _, high in brackets)), max(self.half_octave, math.ceil(spread / 2))
 
 
-def search(what: Search, options: Options) -> None:
+def search(what: Search, launcher: Launcher) -> None:
     """Train, or submit, round by round, until every cell has its intervals. Raises what `run.sweep` does."""
     what.look()
     print(_announcement(what))
-    if not isinstance(options, LocalConf) and not options.dry_run:
+    if not launcher.waits and not launcher.dry_run:
         print("a round waits for what came out of the last one, so this command runs until the end; where it is ended "
               "before, give it again: jobs go on without it, and it goes on from the store")
     number = 0
@@ -202,27 +201,26 @@ def search(what: Search, options: Options) -> None:
         print(f"round {number}: {count(len(asked), 'cell')} at N = {', '.join(map(str, samples))}")
         configs = [config for cell, points in asked.items() for point in sorted(points)
                    for config in what.cells[cell].at(point)]
-        run.train(configs, options)
-        if options.dry_run:
+        run.train(configs, launcher)
+        if launcher.dry_run:
             print("What later rounds train depends on what comes out of this one.")
             return
         wanted = {run_id(config) for config in configs}
-        _wait(what.store, wanted, options)
+        _wait(what.store, wanted, launcher)
         what.tried |= wanted
         if not wanted & what.store.finished():
-            raise OvpnetError(f"every run of round {number} failed: {run.failures(_failed(what.store, wanted))}; the "
-                              "same command tries again")
+            kinds = run.kinds_of_failures(_failed(what.store, wanted))
+            raise OvpnetError(f"every run of round {number} failed: {kinds}; the same command tries again")
         what.look()
-    if not options.dry_run:
+    if not launcher.dry_run:
         Checkpoints(what.store.path).clean(what.store.finished())
     _outcome(what)
 
 
-def _wait(store: Store, wanted: AbstractSet[str], options: Options) -> None:
-    """Until no live job has any of the runs to train, this command's or another's. Raises OvpnetError where some of
+def _wait(store: Store, wanted: AbstractSet[str], launcher: Launcher) -> None:
+    """Wait until no live job has any of the runs to train, this command's or another's. Raises OvpnetError if some of
     them were not trained then."""
-    patience = 0.0 if isinstance(options, LocalConf) else _LATE
-    until = time.monotonic() + patience
+    until = time.monotonic() + launcher.patience_seconds
     while missing := wanted - store.finished():
         try:
             live = bool(under_way(store.path, missing))
@@ -230,14 +228,14 @@ def _wait(store: Store, wanted: AbstractSet[str], options: Options) -> None:
             print(f"{error}; asking again", file=sys.stderr)
             live = True
         if live:
-            until = time.monotonic() + patience
+            until = time.monotonic() + launcher.patience_seconds
         elif not (lost := missing - set(_failed(store, missing)["run_id"])):
             break
         elif time.monotonic() >= until:
-            raise OvpnetError(f"{count(len(lost), 'run')} not trained: python -m launch logs"
-                              f"{report.store_option(store.path.resolve())} has what their processes said; the same "
+            raise OvpnetError(f"{count(len(lost), 'run')} not trained: {as_typed('launch logs')}"
+                              f"{store_option(store.path.resolve())} has what their processes said; the same "
                               "command goes on")
-        time.sleep(_SLURM_SECONDS if isinstance(options, SlurmConf) else _SECONDS)
+        time.sleep(launcher.poll_seconds)
 
 
 def _failed(store: Store, ids: AbstractSet[str]) -> pd.DataFrame:
@@ -263,7 +261,7 @@ def _announcement(what: Search) -> str:
 def _outcome(what: Search) -> None:
     """Tell what was found and what it took. Raises OvpnetError where runs failed."""
     print()
-    report.console().print(_table(what))
+    display.console().print(_table(what))
     runs, all_runs, spent, whole = 0, 0, 0.0, 0.0
     for number, cell in enumerate(what.cells):
         for point in range(len(what.points)):
@@ -272,12 +270,12 @@ def _outcome(what: Search) -> None:
             if point in what.looked[number]:
                 spent, runs = spent + took, runs + len(cell.members)
     print(f"{count(runs, 'run')}; a grid with the same intervals has {all_runs}, and is predicted to train "
-          f"{whole / spent:.1f} times as long. Next: python -m analysis verdict"
-          f"{report.store_option(what.store.path.resolve())}")
+          f"{whole / spent:.1f} times as long. Next: {as_typed('analysis verdict')}"
+          f"{store_option(what.store.path.resolve())}")
     if failed := what.tried - what.store.finished():
         counts = verb(len(failed), "counts", "count")
         raise OvpnetError(f"{count(len(failed), 'run')} failed and {counts} as not passing: "
-                          f"{run.failures(_failed(what.store, failed))}; the same command tries again")
+                          f"{run.kinds_of_failures(_failed(what.store, failed))}; the same command tries again")
 
 
 def _table(what: Search) -> Table:

@@ -4,8 +4,6 @@ A process of its own, because submitit's processes have the session, the directo
 they are to outlive the terminal, run the copy of the code, and not hold open the pipe of a command that has returned.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,24 +11,8 @@ from pathlib import Path
 import submitit
 
 from launch.job import Job
-from launch.sweep import Group, Sweep
-from ovpnet.spec.errors import OvpnetError
 
 _FOREVER = 60 * 24 * 365
-
-
-def start(sweep: Sweep, group: Group, code: Path, gpus: Sequence[int | None]) -> None:
-    """Start a process a job, each with one of the GPUs. Raises OvpnetError."""
-    log = sweep.path / "logs" / f"start-{group.number}.log"
-    path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with open(log, "wb") as told:
-        done = subprocess.run([sys.executable, "-m", "launch.start", str(sweep.path), str(group.number),
-                               *("none" if gpu is None else str(gpu) for gpu in gpus)],
-                              cwd=code, env=os.environ | {"PYTHONPATH": path}, start_new_session=True,
-                              stdin=subprocess.DEVNULL, stdout=told, stderr=told)
-    if done.returncode:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise OvpnetError(f"{''.join(last) or f'exit status {done.returncode}'}, see {log}")
 
 
 def main(arguments: Sequence[str]) -> None:

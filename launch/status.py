@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from launch.claims import Claims
-from launch.scheduler import RUNNING, JobState, jobs, live_groups
+from launch.launcher import RUNNING, JobState
+from launch.scheduler import jobs, live_groups
 from launch.sweep import Group, Listed, Sweep, read_json, sweeps
 from ovpnet.record.store import FINISHED, Store
 
-# How runs and packs are counted, in the order shown. `left`: nobody is about to train it (`python -m launch retry`).
+# How runs and packs are counted, in the order shown. `left`: nobody is about to train it (`ovpnet launch retry`).
 STATES = ("done", "diverged", "failed", "running", "pending", "left")
 
 
@@ -105,7 +106,7 @@ def _failed(store: Path) -> dict[str, str]:
 
 def waiting(sweep: Sweep, groups: list[Group], states: list[JobState]) -> set[str]:
     """Runs that live jobs have yet to train, or train: of packs that one of them has claimed, or that none has, which
-    any may take (`launch.worker`). What is stored already may be among them."""
+    any may take (`launch.work`). What is stored already may be among them."""
     live = {(job.group, job.task) for job in states if job.live}
     found: set[str] = set()
     for group in groups:

@@ -3,13 +3,13 @@
     sweep.json             the command, who gave it, the launcher's options
     packs-G.parquet        a row a pack of group G: its runs and their configs, what it is predicted to take
     group-G.json           a submission, one job array: the packs of each of its jobs, and the code that they run
-    jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job`)
-    jobs/G-T.progress.json what its worker is at (`launch.worker`)
+    jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job_file`)
+    jobs/G-T.progress.json what its worker is at (`launch.work`)
     parts/G-P.json         pieces that pack P is trained in, where it ended its worker (`launch.job`)
     claims/G-P             which job has taken pack P of group G (`launch.claims`)
     logs/                  submitit's own: what jobs print, pickles of a few hundred bytes
 
-A first submission is group 0; what is submitted again later (`python -m launch retry`) are further groups. All of it is
+A first submission is group 0; what is submitted again later (`ovpnet launch retry`) are further groups. All of it is
 whole files, renamed into place, each by one writer, so no lock is needed on a file system shared by many machines; and
 their number grows with packs and jobs, not with runs. Only the user who made the folder can read or write it: jobs run
 what they find there.
@@ -18,6 +18,7 @@ what they find there.
 import json
 import os
 import re
+import shlex
 import stat
 import time
 import uuid
@@ -25,17 +26,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launch.plan import Pack
 from ovpnet.record.store import remove, write_whole
 from ovpnet.spec.config import NODES, Config
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.identity import run_id
-from ovpnet.spec.schemas import as_chosen, node_of
+from ovpnet.spec.schemas import as_chosen, default_store, node_of
+from ovpnet.terminal.commands import as_typed
+
+if TYPE_CHECKING:  # jobs are looked at, and supervised, without the model of cost
+    from launch.packs import Pack
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Group:
 
     number: int
     submitted_at: str
-    launcher: str  # local, subprocess or slurm
+    launcher: str  # its name
     code: str | None  # folder of the copy of the code that its jobs run; None where that is the checkout
     jobs: list[list[int]]  # packs of each job, by number
     options: dict[str, Any]  # the launcher's
@@ -94,7 +98,7 @@ class Sweep:
 
     # --- groups ---
 
-    def add(self, packs: Sequence[Pack], jobs: Sequence[Sequence[int]], launcher: str, options: Mapping[str, Any],
+    def add(self, packs: "Sequence[Pack]", jobs: Sequence[Sequence[int]], launcher: str, options: Mapping[str, Any],
             code: str | None) -> Group:
         """Record a group before it is submitted; `jobs` has indices into `packs`. Packs of no job wait for a retry."""
         table = pa.table({
@@ -183,7 +187,7 @@ def listed(store: Path) -> list[Sweep]:
     """As `sweeps`. Raises OvpnetError where there is none."""
     if found := sweeps(store):
         return found
-    raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: python -m ovpnet.train -m")
+    raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: {as_typed('train -m')}")
 
 
 def sweeps(store: Path) -> list[Sweep]:
@@ -220,6 +224,11 @@ def check_private(path: Path) -> None:
     if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise OvpnetError(f"{path}: belongs to another user, or others can write to it, so nothing in it is run; "
                           "submit the sweep again")
+
+
+def store_option(store: Path) -> str:
+    """Return what a command needs to find this store."""
+    return "" if store == Path(default_store()).resolve() else f" --store {shlex.quote(os.path.relpath(store))}"
 
 
 # --- configs ---

@@ -1,4 +1,4 @@
-"""`python -m launch sync`: runs of a store into W&B, in parallel, under a request rate, and each of them once.
+"""`ovpnet launch sync`: runs of a store into W&B, in parallel, under a request rate, and each of them once.
 
 The store has all that W&B shows, so jobs without a network write nothing for it. Here rows become W&B's own offline
 files, a batch at a time in a temporary directory, which `wandb sync` uploads while the next batch is written. What has
@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from ovpnet.record.store import Store
 from ovpnet.record.tracking import Row, Target, base_url, log_in, report, tracked, upload
@@ -30,6 +29,7 @@ from ovpnet.record.uploads import Uploads
 from ovpnet.spec.config import TrackerConfig
 from ovpnet.spec.errors import TrackerError
 from ovpnet.spec.schemas import default_store
+from ovpnet.terminal.progress import Progress
 from ovpnet.terminal.words import count
 
 BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk
@@ -200,8 +200,7 @@ class _Uploader:
         self.uploaded = self.in_vain = 0
         self.failed: dict[str, str] = {}
         self.running: _Batch | None = None
-        # A terminal gets a live bar; a log file a line every ten seconds.
-        self.bar = tqdm(total=total, unit=" W&B runs", mininterval=0.2 if sys.stderr.isatty() else 10)
+        self.bar = Progress(total, total, "W&B run").start()
 
     def upload(self, pending: Sequence[Pending], read: Callable[[Pending], tuple[list[Row], list[Row]]]) -> None:
         """Upload one batch while the next is written. Raises TrackerError where nothing arrives any more."""
@@ -221,7 +220,7 @@ class _Uploader:
         if self.running is not None:
             self.running.stop()
             self._collect(self.running)
-        self.bar.close()
+        self.bar.stop()
 
     def _batches(self, pending: Sequence[Pending]) -> Iterator[list[Pending]]:
         """Cuts of W&B runs of one target."""
@@ -234,7 +233,8 @@ class _Uploader:
         if self.running is None:
             return
         while self.running.busy():
-            self.bar.update(self.uploaded + len(self.running.arrived()) - self.bar.n)
+            there = self.uploaded + len(self.running.arrived())
+            self.bar.show(there, there)
         before, tried = self.uploaded, len(self.running.pending)
         self._collect(self.running)
         self.in_vain = 0 if self.uploaded > before else self.in_vain + tried
@@ -251,7 +251,7 @@ class _Uploader:
         if there:
             self.uploads.add(list(there.values()))
         self.uploaded += len(there)
-        self.bar.update(self.uploaded - self.bar.n)
+        self.bar.show(self.uploaded, self.uploaded)
         self.failed |= {each.mark["id"]: failures.get(each.mark["id"], failures[""])
                         for each in batch.pending if each.mark["id"] not in there}
         shutil.rmtree(batch.directory, ignore_errors=True)
@@ -288,7 +288,7 @@ class _Batch:
                        if name not in ("WANDB_MODE", "WANDB_SERVICE", "WANDB_SILENT")}
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "wandb", "sync", "-n", str(parallel), str(self.directory / "wandb")],
+                [sys.executable, "-P", "-m", "wandb", "sync", "-n", str(parallel), str(self.directory / "wandb")],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env=environment | {"WANDB_DIR": str(self.directory), "WANDB_BASE_URL": self.target.base_url})
 
@@ -330,7 +330,7 @@ class _Batch:
 
 
 def add_parser(commands: Any) -> None:
-    """Add `sync` to the subparsers of `python -m launch`; its `run` takes the options."""
+    """Add `sync` to the subparsers of `ovpnet launch`; its `run` takes the options."""
     parser: argparse.ArgumentParser = commands.add_parser("sync", help="upload runs of a store to W&B")
     parser.add_argument("--store", type=Path, default=default_store(), metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")

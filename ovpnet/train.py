@@ -1,28 +1,37 @@
-"""`python -m ovpnet.train`: train one run, or with -m a sweep of runs, and keep them in the store."""
+"""`ovpnet train`: train one run, or with -m a sweep of runs, and keep them in the store."""
 
 import sys
+from typing import TYPE_CHECKING
+
+from ovpnet.terminal.packages import enter
+
+if __name__ == "__main__":  # `python -m ovpnet.train`
+    enter()
 
 import hydra
-import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ovpnet.record.store import Store
-from ovpnet.run.interruption import interruptions
 from ovpnet.spec.errors import InterruptionError, OvpnetError
 from ovpnet.spec.identity import run_id
 from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
+from ovpnet.terminal.choices import register_choices
 from ovpnet.terminal.compact import compact
 from ovpnet.terminal.pipe import broken_pipe_ends
-from ovpnet.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from ovpnet.record.store import Store
 
 register_schemas()
+register_choices()
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 @compact
 def main(composed: DictConfig) -> None:
     """Train one run. (With -m Hydra calls the sweeper and launcher of `launch` instead.)"""
+    from ovpnet.record.store import Store  # pandas, for which --help and the Tab key need not wait
+
     config = resolve(composed)
     sweeper, choices = HydraConfig.get().sweeper, HydraConfig.get().runtime.choices
     if sweeper.get("params") or sweeper.get("grids") or choices["hydra/sweeper"] == "bisect_samples":
@@ -32,7 +41,9 @@ def main(composed: DictConfig) -> None:
     if run_id(config) in store.finished():
         print(f"run {run_id(config)} is in {store.path} already; nothing to train")
     else:
-        from ovpnet.run.pack import run_pack  # imports torch, which --help and a finished run need not wait for
+        from ovpnet.run.interruption import interruptions
+        from ovpnet.run.pack import run_pack  # imports torch, which a finished run need not wait for
+        from ovpnet.terminal.progress import Progress
 
         with interruptions() as interrupted, Progress(runs=1, work=config.total_steps) as progress:
             run_pack([config], progress.advance, interrupted)
@@ -42,8 +53,10 @@ def main(composed: DictConfig) -> None:
     print(summary(store, run_id(config)))
 
 
-def summary(store: Store, run: str) -> str:
+def summary(store: "Store", run: str) -> str:
     """What came out of a stored run, in a line or two. Raises OvpnetError, with the traceback, if it failed."""
+    import pandas as pd
+
     runs = store.runs()
     row = runs[runs["run_id"] == run].iloc[0]
     if row["status"] == "failed":

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import ovpnet.run.pack
-from launch.plan import plan
+from launch.packs import packed
 from ovpnet.engine import ReferenceEngine, engine
 from ovpnet.problem.opt import Opt
 from ovpnet.record.checkpoint import Checkpoints
@@ -248,8 +248,8 @@ def test_packs_that_have_begun_are_packs_again(make):
     configs = [make(f"seed={seed}") for seed in range(6)]
     ids = [run_id(config) for config in configs]
     begun = [[ids[4], ids[1]], [ids[2], "of another sweep"], [ids[0], ids[5]], [ids[1], ids[3]]]
-    planned = plan(configs, {ids[5]}, runs_per_pack=2, begun=begun)
-    packs = {tuple(run_id(config) for config in pack.configs) for pack in planned.packs}
+    found = packed(configs, {ids[5]}, runs_per_pack=2, begun=begun)
+    packs = {tuple(run_id(config) for config in pack.configs) for pack in found}
     assert packs == {(ids[4], ids[1]), (ids[0], ids[2]), (ids[3],)}
 
 

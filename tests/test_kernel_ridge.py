@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.func import jacrev
 
-from launch.plan import plan
+from launch.packs import packed
 from ovpnet.engine import ReferenceEngine
 from ovpnet.nets.regularization import layer_of
 from ovpnet.problem.opt import Opt
@@ -204,7 +204,7 @@ def test_settings_of_sgd_do_not_multiply_runs(base, other):
 def test_a_grid_of_weight_decay_is_one_pack_at_every_width(base):
     for learner in (LEARNERS[1], LIMITS[1]):
         grid = [replace(base(*RIDGE, *learner), weight_decay=decay) for decay in (0.0, 0.1, 1.0)]
-        packs = plan(grid, set()).packs
+        packs = packed(grid, set())
         assert [len(pack.configs) for pack in packs] == [3]
         assert packs[0].seconds > 0
 

@@ -16,11 +16,15 @@ from hypothesis import strategies as st
 from omegaconf import open_dict
 
 from launch.compose import compose
-from launch.options import LocalConf
+from launch.launchers.local import Local
+from launch.launchers.slurm import Slurm
+from launch.packs import packed
 from launch.plan import plan
 from launch.run import sweep
 from ovpnet.engine.choice import chosen_engine
 from ovpnet.engine.cost import EXAMPLE, memory
+from ovpnet.record.store import Store
+from ovpnet.run.results import config_row
 from ovpnet.spec.errors import ConfigError, OvpnetError
 from ovpnet.spec.identity import run_id, signature
 from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
@@ -105,11 +109,13 @@ def test_bad_jobs_name_the_override(loader, master):
         compose(loader, master, [["widht=8"]])
 
 
-def test_plan_trains_each_unfinished_run_once_in_packs_of_one_signature(make):
-    configs = [make(f"width={width}", f"seed={seed}", f"samples={samples}")
+def test_plan_trains_each_unfinished_run_once_in_packs_of_one_signature(make, tmp_path):
+    configs = [make(f"width={width}", f"seed={seed}", f"samples={samples}", f"store={tmp_path}")
                for width in (8, 300) for seed in range(4) for samples in (20, 30)]
-    finished = {run_id(configs[0]), run_id(configs[3]), "not of this sweep"}
-    planned = plan([*configs, *configs[:5]], finished, runs_per_pack=3)
+    Store(tmp_path).write_pack([config_row(each) | {"status": "done", "finished_at": "2026"}
+                                for each in (configs[0], configs[3], make("seed=77"))], [])
+    finished = {run_id(configs[0]), run_id(configs[3])}
+    planned = plan([*configs, *configs[:5]], Slurm(runs_per_pack=3))
     trained = [run_id(config) for pack in planned.packs for config in pack.configs]
     assert sorted(trained) == sorted({run_id(config) for config in configs} - finished)
     assert all(len({signature(config) for config in pack.configs}) == 1 for pack in planned.packs)
@@ -122,14 +128,14 @@ def test_plan_trains_each_unfinished_run_once_in_packs_of_one_signature(make):
 def test_packs_take_at_most_the_time_they_are_given(make):
     base = make("learner=three_layer", "steps=1000")
     configs = [replace(base, width=width, seed=seed) for width in (50, 1000) for seed in range(40)]
-    alone = [pack.seconds for pack in plan(configs, set(), runs_per_pack=1).packs]
+    alone = [pack.seconds for pack in packed(configs, set(), runs_per_pack=1)]
     limit = 4 * min(alone)
     assert max(alone) > limit, "a run that is longer alone is a pack all the same"
-    packs = plan(configs, set(), pack_seconds=limit).packs
+    packs = packed(configs, set(), pack_seconds=limit)
     assert sum(len(pack.configs) for pack in packs) == 80
     assert all(pack.seconds <= limit or len(pack.configs) == 1 for pack in packs)
     assert max(len(pack.configs) for pack in packs) > 2
-    assert max(len(pack.configs) for pack in plan(configs, set(), 2, pack_seconds=limit).packs) == 2
+    assert max(len(pack.configs) for pack in packed(configs, set(), 2, pack_seconds=limit)) == 2
 
 
 @pytest.mark.parametrize("runs_per_pack", [None, 20])
@@ -138,28 +144,28 @@ def test_packs_fit_the_memory_whatever_shares_its_data(make, runs_per_pack):
     base = make("learner.trained=last", "width=200", "samples=4000", "engine=dual")
     shared = [replace(base, lr=1.0 + number, samples=4001) for number in range(20)]
     machine = replace(EXAMPLE, memory=memory(shared))
-    packs = plan([*shared, *(replace(base, seed=seed) for seed in range(20))], set(), runs_per_pack,
-                 machine=lambda: machine).packs
+    packs = packed([*shared, *(replace(base, seed=seed) for seed in range(20))], set(), runs_per_pack,
+                   machine=lambda: machine)
     assert sum(len(pack.configs) for pack in packs) == 40
     assert max(pack.memory for pack in packs) <= machine.memory
     assert max(len(pack.configs) for pack in packs) > 1
 
 
 def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
-    planned = plan([make(), make("seed=1", "store=other"), make("seed=2", "tracker=wandb")], set())
-    assert len(planned.packs) == 3
+    packs = packed([make(), make("seed=1", "store=other"), make("seed=2", "tracker=wandb")], set())
+    assert len(packs) == 3
 
 
 def test_the_engine_of_a_run_does_not_depend_on_its_pack(make):
     few, many = (make("learner.trained=last", "width=200", "steps=300", f"samples={samples}") for samples in (40, 4000))
     assert (chosen_engine(few), chosen_engine(many)) == ("dual", "fused")
-    assert [len(pack.configs) for pack in plan([few, many], set()).packs] == [1, 1]
+    assert [len(pack.configs) for pack in packed([few, many], set())] == [1, 1]
 
 
 @pytest.mark.parametrize("key", ["store", "study", "device"])
 def test_a_sweep_has_one_store_study_and_device(make, tmp_path, key):
     with pytest.raises(ConfigError, match=f"{key}=.*one value a sweep"):
-        sweep([make(f"store={tmp_path}", f"{key}=cpu"), make(f"store={tmp_path}", f"{key}=auto")], LocalConf())
+        sweep([make(f"store={tmp_path}", f"{key}=cpu"), make(f"store={tmp_path}", f"{key}=auto")], Local())
 
 
 def test_wide_nets_come_in_smaller_packs(make):
@@ -167,16 +173,16 @@ def test_wide_nets_come_in_smaller_packs(make):
     sizes = []
     for width in (8, 10_000, 100_000):
         configs = [replace(base, width=width, seed=seed) for seed in range(600)]
-        sizes.append(max(len(pack.configs) for pack in plan(configs, set()).packs))
+        sizes.append(max(len(pack.configs) for pack in packed(configs, set())))
     assert sizes[0] > sizes[1] > sizes[2] >= 1
 
 
 def test_packs_fill_a_device_that_takes_no_longer_for_more_members(make):
     base = make("width=1000", "steps=100000")
     configs = [replace(base, seed=seed) for seed in range(256)]
-    few = plan(configs, set(), machine=lambda: EXAMPLE).packs
+    few = packed(configs, set(), machine=lambda: EXAMPLE)
     wide = replace(EXAMPLE, rates=replace(EXAMPLE.rates, fused_alone=((1000, 0.01),)))
-    many = plan(configs, set(), machine=lambda: wide).packs
+    many = packed(configs, set(), machine=lambda: wide)
     assert len(many[0].configs) > 4 * len(few[0].configs)
     assert many[0].seconds > 100_000 * 0.01 * base.batch_size / 50, "a step takes as long as one member's alone"
 
@@ -185,7 +191,7 @@ def test_large_training_sets_come_in_smaller_packs(make):
     base = make()
     sizes = []
     for samples in (100, 10_000_000):
-        packs = plan([replace(base, width=8, samples=samples, seed=seed) for seed in range(20)], set()).packs
+        packs = packed([replace(base, width=8, samples=samples, seed=seed) for seed in range(20)], set())
         assert max(memory(pack.configs) for pack in packs) <= EXAMPLE.memory
         sizes.append(max(len(pack.configs) for pack in packs))
     assert sizes[0] > sizes[1]
@@ -194,7 +200,7 @@ def test_large_training_sets_come_in_smaller_packs(make):
 def test_a_run_that_fits_nowhere_does_not_make_the_packs_of_others_small(make):
     base = make()
     few = [replace(base, seed=seed) for seed in range(20)]
-    packs = plan([*few, replace(base, samples=10**12)], set()).packs
+    packs = packed([*few, replace(base, samples=10**12)], set())
     assert [len(pack.configs) for pack in packs] == [1, 20]
     assert packs[0].memory > EXAMPLE.memory
 

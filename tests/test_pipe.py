@@ -11,7 +11,8 @@ GOLDEN = Path(__file__).parent / "golden" / "flat"
 
 
 @pytest.mark.parametrize("command", [
-    "ovpnet.train --help", "ovpnet.train --cfg all", "ovpnet.train width=8 samples=20 steps=2 opt.samples=4096",
+    "ovpnet --help", "ovpnet train --help", "ovpnet.train --help", "ovpnet.train --cfg all",
+    "ovpnet.train width=8 samples=20 steps=2 opt.samples=4096",
     "launch --help", "launch plan width=8,16", "analysis --help", f"analysis table --store {GOLDEN}"])
 def test_a_reader_that_leaves_ends_a_command_without_a_word(command, tmp_path):
     reader, output = os.pipe()

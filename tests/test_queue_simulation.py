@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.queue import jobs_of
 from benchmarks.queue_model import HOUR, Cluster, Shares, Sharing, Simulation, Work, simulate
-from launch.options import SlurmConf
+from launch.launchers.slurm import Slurm
+from launch.packs import packed
 from launch.plan import plan
-from launch.submit import planned
 
 # One job at a time, nobody else, and nothing that can go wrong or vary.
 ALONE = Cluster(slots=1, load=0.0, node_failures=0.0, crashes=0.0, prediction_spread=0.0, node_spread=0.0)
@@ -26,7 +26,7 @@ def packs(*seconds):
 def test_every_pack_is_finished_once_whatever_fails(seed, sharing):
     cluster = replace(HOSTILE, node_spread=0.0)
     jobs = [packs(*range(500, 8000, 1500)), packs(10_000, 3000), packs(60, 50, 40)]
-    outcome = Simulation(jobs, cluster, seed, SlurmConf(timeout_min=60), sharing=sharing).run()
+    outcome = Simulation(jobs, cluster, seed, Slurm(timeout_min=60), sharing=sharing).run()
     everything = [pack for job in jobs for pack in job]
     assert [pack.finished for pack in everything] == [1] * len(everything)
     assert outcome.starts > len(jobs)
@@ -91,7 +91,7 @@ def test_claims_are_one_queue_where_all_packs_are_alike_and_every_interruption_h
 
 
 def test_a_timeout_costs_a_checkpoint_a_requeue_and_a_start():
-    options = SlurmConf(timeout_min=60, signal_delay_s=100)
+    options = Slurm(timeout_min=60, signal_delay_s=100)
     # 3470 of 5000 seconds until the signal, with five checkpoints of 2 s, one every ten minutes; two more afterwards.
     outcome = simulate([packs(5000)], ALONE, 0, options, checkpoint_minutes=10)
     assert outcome.starts == 2
@@ -101,7 +101,7 @@ def test_a_timeout_costs_a_checkpoint_a_requeue_and_a_start():
 
 def test_without_notice_what_came_after_the_last_checkpoint_is_lost():
     cluster = replace(ALONE, preemptions=1.0, noticed=0.0, start=0.0)
-    often, seldom = ([simulate([packs(20 * HOUR)], cluster, seed, SlurmConf(timeout_min=10**6), minutes)
+    often, seldom = ([simulate([packs(20 * HOUR)], cluster, seed, Slurm(timeout_min=10**6), minutes)
                       for seed in range(10)] for minutes in (5, 20))
     for outcomes, every in ((often, 300), (seldom, 1200)):
         lost = sum(each.lost for each in outcomes) / sum(each.starts - 1 for each in outcomes)
@@ -128,9 +128,9 @@ def test_a_seed_says_all():
 
 def test_simulated_jobs_are_those_that_are_submitted(make, tmp_path):
     configs = [make(f"store={tmp_path}", f"width={width}", f"seed={seed}") for width in (8, 64) for seed in range(3)]
-    options = SlurmConf(job_minutes=1e-4, runs_per_pack=1)
-    [tier] = planned(configs, options).tiers
-    simulated = jobs_of(plan(configs, set(), 1, machine=lambda: tier.machine).packs, options)
+    options = Slurm(job_minutes=1e-4, runs_per_pack=1)
+    [tier] = plan(configs, options).tiers
+    simulated = jobs_of(packed(configs, set(), 1, machine=lambda: tier.machine), options)
     assert [[pack.seconds for pack in job] for job in simulated] == [
-        [tier.plan.packs[index].seconds for index in job] for job in tier.jobs]
+        [tier.packs[index].seconds for index in job] for job in tier.jobs]
     assert len(simulated) > 1

@@ -1,4 +1,4 @@
-"""`python -m launch sync` with the real W&B client, to a server on loopback: each run there once, whole, in time."""
+"""`ovpnet launch sync` with the real W&B client, to a server on loopback: each run there once, whole, in time."""
 
 import argparse
 import os

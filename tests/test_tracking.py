@@ -16,6 +16,7 @@ from ovpnet.record import tracking
 from ovpnet.record.tracking import Target, report, track, tracked
 from ovpnet.record.uploads import Uploads
 from ovpnet.spec.config import TrackerConfig
+from ovpnet.terminal.commands import as_typed
 from tests import wandb_server
 from tests.wandb_server import KEY, WandbServer
 
@@ -101,7 +102,7 @@ class Written:
 
 
 def write(directory: Path, rows: list[dict[str, Any]], curves: list[dict[str, Any]], per: str = "run") -> None:
-    """Offline files, as `python -m launch sync` has them written."""
+    """Offline files, as `ovpnet launch sync` has them written."""
     directory.mkdir(exist_ok=True)
     for each in rows:
         points = [point for point in curves if point["run_id"] == each["run_id"]]
@@ -254,7 +255,7 @@ def test_jobs_that_are_not_online_write_nothing_and_do_not_load_the_client(store
 def test_jobs_say_how_to_upload_what_they_do_not(store: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO):
         track(TrackerConfig(name="wandb"), store, [row("a")], curve("a"))
-    assert f"python -m launch sync --store {store}" in caplog.text
+    assert f"{as_typed('launch sync')} --store {store}" in caplog.text
     assert not store.exists()
 
 
@@ -310,7 +311,7 @@ def test_what_a_server_takes_before_it_is_gone_is_remembered(store: Path, server
     store.mkdir()
     server.status = lambda request: 400 if request.run == "b" else 200
     track(TrackerConfig(name="wandb"), store, [row("a"), row("b")], [*curve("a"), *curve("b")])
-    assert "python -m launch sync" in caplog.text
+    assert as_typed("launch sync") in caplog.text
     assert [row["id"] for row in Uploads(store).rows.values()] == ["a"]
 
 
@@ -327,7 +328,7 @@ def test_a_server_that_cannot_be_reached_leaves_the_pack_to_sync(store: Path, mo
 
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "safe in the store" in warning.getMessage()
-    assert "python -m launch sync" in warning.getMessage()
+    assert as_typed("launch sync") in warning.getMessage()
     assert not Uploads(store).rows
 
 

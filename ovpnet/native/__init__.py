@@ -5,16 +5,16 @@ number of threads nor on what else is in the call.
 """
 
 import ctypes
-import platform
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-_FLAGS = {"x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
-          "x86-64-v3": {"avx2", "fma", "bmi1", "bmi2"},
-          "plain": set()}
+# What a processor must be capable of, in torch's names (torch.cpu.get_capabilities).
+_NEEDED = {"x86-64-v4": {"avx512_f", "avx512_bw", "avx512_cd", "avx512_dq", "avx512_vl"},
+           "x86-64-v3": {"avx2", "fma3", "bmi", "bmi2"},
+           "plain": set()}
 
 
 @cache
@@ -25,8 +25,8 @@ def library() -> ctypes.CDLL | None:
 
 def library_files() -> list[Path]:
     """The libraries that were built and this processor can run, the best one first."""
-    flags = _processor_flags()
-    files = [Path(__file__).parent / f"lib-{name}.so" for name, needed in _FLAGS.items() if needed <= flags]
+    capable = {name for name, value in torch.cpu.get_capabilities().items() if value is True}
+    files = [Path(__file__).parent / f"lib-{name}.so" for name, needed in _NEEDED.items() if needed <= capable]
     return [file for file in files if file.exists()]
 
 
@@ -57,11 +57,3 @@ def _value(argument: Tensor | int) -> ctypes.c_void_p | ctypes.c_int64:
         assert argument.device.type == "cpu"
         return ctypes.c_void_p(argument.data_ptr())
     return ctypes.c_int64(argument)
-
-
-def _processor_flags() -> set[str]:
-    """What an x86 processor can do, as Linux says it; nothing elsewhere."""
-    info = Path("/proc/cpuinfo")
-    if platform.machine() != "x86_64" or not info.exists():
-        return set()
-    return next((set(line.split()) for line in info.read_text().splitlines() if line.startswith("flags")), set())

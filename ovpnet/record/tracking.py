@@ -1,7 +1,7 @@
 """Runs reported to W&B, after they are safely in the store. Nothing here can lose a result or stop a sweep.
 
 The store is the offline record: its rows and curves are all that W&B gets. So jobs write nothing for W&B unless they
-report live (online), and `python -m launch sync` makes W&B's own files of stored rows later, by the same functions.
+report live (online), and `ovpnet launch sync` makes W&B's own files of stored rows later, by the same functions.
 What becomes a W&B run is tracker.per: each run, each pack, or each study (`sweep`, which sync alone can report, as no
 job sees all of it). W&B runs are short and many, so each costs as little as the client allows: one service process
 serves all of a pack, and what it would collect by default (console, git, code, machine, system metrics) is turned off.
@@ -22,13 +22,14 @@ from ovpnet.record.uploads import remember
 from ovpnet.spec.config import Config, TrackerConfig
 from ovpnet.spec.errors import TrackerError
 from ovpnet.spec.identity import digest
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 
-# Seconds that one W&B run may take to reach W&B before the rest of the pack is left to `python -m launch sync`.
+# Seconds that one W&B run may take to reach W&B before the rest of the pack is left to `ovpnet launch sync`.
 PATIENCE = 60.0
 
 # Dotted keys are config whatever follows the dot; of the others, a group's name (`opt`) may be a result.
@@ -64,12 +65,12 @@ class Tracked:
 def track(config: TrackerConfig, store: Path, rows: Sequence[Row], curves: Sequence[Row]) -> None:
     """Report a pack's finished runs (rows of the store) and their learning curves, where the tracker is online.
 
-    What is not reported here, or cannot be, `python -m launch sync` uploads from the store; whatever fails is logged as
+    What is not reported here, or cannot be, `ovpnet launch sync` uploads from the store; whatever fails is logged as
     a warning that says so. On return no W&B run of this process is open.
     """
     if config.name == "none" or not rows:
         return
-    later = f"python -m launch sync --store {store}"
+    later = f"{as_typed('launch sync')} --store {store}"
     try:
         mode = "offline" if config.per == "sweep" else _mode(config)
         if mode == "offline":

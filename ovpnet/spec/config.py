@@ -77,12 +77,12 @@ class TrackerConfig:
     name: str = key("none", "tracker", choices=("none", "wandb"), identity=False)
     project: str = key("ovpnet", "W&B project", identity=False)
     entity: str | None = key(None, "W&B entity; null = your default", identity=False)
-    mode: str = key("auto", "`online`: jobs report after every pack; `offline`: jobs write nothing for W&B, `python -m "
+    mode: str = key("auto", "`online`: jobs report after every pack; `offline`: jobs write nothing for W&B, `ovpnet "
                     "launch sync` uploads from the store; `auto`: online with an API key, else offline",
                     choices=("auto", "online", "offline"),
                     identity=False)
     per: str = key("run", "what becomes a W&B run: each `run`; each `pack`, as a table of its runs with mean and "
-                   "quantile curves; each study (`sweep`), as a table, which `python -m launch sync` alone can make",
+                   "quantile curves; each study (`sweep`), as a table, which `ovpnet launch sync` alone can make",
                    choices=("run", "pack", "sweep"), identity=False)
 
 

@@ -1,1 +1,1 @@
-"""What a person at a terminal sees: words, progress, errors in one line, and pipes that close."""
+"""What a person at a terminal sees and types: words, commands, choices, progress, errors in one line, closed pipes."""

@@ -1,4 +1,4 @@
-"""Commands that end when the reader of their output does: `python -m ovpnet.train --help | head`."""
+"""Commands that end when the reader of their output does: `ovpnet train --help | head`."""
 
 import io
 import os

@@ -12,6 +12,7 @@ import pytest
 from analysis.__main__ import FORMATS, _parser, main
 from analysis.output import SUFFIXES
 from analysis.verdict import DELTA
+from ovpnet.terminal.commands import as_typed
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -68,7 +69,7 @@ def test_verdict(stored, two_problems, capsys):
 def test_verdict_prints_a_command_that_can_be_copied(stored, two_problems, capsys):
     assert main(["verdict", "width=64", "concept=two_layer", "--store", stored(two_problems)]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("   next: "))
-    assert line.startswith("   next: python -m ovpnet.train -m width=64,256,1024 samples=400,")
+    assert line.startswith(f"   next: {as_typed('train -m')} width=64,256,1024 samples=400,")
 
 
 def test_verdict_at_another_epsilon(stored, two_problems, capsys):
@@ -158,7 +159,7 @@ def test_report_of_a_problem_whose_runs_all_failed(stored, make_runs, tmp_path):
     assert main(["report", "--out", str(tmp_path / "r"), "--store", stored(runs)]) == 0
     page = (tmp_path / "r" / "index.html").read_text()
     assert "none of the 20 runs finished" in page
-    assert "python -m ovpnet.train -m" in page
+    assert as_typed("train -m") in page
 
 
 @pytest.mark.parametrize("arguments", [["verdict"], ["table"], ["report"]])
@@ -168,7 +169,7 @@ def test_no_store_is_one_clear_line(arguments, tmp_path, capsys, monkeypatch):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "nowhere" in err
-    assert "python -m ovpnet.train" in err
+    assert as_typed("train") in err
 
 
 def test_empty_store_is_one_clear_line(stored, capsys):

@@ -168,11 +168,17 @@ def test_watching_waits_for_the_first_runs_and_writes_what_is_new_only(tmp_path,
     assert capsys.readouterr().err == "waiting: the store holds no runs\n"
 
 
-def test_watching_a_store_that_never_had_runs_writes_nothing(tmp_path):
+def test_watching_a_store_that_never_had_runs_writes_nothing(tmp_path, capsys):
+    """It is looked at once, since nothing changes, and Ctrl-C has nothing to finish."""
+    looked = []
+
     def write(reload_seconds):
+        looked.append(reload_seconds)
         raise StoreError("no store")
 
-    watch(tmp_path / "nowhere", write, 1.0, Clock())
+    watch(tmp_path / "nowhere", write, 1.0, Clock(*[lambda: None] * 3))
+    assert looked == [1.0]
+    assert capsys.readouterr().err == "waiting: no store\n"
 
 
 def test_a_fingerprint_tells_a_file_that_grew(tmp_path):

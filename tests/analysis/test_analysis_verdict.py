@@ -12,6 +12,7 @@ from analysis.load import judge as judge_runs
 from analysis.load import with_problem
 from analysis.verdict import FLAT, OPEN, SCALES, SHRINKS, analyze, holm
 from ovpnet.spec.errors import ConfigError
+from ovpnet.terminal.commands import as_typed
 
 
 def only(runs, **options):
@@ -44,7 +45,7 @@ def test_inconclusive_says_why_and_what_to_run(make_runs, options, why, wanted):
     row = only(make_runs(0.0, lrs=[0.2, 0.5], **options))
     assert row["verdict"] == OPEN
     assert why in row["why"]
-    assert row["next"].startswith("python -m ovpnet.train -m ")
+    assert row["next"].startswith(as_typed("train -m "))
     if "520" in wanted:
         added = set(_axis(row["next"], "samples")) - {100, 300, 900, 2700, 8100}
         assert added

@@ -1,4 +1,4 @@
-"""`python -m analysis dashboard` with the real clients, to a server on loopback: what is there, and that it is there
+"""`ovpnet analysis dashboard` with the real clients, to a server on loopback: what is there, and that it is there
 once."""
 
 import json
@@ -47,7 +47,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 @pytest.fixture(autouse=True)
 def next_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """What to run next takes Hydra seconds to tell, and has tests of its own."""
-    monkeypatch.setattr("analysis.rerun.command", lambda runs, **axes: "python -m ovpnet.train -m seed=0,1,2")
+    monkeypatch.setattr("analysis.rerun.command", lambda runs, **axes: "ovpnet train -m seed=0,1,2")
 
 
 @pytest.fixture

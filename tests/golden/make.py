@@ -1,6 +1,6 @@
 """`python -m tests.golden.make`: train the golden stores again, small ones with pinned verdicts. A minute on one core.
 
-Each store is one call of `python -m ovpnet.train`; then its files become one of runs and one of learning curves,
+Each store is one call of `ovpnet train`; then its files become one of runs and one of learning curves,
 without the columns that tell of the machine. tests/analysis/test_analysis_golden.py pins what the analysis says.
 """
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import ovpnet
-from launch.options import SubprocessConf
-from launch.plan import Pack
+from launch.launchers.subprocess import Subprocess
+from launch.packs import Pack
 from launch.sweep import Sweep, read_json, sweeps
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -43,7 +43,7 @@ def recorded(make, tmp_path) -> Callable[..., Sweep]:
     def recorded(configs: Sequence[Config], size: int = 1, jobs: Sequence[Sequence[int]] | None = None,
                  launcher: str = "subprocess", study: str = "a study", **about: object) -> Sweep:
         Store(tmp_path / "store").prepare()
-        sweep = Sweep.create(tmp_path / "store", study, {"launcher": launcher, "options": vars(SubprocessConf()),
+        sweep = Sweep.create(tmp_path / "store", study, {"launcher": launcher, "options": vars(Subprocess()),
                                                          "command": "python -m ovpnet.train -m", **about})
         packs = packed(configs, size)
         sweep.add(packs, [list(range(len(packs)))] if jobs is None else jobs, launcher, {"retries": 2}, None)

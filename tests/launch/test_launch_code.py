@@ -50,21 +50,22 @@ def test_the_copy_has_what_git_tracks_the_compiled_loops_and_where_it_is_from(tr
     (tracked / "ovpnet" / "ignored.py").write_text("")
     (tracked / "ovpnet" / "new.py").write_text("NEW = 1\n")
     (tracked / "ovpnet" / "native" / "lib-test.so").write_bytes(b"\x7fELF")
-    (tracked / "launch" / "report.py").unlink()
-    with open(tracked / "ovpnet" / "errors.py", "a") as file:
+    (tracked / "launch" / "display.py").unlink()
+    with open(tracked / "ovpnet" / "spec" / "errors.py", "a") as file:
         file.write("CHANGED = 1\n")
     folder = code.snapshot(tmp_path / "store")
     found = files(folder)
     assert {"ovpnet/new.py", "ovpnet/native/lib-test.so", "conf/config.yaml", "hydra_plugins/ovpnet/plugins.py",
             "REVISION", "changes.diff"} <= found
-    assert not {"ovpnet/ignored.py", "launch/report.py", ".gitignore"} & found
-    assert (folder / "ovpnet" / "errors.py").read_text().endswith("CHANGED = 1\n")
+    assert not {"ovpnet/ignored.py", "launch/display.py", ".gitignore"} & found
+    assert (folder / "ovpnet" / "spec" / "errors.py").read_text().endswith("CHANGED = 1\n")
     assert (folder / "REVISION").read_text().endswith(f"-dirty.{folder.name}")
     assert folder.stat().st_mode & 0o777 == 0o700
     # The revision and the changes say it all once more.
     git(tracked, "stash", "--include-untracked")
     git(tracked, "apply", str(folder / "changes.diff"))
-    assert (tracked / "ovpnet" / "errors.py").read_bytes() == (folder / "ovpnet" / "errors.py").read_bytes()
+    changed = Path("ovpnet", "spec", "errors.py")
+    assert (tracked / changed).read_bytes() == (folder / changed).read_bytes()
 
 
 def test_one_copy_for_all_sweeps_of_the_same_code(tracked, tmp_path):
@@ -74,7 +75,7 @@ def test_one_copy_for_all_sweeps_of_the_same_code(tracked, tmp_path):
     before = (first / "REVISION").stat()
     assert code.snapshot(tmp_path / "store") == first
     assert (first / "REVISION").stat() == before
-    with open(tracked / "ovpnet" / "errors.py", "a") as file:
+    with open(tracked / "ovpnet" / "spec" / "errors.py", "a") as file:
         file.write("\n")
     second = code.snapshot(tmp_path / "store")
     assert second != first

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from submitit.slurm import slurm as submitit_slurm
 
-from launch.options import LocalConf, SlurmConf, SubprocessConf, checked, sbatch
-from launch.plan import Pack
+from launch.launchers.local import Local
+from launch.launchers.slurm import Slurm, job_name
+from launch.launchers.subprocess import Subprocess
+from launch.packs import Pack
+from launch.plan import shared_out
 from launch.retry import retry
-from launch.scheduler import job_name
-from launch.submit import shared_out
 from launch.sweep import Sweep
 from ovpnet.spec.errors import ConfigError, OvpnetError
 from tests.launch.conftest import EVIL
@@ -85,33 +86,33 @@ def test_little_work_is_for_few_jobs():
 ], ids=str)
 def test_a_value_out_of_its_bounds_is_refused(given, message):
     with pytest.raises(ConfigError, match=message):
-        checked(SlurmConf, given)
+        Slurm.checked(given)
 
 
 @pytest.mark.parametrize("name", ["job-name", "job_name", "array", "output", "error", "open_mode", "signal", "ntasks",
                                   "ntasks-per-node", "outp", "job"])
 def test_what_ovpnet_sets_itself_is_no_additional_parameter(name):
     with pytest.raises(ConfigError, match=f"additional_parameters={name}: is set by ovpnet"):
-        checked(SlurmConf, {"additional_parameters": {name: "x"}})
+        Slurm.checked({"additional_parameters": {name: "x"}})
     with pytest.raises(ConfigError, match=f"tiers.0.additional_parameters={name}: is set by ovpnet"):
-        checked(SlurmConf, {"tiers": [{"additional_parameters": {name: "x"}}]})
+        Slurm.checked({"tiers": [{"additional_parameters": {name: "x"}}]})
 
 
 @pytest.mark.parametrize(("name", "key"), [("time", "timeout_min"), ("mem", "mem_gb"), ("gpus", "gpus_per_node"),
                                            ("cpus_per_task", "cpus_per_task")])
 def test_what_packs_are_sized_by_is_no_additional_parameter(name, key):
     with pytest.raises(ConfigError, match=f"additional_parameters={name}: is hydra.launcher.{key}, by which"):
-        checked(SlurmConf, {"additional_parameters": {name: 5}})
+        Slurm.checked({"additional_parameters": {name: 5}})
     with pytest.raises(ConfigError, match="clusters: is not possible"):
-        checked(SlurmConf, {"additional_parameters": {"clusters": "east"}})
+        Slurm.checked({"additional_parameters": {"clusters": "east"}})
 
 
 def test_other_options_of_sbatch_are_additional_parameters():
-    checked(SlurmConf, {"additional_parameters": {"reservation": "course", "licenses": "matlab", "nodes": 1,
+    Slurm.checked({"additional_parameters": {"reservation": "course", "licenses": "matlab", "nodes": 1,
                                                   "mail-type": "END", "time-min": 5}})
 
 
-TEXTS = [item.name for item in fields(SlurmConf) if item.name not in ("_target_", "tiers") and "str" in str(item.type)]
+TEXTS = [item.name for item in fields(Slurm) if item.name not in ("_target_", "tiers") and "str" in str(item.type)]
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\x00", "\x1b", "\x7f", "\v"])
@@ -125,14 +126,14 @@ def test_no_text_may_break_a_line_wherever_it_is(character):
     assert len(where) > 18
     for options, name in where:
         with pytest.raises(ConfigError, match=rf"hydra.launcher.{name}.*=.*touch pwned.*must not contain line breaks"):
-            checked(SlurmConf, options)
+            Slurm.checked(options)
 
 
-@pytest.mark.parametrize("kind", [LocalConf, SubprocessConf])
+@pytest.mark.parametrize("kind", [Local, Subprocess])
 def test_launchers_of_this_machine_have_bounds_too(kind):
     with pytest.raises(ConfigError, match=r"hydra.launcher.workers=0: must be at least 1"):
-        checked(kind, {"workers": 0})
-    assert checked(kind, {"workers": 3, "retries": 0}).workers == 3
+        kind.checked({"workers": 0})
+    assert kind.checked({"workers": 3, "retries": 0}).workers == 3
 
 
 # --- what a shell makes of it ---
@@ -140,7 +141,7 @@ def test_launchers_of_this_machine_have_bounds_too(kind):
 def script(options, name, setup, folder):
     """What submitit gives to sbatch."""
     names = submitit_slurm.SlurmExecutor._equivalence_dict()
-    given = {names.get(key, key.removeprefix("slurm_")): value for key, value in sbatch(options, name, setup).items()}
+    given = {names.get(key, key.removeprefix("slurm_")): value for key, value in options.sbatch(name, setup).items()}
     if "mem" in given:
         given["mem"] = submitit_slurm._convert_mem(given["mem"])
     return submitit_slurm._make_sbatch_string("true", folder, map_count=2, **given)
@@ -162,7 +163,7 @@ def run_in(folder, text):
 @pytest.mark.parametrize("study", EVIL)
 def test_the_name_of_a_study_is_never_run(tmp_path, study):
     sweep = Sweep.create(tmp_path / "store", study, {})
-    text = script(SlurmConf(), job_name(sweep, 0), [f"cd {shlex.quote(str(sweep.path))}"], sweep.path / "logs")
+    text = script(Slurm(), job_name(sweep, 0), [f"cd {shlex.quote(str(sweep.path))}"], sweep.path / "logs")
     [line] = [line for line in text.splitlines() if "--job-name" in line]
     assert line == f"#SBATCH --job-name={sweep.id}.0"
     run_in(tmp_path, text)
@@ -174,7 +175,7 @@ TEXT_OPTIONS = ("partition", "account", "qos", "constraint", "exclude", "nodelis
 
 @pytest.mark.parametrize("text", [each for each in EVIL if each.isprintable()])
 def test_the_value_of_an_option_is_never_run(tmp_path, text):
-    options = checked(SlurmConf, {**dict.fromkeys(TEXT_OPTIONS, text), "additional_parameters": {"reservation": text},
+    options = Slurm.checked({**dict.fromkeys(TEXT_OPTIONS, text), "additional_parameters": {"reservation": text},
                                   "srun_args": [text]})
     made = script(options, "name", [], tmp_path)
     run_in(tmp_path, made)

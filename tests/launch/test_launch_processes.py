@@ -11,6 +11,7 @@ import pytest
 from launch.sweep import sweeps
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
+from ovpnet.terminal.commands import as_typed
 from tests.launch.conftest import CODE, EVIL, assert_stored_as, eventually, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's processes")]
@@ -130,7 +131,7 @@ def test_a_supervisor_that_is_killed_leaves_a_checkpoint(shell, undisturbed, slo
     assert shell.kept()
     told = shell("launch", "status")
     assert "1 KILLED" in told
-    assert "ended with runs left: python -m launch retry" in told
+    assert f"ended with runs left: {as_typed('launch retry')}" in told
     shell.wait(code=1)
     assert "2 runs submitted again in 1 job" in shell("launch", "retry")
     shell.wait()
@@ -255,5 +256,5 @@ def test_a_command_whose_worker_fails_says_so(shell):
     poison(shell, "os._exit(1)", {2})
     told = shell(*LOCAL, *SMALL, "width=8,9", "seed=1,2", "hydra.launcher.retries=0", "hydra.launcher.runs_per_pack=1",
                  code=1)
-    assert "python -m launch logs" in told
+    assert as_typed("launch logs") in told
     assert "Traceback" not in told

@@ -10,18 +10,21 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from launch import report, scheduler
+from launch import display
 from launch.__main__ import main
-from launch.job import State
-from launch.options import LocalConf, SlurmConf
+from launch.display import announcement, warnings
+from launch.job_file import JobFile
+from launch.launchers import here, launcher_of
+from launch.launchers.local import Local
+from launch.launchers.slurm import Slurm
+from launch.plan import Plan, plan
 from launch.processes import process
-from launch.report import announcement, warnings
-from launch.run import failures
+from launch.run import kinds_of_failures
 from launch.scheduler import cancel
 from launch.status import status
-from launch.submit import Planned, planned, record
+from launch.submit import record
 from launch.sweep import write_json
-from launch.worker import Work
+from launch.work import Work
 from ovpnet.record.store import Store
 from ovpnet.run.pack import failed_row
 from ovpnet.run.results import config_row
@@ -139,8 +142,8 @@ def test_brackets_of_the_store_are_shown_as_they_are(configs, recorded, capsys):
     Store(sweep.store).write_pack([failed_row(configs[0], "[/exception]", "no") | {"finished_at": "2026"}], [])
     (sweep.store / "runs-[red]lost.parquet").write_bytes(b"no table")
     found = replace(status(sweep), about={"launcher": "[/i]", "user": "[b]"})
-    report.console().print(report.status(found))
-    report.console().print(report.sweeps([found]))
+    display.console().print(display.status_view(found))
+    display.console().print(display.sweeps_table([found]))
     told = capsys.readouterr().out
     assert "failed: 1 [/exception]" in told
     assert "runs-[red]lost.parquet" in told.replace("\n", "")
@@ -163,7 +166,7 @@ def test_the_states_of_a_process(configs, recorded, about, state):
 def test_what_was_submitted_and_never_began_is_not_waited_for(configs, recorded, monkeypatch):
     sweep = recorded(configs[:1])
     assert runs_of(sweep) == {"pending": 1}
-    monkeypatch.setattr(scheduler, "_SILENCE", 0.0)
+    monkeypatch.setattr(here, "_SILENCE", 0.0)
     assert runs_of(sweep) == {"left": 1}
     assert main(["wait", "--store", str(sweep.store)]) == 1
 
@@ -186,7 +189,7 @@ def test_a_run_given_up_is_not_trained_again_by_a_node_whose_clock_is_behind(con
     lost, other = map(run_id, configs[:2])
     supervised(sweep, condemned={lost: "died"})
     [group] = sweep.groups()
-    work = Work(sweep, group, 0)
+    work = Work(sweep, group, 0, launcher_of(group))
     finished(sweep, configs[0], "failed", hours=-1)
     assert [run_id(config) for pack in work.left() for config in pack.configs] == [other]
 
@@ -195,11 +198,11 @@ def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(con
     sweep = recorded(configs[:5], size=5)
     [group] = sweep.groups()
     ids = [run_id(config) for config in configs]
-    state = State(sweep, 0, 0, retries=1)
+    state = JobFile(sweep, 0, 0, retries=1)
     assert not state.died(-9), "it trained nothing yet"
     seen = []
     while True:
-        work = Work(sweep, group, 0)
+        work = Work(sweep, group, 0, launcher_of(group))
         parts = [[run_id(config) for config in pack.configs] for pack in work.left()]
         seen.append([len(part) for part in parts])
         [bad] = [part for part in parts if ids[3] in part] or [[]]
@@ -214,7 +217,7 @@ def test_the_deaths_of_workers_halve_a_pack_down_to_the_run_that_causes_them(con
         assert not state.died(-9), "this death is known"
     assert seen == [[5], [2, 3], [1, 2], [1, 1], [1, 1], [1]]
     assert list(state.content["condemned"]) == [ids[3]]
-    Work(sweep, group, 0).bury()
+    Work(sweep, group, 0, launcher_of(group)).bury()
     assert runs_of(sweep) == {"done": 4, "failed": 1}
     assert set(Store(sweep.store).runs()["failure"].dropna()) == {"killed"}
 
@@ -228,19 +231,19 @@ def test_a_user_without_a_name_has_a_number(configs, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
     mine = [replace(configs[0], store=str(tmp_path), device="cpu")]
-    sweep, _ = record(planned(mine, LocalConf()), mine[0], LocalConf(), ["python"], None)
+    sweep, _ = record(plan(mine, Local()), mine[0], Local(), ["python"], None)
     assert sweep.about()["user"] == str(os.getuid())
 
 
 def test_runs_that_fit_no_job_and_packs_that_outlast_one_are_told_before_they_are_submitted(make, tmp_path):
-    options = SlurmConf(mem_gb=4, timeout_min=1)
+    options = Slurm(mem_gb=4, timeout_min=1)
     runs = [make(f"store={tmp_path}", *more) for more in (
         ["seed=1"], ["samples=1000000000"], ["width=100000", "steps=1000000"])]
-    memory, time = warnings(planned(runs, options))
+    memory, time = warnings(plan(runs, options))
     assert re.fullmatch(r"warning: 1 run may not fit the memory, the largest with [0-9.]+ GB of 2.4 GB; "
                         r"hydra.launcher.mem_gb is what a job has", memory)
     assert re.match("warning: the longest pack takes .*, more than a job's timeout_min=1; it goes on", time)
-    assert not warnings(planned(runs[:1], options))
+    assert not warnings(plan(runs[:1], options))
 
 
 def test_all_sweeps_of_no_store(tmp_path, capsys):
@@ -263,10 +266,10 @@ def test_a_job_that_is_not_there(configs, recorded, capsys):
     (3, 1, {"s": 2}, "3 runs of which 1 is in store already and is skipped and 2 are left to the sweep s, which trains "
                      "them; nothing to train")])
 def test_one_run_is_spoken_of_as_one(runs, finished, elsewhere, told):
-    assert announcement(Planned([], runs, runs, finished, elsewhere, []), "store") == told
+    assert announcement(Plan([], runs, runs, finished, elsewhere, []), "store") == told
 
 
 def test_failures_of_one_kind_are_not_counted_twice():
     failed = pd.DataFrame({"failure": "exception", "error": ["a", "a", "b"]})
-    assert failures(failed) == "2 of them: a (exception); 1 of them: b (exception)"
-    assert failures(failed[:2]) == "a (exception)"
+    assert kinds_of_failures(failed) == "2 of them: a (exception); 1 of them: b (exception)"
+    assert kinds_of_failures(failed[:2]) == "a (exception)"

@@ -7,12 +7,14 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from launch import retry, run, scheduler
+from launch import retry, run
 from launch.__main__ import main
 from launch.claims import Claims
-from launch.options import SlurmConf, SubprocessConf, checked
-from launch.scheduler import JobState
-from launch.submit import planned
+from launch.launcher import JobState
+from launch.launchers import slurm
+from launch.launchers.slurm import Slurm
+from launch.launchers.subprocess import Subprocess
+from launch.plan import plan
 from launch.sweep import sweeps, write_json
 from ovpnet.engine.cost import memory
 from ovpnet.record.checkpoint import Checkpoints
@@ -37,16 +39,16 @@ def test_a_path_that_slurm_reads_as_another_is_refused(configs, tmp_path, name):
     """SLURM looks for %j, and for a backslash, in the paths of what jobs print; then it cannot start them."""
     mine = [replace(config, store=str(tmp_path / name / "store")) for config in configs]
     with pytest.raises(ConfigError, match=r"store=.*must not contain % or"):
-        planned(mine, SlurmConf())
-    assert len(planned(mine, SubprocessConf(workers=1)).packs) == 1
+        plan(mine, Slurm())
+    assert len(plan(mine, Subprocess(workers=1)).packs) == 1
 
 
 def test_a_job_is_not_asked_for_a_checkpoint_before_it_has_begun():
     with pytest.raises(ConfigError, match=r"hydra.launcher.signal_delay_s=90: must be less than .*timeout_min=1\)"):
-        checked(SlurmConf, {"timeout_min": 1})
+        Slurm.checked({"timeout_min": 1})
     with pytest.raises(ConfigError, match=r"hydra.launcher.tiers.1.signal_delay_s=90: must be less than"):
-        checked(SlurmConf, {"tiers": [{"timeout_min": 2}, {"timeout_min": 1}]})
-    assert checked(SlurmConf, {"timeout_min": 1, "signal_delay_s": 30}).timeout_min == 1
+        Slurm.checked({"tiers": [{"timeout_min": 2}, {"timeout_min": 1}]})
+    assert Slurm.checked({"timeout_min": 1, "signal_delay_s": 30}).timeout_min == 1
 
 
 def test_a_sweep_that_there_is_no_room_to_record_is_told_and_not_begun(configs, monkeypatch):
@@ -59,7 +61,7 @@ def test_a_sweep_that_there_is_no_room_to_record_is_told_and_not_begun(configs, 
             patched.setattr(run, "snapshot", lambda store: None)
             patched.setattr(run, step, full)
             with pytest.raises(StoreError, match=r"store=.*could not be put on record \(No space left on device\)"):
-                run.train(configs, SubprocessConf(workers=1))
+                run.train(configs, Subprocess(workers=1))
 
 
 @pytest.mark.parametrize("lines", ["0", "-3", "x"])
@@ -79,21 +81,21 @@ def test_a_run_goes_to_the_first_tier_that_it_fits(make, tmp_path):
     assert memory([small]) < 2**28 < memory([large]) < 2**32
     tiers = [{"mem_gb": 0.8, "partition": "small"}, {"mem_gb": 64, "partition": "large", "timeout_min": 600}]
     for order in (tiers, [*tiers[:1], {"mem_gb": 0.8, "partition": "last"}]):
-        found = planned(configs, checked(SlurmConf, {"tiers": order, "job_minutes": 0})).tiers
-        assert [tier.options.partition for tier in found] == [tier["partition"] for tier in order]
-        widths = [{config.width for pack in tier.plan.packs for config in pack.configs} for tier in found]
+        found = plan(configs, Slurm.checked({"tiers": order, "job_minutes": 0})).tiers
+        assert [tier.launcher.partition for tier in found] == [tier["partition"] for tier in order]
+        widths = [{config.width for pack in tier.packs for config in pack.configs} for tier in found]
         assert widths == [{16}, {8000}]
-        assert all(tier.options.tiers == [] for tier in found)
-    [only] = planned(configs[::2], checked(SlurmConf, {"tiers": tiers})).tiers
-    assert only.options.partition == "small"
+        assert all(tier.launcher.tiers == [] for tier in found)
+    [only] = plan(configs[::2], Slurm.checked({"tiers": tiers})).tiers
+    assert only.launcher.partition == "small"
 
 
 def test_a_run_that_takes_longer_than_a_job_of_a_tier_goes_to_the_next(make, tmp_path):
     quick = make(f"store={tmp_path}")
     slow = replace(quick, steps=10**10)
     tiers = [{"timeout_min": 5, "partition": "short"}, {"timeout_min": 1440, "partition": "long"}]
-    found = planned([quick, slow], checked(SlurmConf, {"tiers": tiers})).tiers
-    assert [(tier.options.partition, [pack.configs for pack in tier.plan.packs]) for tier in found] == [
+    found = plan([quick, slow], Slurm.checked({"tiers": tiers})).tiers
+    assert [(tier.launcher.partition, [pack.configs for pack in tier.packs]) for tier in found] == [
         ("short", [[quick]]), ("long", [[slow]])]
 
 
@@ -109,12 +111,12 @@ def test_a_run_that_failed_in_a_job_that_goes_on_is_not_left_to_it(configs, reco
     finished(sweep, configs[0])
     finished(sweep, configs[1], "failed", hours=0.1)
     mine = [replace(config, store=str(sweep.store)) for config in configs[:4]]
-    what = planned(mine, SubprocessConf(workers=1))
+    what = plan(mine, Subprocess(workers=1))
     assert what.elsewhere == {sweep.id: 2}
     assert [[run_id(config) for config in pack.configs] for pack in what.packs] == [[run_id(configs[1])]]
     # One that failed before that job was submitted is tried again by it.
     finished(sweep, configs[2], "failed", hours=-0.1)
-    assert planned(mine, SubprocessConf(workers=1)).elsewhere == {sweep.id: 2}
+    assert plan(mine, Subprocess(workers=1)).elsewhere == {sweep.id: 2}
 
 
 # --- what is on record ---
@@ -144,15 +146,15 @@ def test_a_command_that_was_killed_before_its_record_was_whole_is_not_waited_for
 
 def test_what_is_left_of_jobs_that_slurm_ended_for_their_memory_is_submitted_in_half_as_large_packs(
         configs, recorded, monkeypatch):
-    sweep = recorded(configs, size=4, jobs=[[0], [1]], launcher="slurm", options=asdict(SlurmConf()))
+    sweep = recorded(configs, size=4, jobs=[[0], [1]], launcher="slurm", options=asdict(Slurm()))
     runs = [run_id(config) for config in configs]
     Checkpoints(sweep.store).save({"run_ids": runs[:4]}, {
         "step": np.array(7), "points": np.array([7]), "seconds": np.array(1.0), "W": np.arange(4.0)})
     Store(sweep.store).write_pack([config_row(configs[4]) | {"status": "done", "finished_at": "2026"}], [])
     monkeypatch.setattr(retry, "jobs", lambda sweep, groups: [JobState(0, task, "OUT_OF_MEMORY") for task in (0, 1)])
     monkeypatch.setattr(retry, "snapshot", lambda store: store)
-    monkeypatch.setattr(retry, "submit", lambda sweep, group, options: None)
-    monkeypatch.setattr(scheduler, "_squeue", list)
+    monkeypatch.setattr(retry, "submit", lambda sweep, group: None)
+    monkeypatch.setattr(slurm, "queued", list)
     assert "7 runs submitted again" in retry.retry(sweep, [])
     packs = [pack.runs for pack in sweep.packs(1)]
     assert sorted(map(len, packs)) == [1, 2, 2, 2]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import ovpnet.run.pack
+from launch.launchers import launcher_of
 from launch.status import status
-from launch.worker import Work, train
+from launch.work import Work, train
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.spec.identity import run_id
 from tests.launch.test_launch_status import finished, supervised, training
@@ -45,7 +46,7 @@ def test_what_a_checkpoint_holds_is_not_left_to_train(configs, recorded, monkeyp
             finished(sweep, config)
 
     monkeypatch.setattr(ovpnet.run.pack, "run_pack", run_pack)
-    train(Work(sweep, sweep.group(0), 0), lambda: False)
+    train(Work(sweep, sweep.group(0), 0, launcher_of(sweep.group(0))), lambda: False)
     assert left[0] == pytest.approx(20 / 4 + 20, abs=1.0)
     assert left[2] == pytest.approx(20, abs=1.0)
     assert status(sweep).seconds_left is None

@@ -20,13 +20,15 @@ from analysis.load import with_problem
 from analysis.tune import best_tuned
 from launch import run
 from launch.bisection import points, spacing
-from launch.options import LocalConf, SubprocessConf
+from launch.launchers.local import Local
+from launch.launchers.subprocess import Subprocess
 from launch.search import Search, cells, search
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.identity import run_id
 from ovpnet.spec.schemas import conf_dir, register_schemas
+from ovpnet.terminal.commands import as_typed
 from tests.launch.conftest import eventually
 
 RESOLUTION = 1.2
@@ -87,7 +89,7 @@ def found(store):
 def sought(jobs, configs, among=AMONG):
     """Search to the end; the store."""
     what = Search(cells(jobs, configs, among), spacing(RESOLUTION))
-    search(what, LocalConf())
+    search(what, Local())
     return what.store.path
 
 
@@ -259,8 +261,8 @@ def submitted(monkeypatch, *answers):
         return answer() if callable(answer) else answer
 
     monkeypatch.setattr("launch.search.under_way", under_way)
-    monkeypatch.setattr("launch.search._SECONDS", 0.0)
-    monkeypatch.setattr("launch.search._LATE", 0.0)
+    monkeypatch.setattr(Subprocess, "poll_seconds", 0.0)
+    monkeypatch.setattr(Subprocess, "patience_seconds", 0.0)
 
 
 def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(grid, monkeypatch, capsys):
@@ -276,7 +278,7 @@ def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(gri
         return {"another sweep": {"its run"}}
 
     submitted(monkeypatch, {"a sweep": {"a run"}}, busy, stored)
-    search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), SubprocessConf())
+    search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), Subprocess())
     told = capsys.readouterr()
     assert "squeue did not answer; asking again" in told.err
     assert f"<= {AMONG[0]}" in told.out
@@ -286,7 +288,7 @@ def test_a_round_that_nobody_trains_is_an_error(grid, monkeypatch):
     jobs, configs = grid(width=[8], seed=[0, 1], lr=[1.0, 2.0])
     submitted(monkeypatch, {"a sweep": {"a run"}}, {})
     with pytest.raises(OvpnetError, match=r"4 runs not trained: python -m launch logs.*the same command goes on"):
-        search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), SubprocessConf())
+        search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), Subprocess())
 
 
 # --- with nets ---
@@ -300,9 +302,9 @@ def test_nets_have_the_intervals_of_a_grid(make, tmp_path):
     configs = [replace(base, width=width, seed=seed, lr=float(lr)) for width in (64, 128) for seed in range(3)
                for lr in (1, 3)]
     run.sweep([replace(config, samples=N, store=str(tmp_path / "grid")) for config in configs for N in among],
-              LocalConf())
+              Local())
     what = Search(cells(jobs, configs, among), spacing(1.5))
-    search(what, LocalConf())
+    search(what, Local())
     table = sample_complexity(best_tuned(with_problem(Store(tmp_path / "grid").runs())))
     bisected = found(what.store.path)
     expected = {(row.width, row.seed): (row.low, row.high) for row in table.itertuples() if row.monotone}
@@ -395,7 +397,7 @@ def test_a_command_that_is_killed_and_given_again_ends_as_an_undisturbed_one(she
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     stored = Store(shell.store).finished()
-    assert "Next: python -m analysis verdict" in shell(*command)
+    assert f"Next: {as_typed('analysis verdict')}" in shell(*command)
     assert stored < Store(shell.store).finished()
     rows = pd.concat([pd.read_parquet(file) for file in shell.store.glob("runs-*.parquet")])
     assert rows["run_id"].is_unique, "nothing is trained twice"
@@ -411,7 +413,7 @@ def test_rounds_are_trained_by_processes_of_this_machine_and_waited_for(shell):
     told = shell("ovpnet.train", "-m", *few, "hydra/launcher=subprocess")
     assert "a round waits for what came out of the last one" in told
     assert told.count("\nsubmitted") == told.count("\nround ") > 1
-    assert "Next: python -m analysis verdict" in told
+    assert f"Next: {as_typed('analysis verdict')}" in told
     shell("ovpnet.train", "-m", *few, "store=here")
     assert found(shell.store) == found(shell.folder / "here")
 

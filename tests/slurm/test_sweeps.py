@@ -15,6 +15,7 @@ import pytest
 from launch.scheduler import jobs
 from launch.sweep import Sweep, read_json, sweeps
 from ovpnet.record.store import Store
+from ovpnet.terminal.commands import as_typed
 from tests.pace import slow_pack
 from tests.slurm.cluster import Cluster, wait_for
 
@@ -90,7 +91,7 @@ def assert_once_and_as(undisturbed: pd.DataFrame, store: Path, *, packed_alike: 
 
 def training(ovpnet: Sweeper) -> Callable[[], bool]:
     """Whether the sweep has kept a checkpoint."""
-    return lambda: bool(list((ovpnet.record.store / "checkpoints").glob("*.npz")))
+    return lambda: bool(list((ovpnet.store / "checkpoints").glob("*.npz")))
 
 
 def told(sweep: Sweep) -> str:
@@ -111,14 +112,14 @@ def test_from_an_array_to_a_verdict(cluster: Cluster, ovpnet: Sweeper):
     places = {(job.node, tuple(about["gpus"])) for job, about in zip(jobs(sweep, [group]), given, strict=True)}
     assert len(places) == 3, "each job has a GPU of its own"
     assert all(len(gpus) == 1 for _, gpus in places)
-    stored = Store(ovpnet.record.store)
+    stored = Store(ovpnet.store)
     assert stored.runs()["status"].eq("done").all()
     assert len(stored.finished()) == 27
     assert "two_layer (hidden)" in ovpnet("analysis", "verdict")
     assert "27" in ovpnet("launch", "status", sweep.id[-4:])
     assert "nothing to train" in ovpnet("ovpnet.train", "-m", *JOBS, "experiment=quickstart", *SMALL, "width=16,32,64",
                                         "samples=20,40,80", "seed=range(3)", "lr=1", "epsilon=1", "device=cpu")
-    files = [file for file in ovpnet.record.store.rglob("*") if ".code" not in file.parts]
+    files = [file for file in ovpnet.store.rglob("*") if ".code" not in file.parts]
     assert len(files) < 50
 
 
@@ -132,7 +133,7 @@ def test_a_preempted_job_goes_on_where_it_was(cluster: Cluster, ovpnet: Sweeper,
     ovpnet.wait()
     assert starts(sweep) == 2
     assert "go on from step" in told(sweep)
-    assert_once_and_as(undisturbed, ovpnet.record.store)
+    assert_once_and_as(undisturbed, ovpnet.store)
 
 
 @pytest.mark.slow
@@ -144,7 +145,7 @@ def test_a_job_whose_time_is_over_is_requeued(cluster: Cluster, ovpnet: Sweeper,
     ovpnet.wait()
     assert "this job is timed-out" in told(sweep)
     assert starts(sweep) >= 2
-    assert_once_and_as(trained_here(tmp_path / "undisturbed", long), ovpnet.record.store)
+    assert_once_and_as(trained_here(tmp_path / "undisturbed", long), ovpnet.store)
 
 
 def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
@@ -160,8 +161,8 @@ def test_requeued_by_hand_and_a_worker_that_dies(cluster: Cluster, ovpnet: Sweep
     cluster.run("scontrol", "requeue", job.id)
     ovpnet.wait()
     assert starts(sweep) == 2
-    assert_once_and_as(undisturbed, ovpnet.record.store, packed_alike=False)
-    assert Store(ovpnet.record.store).runs()["pack_members"].eq(1).all()
+    assert_once_and_as(undisturbed, ovpnet.store, packed_alike=False)
+    assert Store(ovpnet.store).runs()["pack_members"].eq(1).all()
 
 
 @pytest.mark.slow
@@ -174,7 +175,7 @@ def test_the_job_of_a_node_that_dies_goes_on_on_the_other(cluster: Cluster, ovpn
     ovpnet.wait()
     assert starts(sweep) == 2
     assert "go on from step" in told(sweep)
-    assert_once_and_as(undisturbed, ovpnet.record.store)
+    assert_once_and_as(undisturbed, ovpnet.store)
 
 
 def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
@@ -184,13 +185,13 @@ def test_cancelled_and_tried_again(cluster: Cluster, ovpnet: Sweeper, slow: list
     assert "1 job asked to end" in ovpnet("launch", "cancel")
     told_of = ovpnet.wait(code=1)
     assert "CANCELLED" in told_of
-    assert "python -m launch retry" in told_of
+    assert as_typed("launch retry") in told_of
     assert "2 runs submitted again" in ovpnet("launch", "retry", "mem_gb=2")
     assert "nothing to submit" in ovpnet("launch", "retry")
     ovpnet.wait()
     assert [group.options["mem_gb"] for group in sweep.groups()] == [1, 2]
     assert "go on from step" in told(sweep)
-    assert_once_and_as(undisturbed, ovpnet.record.store)
+    assert_once_and_as(undisturbed, ovpnet.store)
 
 
 def test_two_sweeps_at_once_that_share_runs(cluster: Cluster, ovpnet: Sweeper, slow: list[str],
@@ -200,7 +201,7 @@ def test_two_sweeps_at_once_that_share_runs(cluster: Cluster, ovpnet: Sweeper, s
     assert sum(len(pack.runs) for pack in second.packs(0)) == 1, "the other one is the first sweep's"
     for sweep in (first, second):
         ovpnet("launch", "wait", sweep.id)
-    assert_once_and_as(undisturbed, ovpnet.record.store, packed_alike=False)
+    assert_once_and_as(undisturbed, ovpnet.store, packed_alike=False)
 
 
 def test_a_job_takes_the_packs_of_one_that_waits(cluster: Cluster, ovpnet: Sweeper):
@@ -210,7 +211,7 @@ def test_a_job_takes_the_packs_of_one_that_waits(cluster: Cluster, ovpnet: Sweep
     ovpnet.wait()
     assert read_json(sweep.job_file(0, 0, "progress"))["runs_done"] == 12
     assert read_json(sweep.job_file(0, 1, "progress"))["runs_done"] == 0
-    rows = pd.concat([pq.read_table(file).to_pandas() for file in ovpnet.record.store.glob("runs-*.parquet")])
+    rows = pd.concat([pq.read_table(file).to_pandas() for file in ovpnet.store.glob("runs-*.parquet")])
     assert (len(rows), rows["run_id"].nunique(), set(rows["status"])) == (12, 12, {"done"})
 
 
@@ -223,14 +224,14 @@ def test_the_pack_of_a_job_that_was_stopped_is_gone_on_with_by_another(cluster: 
     ovpnet.wait()
     assert read_json(sweep.job_file(0, 1 - stopped.task, "progress"))["runs_done"] == 2
     assert "go on from step" in told(sweep)
-    assert_once_and_as(undisturbed, ovpnet.record.store, packed_alike=False)
+    assert_once_and_as(undisturbed, ovpnet.store, packed_alike=False)
 
 
 @pytest.mark.parametrize("moment", ["recorded", "submitted"])
 def test_the_submitter_may_be_killed(cluster: Cluster, ovpnet: Sweeper, moment: str):
     shell = ovpnet.start("ovpnet.train", "-m", *JOBS, *SMALL, "width=8,16", "seed=1,2")
     if moment == "recorded":
-        wait_for(lambda: bool(list(ovpnet.record.store.glob("sweeps/*/*/group-0.json"))), "record", 240)
+        wait_for(lambda: bool(list(ovpnet.store.glob("sweeps/*/*/group-0.json"))), "record", 240)
     else:
         wait_for(lambda: bool(cluster.run("squeue", "--noheader")), "jobs", 240)
     shell.send_signal(signal.SIGKILL)
@@ -238,10 +239,10 @@ def test_the_submitter_may_be_killed(cluster: Cluster, ovpnet: Sweeper, moment: 
     time.sleep(1)
     ovpnet("launch", "status")
     again = ovpnet("ovpnet.train", "-m", *JOBS, *SMALL, "width=8,16", "seed=1,2")
-    for sweep in sweeps(ovpnet.record.store):
+    for sweep in sweeps(ovpnet.store):
         process = ovpnet.start("launch", "wait", sweep.id)
         process.communicate(timeout=400)
-    runs = Store(ovpnet.record.store).runs()
+    runs = Store(ovpnet.store).runs()
     assert (len(runs), set(runs["status"])) == (4, {"done"}), again
 
 
@@ -250,7 +251,7 @@ def test_a_run_that_fails_does_not_take_others_with_it(cluster: Cluster, ovpnet:
     ovpnet.train(*SMALL, "width=8", "samples=20,1000000000000,40,80", "hydra.launcher.max_jobs=1")
     shown = ovpnet.wait(code=1)
     assert "1 out of memory" in shown
-    runs = Store(ovpnet.record.store).runs().set_index("samples")["status"]
+    runs = Store(ovpnet.store).runs().set_index("samples")["status"]
     assert runs.to_dict() == {20: "done", 40: "done", 80: "done", 1_000_000_000_000: "failed"}
     assert "Traceback" in ovpnet("launch", "status", "--failed")
 
@@ -260,17 +261,17 @@ def test_a_search_waits_for_its_rounds_of_jobs(cluster: Cluster, ovpnet: Sweeper
     asked = [*SMALL, "hydra/sweeper=bisect_samples", "hydra.sweeper.resolution=2", "hydra.sweeper.samples_max=256",
              "experiment=quickstart", "width=16,32", "seed=range(2)", "lr=1,2", "device=cpu"]
     told = ovpnet("ovpnet.train", "-m", *JOBS, *asked)
-    assert len(sweeps(ovpnet.record.store)) > 1, "a sweep a round"
+    assert len(sweeps(ovpnet.store)) > 1, "a sweep a round"
     here = trained_here(tmp_path / "undisturbed", asked)
     assert len(here) < 2 * 2 * 2 * 5, told  # which a grid has
-    assert_once_and_as(here, ovpnet.record.store, packed_alike=False)
+    assert_once_and_as(here, ovpnet.store, packed_alike=False)
 
 
 def test_options_that_sbatch_refuses_are_told(cluster: Cluster, ovpnet: Sweeper):
     refused = ovpnet("ovpnet.train", "-m", *JOBS, *SMALL, "seed=1,2", "hydra.launcher.partition=nowhere", code=1)
     assert "invalid partition specified: nowhere" in refused
     assert "Traceback" not in refused
-    assert "python -m launch retry" in refused
+    assert as_typed("launch retry") in refused
     assert "left" in ovpnet("launch", "status")
     assert "2 runs submitted again" in ovpnet("launch", "retry", "partition=low")
     ovpnet.wait()

@@ -1,103 +1,91 @@
 """What a person reads of a plan and of a sweep."""
 
 import os
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console
+from rich.console import Group as Stacked
 from rich.table import Column, Table
 from rich.text import Text
 
-from launch.machines import on_gpu
-from launch.options import SlurmConf
+from launch.plan import Plan
 from launch.status import STATES, Status
-from launch.submit import Planned
-from launch.sweep import Sweep
+from launch.sweep import Sweep, store_option
 from ovpnet.engine.choice import chosen_engine
 from ovpnet.engine.cost import EXAMPLE
-from ovpnet.spec.schemas import default_store
+from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.words import count, verb
 
 _WIDTH = 120
 
 
 def console() -> Console:
-    """Rich's console; without a terminal, 120 columns (or $COLUMNS) whatever the environment is."""
+    """Return rich's console; without a terminal, 120 columns (or $COLUMNS) whatever the environment is."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH, highlight=False)
 
 
-def announcement(what: Planned, store: str) -> str:
-    """In a line, what a command is about to do."""
-    parts = [count(what.distinct, "run")]
-    if what.asked > what.distinct:
-        parts.append(f"({what.asked - what.distinct} asked for twice)")
-    if what.finished:
-        are = verb(what.finished, "is", "are")
-        parts.append(f"of which {what.finished} {are} in {store} already and {are} skipped")
-    for sweep, runs in what.elsewhere.items():
-        which = "and" if what.finished else "of which"
+def announcement(plan: Plan, store: str) -> str:
+    """Return a line on what a command is about to do."""
+    parts = [count(plan.distinct, "run")]
+    if plan.asked > plan.distinct:
+        parts.append(f"({plan.asked - plan.distinct} asked for twice)")
+    if plan.finished:
+        are = verb(plan.finished, "is", "are")
+        parts.append(f"of which {plan.finished} {are} in {store} already and {are} skipped")
+    for sweep, runs in plan.elsewhere.items():
+        which = "and" if plan.finished else "of which"
         are, them = verb(runs, "is", "are"), verb(runs, "it", "them")
         parts.append(f"{which} {runs} {are} left to the sweep {sweep}, which trains {them}")
-    packs = what.packs
+    packs = plan.packs
     if not packs:
         return " ".join(parts) + "; nothing to train"
     engines = Counter(chosen_engine(pack.configs[0]) for pack in packs)
     by = ", ".join(f"{number} by the {name} engine" for name, number in engines.most_common())
     runs = sum(len(pack.configs) for pack in packs)
-    jobs = f" and {what.jobs} jobs" * (what.jobs > 1)
+    jobs = f" and {plan.jobs} jobs" * (plan.jobs > 1)
     return " ".join(parts) + f"; training {runs} in {count(len(packs), 'pack')} ({by}){jobs}"
 
 
-def warnings(what: Planned) -> list[str]:
-    """What of a plan is likely to fail, or to take many jobs' time one after the other."""
+def warnings(plan: Plan) -> list[str]:
+    """Return what of a plan is likely to fail, or to take many jobs' time one after the other."""
     found = []
-    for tier in what.tiers:
-        large = [pack for pack in tier.plan.packs if pack.memory > tier.machine.memory]
-        if large:
-            key = ("gpu_memory_gb" if on_gpu(asdict(tier.options)) else "mem_gb") if isinstance(
-                tier.options, SlurmConf) else ""
-            more = f"; hydra.launcher.{key} is what a job has" * bool(key)
+    for tier in plan.tiers:
+        launcher = tier.launcher
+        if large := [pack for pack in tier.packs if pack.memory > tier.machine.memory]:
+            more = f"; hydra.launcher.{launcher.memory_key} is what a job has" * bool(launcher.memory_key)
             found.append(f"warning: {count(sum(len(pack.configs) for pack in large), 'run')} may not fit the memory, "
                          f"the largest with {size(max(pack.memory for pack in large))} of "
                          f"{size(tier.machine.memory)}{more}")
-        if isinstance(tier.options, SlurmConf):
-            longest = max((pack.seconds for pack in tier.plan.packs), default=0.0)
-            if longest > 60 * tier.options.timeout_min:
-                found.append(f"warning: the longest pack takes {duration(longest)}, more than a job's timeout_min="
-                             f"{tier.options.timeout_min}; it goes on from checkpoints in one requeued job after the "
-                             "other")
+        longest = max((pack.seconds for pack in tier.packs), default=0.0)
+        if longest > launcher.job_seconds:
+            found.append(f"warning: the longest pack takes {duration(longest)}, more than a job's {launcher.time_key}="
+                         f"{launcher.job_seconds / 60:g}; it goes on from checkpoints in one requeued job after the "
+                         "other")
     return found
 
 
-def submitted(sweep: Sweep, what: Planned) -> str:
-    """After a submission: its id, and what to type next."""
-    predicted, of = duration(sum(tier.seconds for tier in what.tiers)), store_option(sweep.store)
-    return (f"submitted {sweep.id}: {count(what.jobs, 'job')}, {predicted} of training predicted in all\n"
-            f"  python -m launch status {sweep.id}{of} --watch    how it fares; also: wait, logs, retry, cancel\n"
-            f"  python -m analysis verdict{of}    any time: of the runs that are stored")
+def submitted(sweep: Sweep, plan: Plan) -> str:
+    """Return what to say after a submission: its id, and what to type next."""
+    predicted, of = duration(plan.seconds), store_option(sweep.store)
+    return (f"submitted {sweep.id}: {count(plan.jobs, 'job')}, {predicted} of training predicted in all\n"
+            f"  {as_typed('launch status')} {sweep.id}{of} --watch    how it fares; also: wait, logs, retry, cancel\n"
+            f"  {as_typed('analysis verdict')}{of}    any time: of the runs that are stored")
 
 
-def store_option(store: Path) -> str:
-    """What a command needs to find this store."""
-    return "" if store == Path(default_store()).resolve() else f" --store {shlex.quote(os.path.relpath(store))}"
-
-
-def plan(what: Planned) -> None:
-    """Packs of one kind a row, the longest first; then what they take together."""
+def show_plan(plan: Plan) -> None:
+    """Print the packs of one kind a row, the longest first; then what they take together."""
     table = Table("learner", "engine", "m", "runs", "packs", "runs/pack", "memory", "a pack", "all", box=None,
                   padding=(0, 1))
     for number in (4, 5, 6, 7, 8, 2, 3):
         table.columns[number].justify = "right"
-    tiers = len(what.tiers) > 1
-    for index, tier in enumerate(what.tiers):
+    tiers = len(plan.tiers) > 1
+    for index, tier in enumerate(plan.tiers):
         if tiers:
             table.add_row(f"[bold]tier {index}: {count(len(tier.jobs), 'job')}[/bold]")
         kinds: dict[tuple[str, str, int], list[int]] = {}
-        packs = tier.plan.packs
+        packs = tier.packs
         for place, pack in enumerate(packs):
             config = pack.configs[0]
             kind = f"{config.learner.name} ({config.learner.trained})", chosen_engine(config), config.width
@@ -109,21 +97,21 @@ def plan(what: Planned) -> None:
             table.add_row(learner, engine, str(width), str(sum(sizes)), str(len(mine)),
                           str(max(sizes)) if len(set(sizes)) == 1 else f"{min(sizes)}-{max(sizes)}", size(most),
                           duration(max(pack.seconds for pack in mine)), duration(sum(pack.seconds for pack in mine)))
-    if what.packs:
+    if plan.packs:
         console().print(table)
-    for tier in what.tiers:
-        longest = max(sum(tier.plan.packs[place].seconds for place in job) for job in tier.jobs)
-        unit = "GPU" if on_gpu(asdict(tier.options)) else "job"
+    for tier in plan.tiers:
+        longest = max(sum(tier.packs[place].seconds for place in job) for job in tier.jobs)
+        unit = "GPU" if tier.launcher.on_gpu else "job"
         print(f"{count(len(tier.jobs), 'job')}, {tier.seconds / 3600:.3g} {unit}-hours, the longest "
               f"{duration(longest)}; packs sized for {size(tier.machine.memory)}. Nothing was submitted.")
-    example = [tier for tier in what.tiers if tier.machine.rates == EXAMPLE.rates]
+    example = [tier for tier in plan.tiers if tier.machine.rates == EXAMPLE.rates]
     if example:
         later = ": a first job tells of its GPU, and the next plan knows"
-        print(f"Times are those of an example core{later * any(on_gpu(asdict(tier.options)) for tier in example)}.")
+        print(f"Times are those of an example core{later * any(tier.launcher.on_gpu for tier in example)}.")
 
 
-def status(found: Status) -> Group:
-    """A sweep as a table of its runs, packs and jobs.
+def status_view(found: Status) -> Stacked:
+    """Return a sweep as a table of its runs, packs and jobs.
 
     What comes from the store, from SLURM or from a path is Text, since brackets in a string would be rich's markup.
     """
@@ -146,7 +134,7 @@ def status(found: Status) -> Group:
     kinds = Counter(found.failures["failure"].fillna("unknown"))
     if kinds:
         lines.append("failed: " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-                     + f"   python -m launch status {found.sweep.id} --failed{store_option(found.sweep.store)}")
+                     + f"   {as_typed('launch status')} {found.sweep.id} --failed{store_option(found.sweep.store)}")
     lines += [f"{count(len(runs), 'run')} left to the sweep {other}, which trains {verb(len(runs), 'it', 'them')}"
               for other, runs in found.elsewhere.items()]
     lines += [f"warning: {message}" for message in found.skipped]
@@ -154,12 +142,13 @@ def status(found: Status) -> Group:
         lines.append(f"{count(found.unrecorded, 'run')} not on record, for its command was ended before; give it "
                      f"again: {found.about.get('command', '')}")
     elif found.ended and not found.complete:
-        lines.append(f"ended with runs left: python -m launch retry {found.sweep.id}{store_option(found.sweep.store)}")
-    return Group(title, counts, *map(Text, lines))
+        lines.append(f"ended with runs left: {as_typed('launch retry')} {found.sweep.id}"
+                     f"{store_option(found.sweep.store)}")
+    return Stacked(title, counts, *map(Text, lines))
 
 
-def failures(found: Status) -> None:
-    """Each kind of failure once, with how many runs it took and a traceback."""
+def show_failures(found: Status) -> None:
+    """Print each kind of failure once, with how many runs it took and a traceback."""
     for (kind, error), rows in found.failures.groupby(["failure", "error"], dropna=False):
         first = rows.iloc[0]
         some = ", ".join(rows["run_id"].head(8)) + ", ..." * (len(rows) > 8)
@@ -170,8 +159,8 @@ def failures(found: Status) -> None:
         print("no run of this sweep failed")
 
 
-def sweeps(found: Sequence[Status]) -> Table:
-    """A sweep a row."""
+def sweeps_table(found: Sequence[Status]) -> Table:
+    """Return a table with a row per sweep."""
     table = Table(Column("sweep", no_wrap=True, overflow="fold"), Column("launcher", no_wrap=True), *STATES, "jobs",
                   box=None, padding=(0, 1))
     for column in table.columns[2:-1]:
@@ -185,7 +174,7 @@ def sweeps(found: Sequence[Status]) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """In words: 12 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    """Return the time in words: 12 s, 3 min, 2 h 5 min, 3 d 4 h."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -197,5 +186,5 @@ def duration(seconds: float) -> str:
 
 
 def size(bytes: float) -> str:
-    """In MB or GB (2^20, 2^30 bytes)."""
+    """Return the size in MB or GB (2^20, 2^30 bytes)."""
     return f"{bytes / 2**20:.0f} MB" if bytes < 2**30 else f"{bytes / 2**30:.1f} GB"
