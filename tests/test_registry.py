@@ -1,6 +1,8 @@
 """Choices: what lacks a fact, a test, a file or a row of the documents is refused or named; so is an unknown name."""
 
 import re
+import subprocess
+import sys
 from abc import abstractmethod
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -57,6 +59,13 @@ def test_every_choice_has_a_file_of_its_name_and_every_file_a_choice(kind):
         assert name in files, f"{kind} {name} has no conf/{kind}/{name}.yaml"
     for name in files:
         assert name in KINDS[kind].names(), f"conf/{kind}/{name}.yaml is of no registered {kind}"
+
+
+def test_the_order_of_names_does_not_depend_on_what_was_imported_first():
+    code = "import sys; from ovpnet.spec.choices import CONCEPTS; print(*CONCEPTS.names())"
+    one, other = (subprocess.run([sys.executable, "-c", first + code], check=True, capture_output=True).stdout
+                  for first in ("", "import ovpnet.problem.concepts.two_layer; "))
+    assert one == other
 
 
 # --- classes that are refused when they are defined

@@ -78,6 +78,8 @@ class Registry(Generic[T]):
             module = import_module(package)
             for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
                 import_module(f"{package}.{found.name}")
+        # Some may have been imported before, in another order.
+        self._classes = dict(sorted(self._classes.items(), key=lambda item: item[1].__module__))
 
 
 def facts(base: type) -> tuple[str, ...]:
