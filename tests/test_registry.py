@@ -25,7 +25,7 @@ from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.keys import key
 from ovpnet.spec.registry import Registry, facts
 from ovpnet.spec.schemas import conf_dir, register_schemas
-from tests import test_learners, test_losses
+from tests import test_learners, test_losses, test_penalties
 from tests.concepts import references, test_activations, test_inputs, test_noise
 
 REGISTRIES = {**KINDS, "penalty": PENALTIES, "activation": ACTIVATIONS}
@@ -38,10 +38,12 @@ REFERENCES = {
     "noise": test_noise.REFERENCES,
     "loss": test_losses.REFERENCES,
     "learner": test_learners.REFERENCES,
+    "penalty": test_penalties.REFERENCES,
 }
 WHERE = {
     "concept": references, "activation": test_activations, "inputs": test_inputs, "noise": test_noise,
     "loss": test_losses, "learner": test_learners,
+    "penalty": test_penalties,
 }
 
 
