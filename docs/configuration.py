@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the typed config nodes: python docs/configuration.py"""
+"""Write docs/configuration.md, and the table of choices in README.md: python docs/configuration.py"""
 
 import dataclasses
 import inspect
@@ -8,27 +8,40 @@ from typing import Any
 
 from launch.launchers import LAUNCHERS
 from launch.plugins import BisectConf
+from ovpnet.spec.activation import ACTIVATIONS
+from ovpnet.spec.choices import KINDS
 from ovpnet.spec.config import Config, OptConfig, RiskConfig
 from ovpnet.spec.identity import not_identity
 from ovpnet.spec.keys import allowed_values
+from ovpnet.spec.registry import Registry
 from ovpnet.spec.schemas import schemas
 
 HEADER = """# Configuration
 
-Made from `ovpnet/spec/config.py` and `launch/launchers/` by `python docs/configuration.py`; do not edit by hand.
+Made by `python docs/configuration.py` from the code; do not edit by hand. The keys of a run are in
+`ovpnet/spec/config.py`. Each choice has its keys in its own class: the last column of the table names its folder.
+`launch/launchers/` has those of launchers.
 
 Any key can be given as `KEY=VALUE` on the command line, and with `-m` as `KEY=VALUE,VALUE,...`, `'KEY=range(3)'` or any
 other form of [Hydra's override grammar](https://hydra.cc/docs/advanced/override_grammar/basic/). Files in `conf/`
 choose among the nodes below: `concept=figure1` takes `conf/concept/figure1.yaml`.
+
+## Choices
+
 """
+
+# The lines of README.md between which its table of choices is.
+README = Path(__file__).parents[1] / "README.md"
+MARKS = ("<!-- choices: made by docs/configuration.py -->\n", "<!-- /choices -->\n")
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
-    parts = [HEADER, _section("One run", "", Config)]
+    """Return the whole page, in Markdown."""
+    parts = [HEADER + choices(), _section("One run", "", Config)]
     for group, named in schemas().items():
         parts += [_section(f"{group}: {name}" if len(named) > 1 else group, f"{group}.", schema)
                   for name, schema in named.items()]
+    parts += [_activations()]
     parts += [_section("test", "test.", RiskConfig), _section("opt", "opt.", OptConfig)]
     parts += [_section(f"hydra/launcher={name}", "hydra.launcher.", node) for name, node in LAUNCHERS.items()]
     parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", BisectConf))
@@ -36,6 +49,30 @@ def page() -> str:
                  + ", ".join(f"`{name}`" for name in not_identity())
                  + " (epochs count as the steps they amount to).\n")
     return "\n".join(parts)
+
+
+def choices() -> str:
+    """Return the table of choices."""
+    rows = [f"| {kind} | {', '.join(f'`{name}`' for name in registry.names())} | {_folder(registry)} |"
+            for kind, registry in {**KINDS, "activation of a concept": ACTIVATIONS}.items()]
+    return "\n".join(["| what | choices | code |", "|---|---|---|", *rows, ""])
+
+
+def readme() -> str:
+    """Return README.md with the table of choices as it is now."""
+    before, rest = README.read_text().split(MARKS[0])
+    return before + MARKS[0] + choices() + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+def _folder(registry: Registry[Any]) -> str:
+    """The folder of the modules that define a kind's choices, or its one module."""
+    paths = [package.replace(".", "/") for package in registry.packages]
+    return ", ".join(f"`{path}/`" if (README.parent / path).is_dir() else f"`{path}.py`" for path in paths)
+
+
+def _activations() -> str:
+    rows = [f"| `{cls.name}` | {inspect.cleandoc(cls.__doc__ or '')} |".replace("\n", " ") for cls in ACTIVATIONS]
+    return "\n".join(["## Activations", "", "| name | function |", "|---|---|", *rows, ""])
 
 
 def _section(title: str, prefix: str, node: type) -> str:
@@ -61,3 +98,4 @@ def _allowed(metadata: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     Path(__file__).with_suffix(".md").write_text(page())
+    README.write_text(readme())

@@ -15,6 +15,7 @@ def test_configuration_page_is_current():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (ROOT / "docs" / "configuration.md").read_text() == module.page(), "run: python docs/configuration.py"
+    assert (ROOT / "README.md").read_text() == module.readme(), "run: python docs/configuration.py"
 
 
 def test_help_lists_every_choice_and_those_of_a_folder_of_ones_own(tmp_path):

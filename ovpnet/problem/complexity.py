@@ -71,8 +71,8 @@ def log_C_eps(activation: Activation, R: float, epsilon: float, C_star: float = 
     return _log_c_eps(activation, _log(R), math.log(epsilon), math.log(C_star))
 
 
-def concept_log_C_s(concept: Concept, C_star: float = C_STAR) -> float:  # noqa: N802
-    """log of the C_s of a whole concept, over inputs of norm at most 1.
+def concept_log_C_s(concept: Concept, d: int, C_star: float = C_STAR) -> float:  # noqa: N802
+    """Return log C_s of a whole concept, over inputs in R^d of norm at most 1.
 
     Two layers: max_i C_s(phi_i, 1) (Theorem 1). Three layers: max_i C_s(Phi_i, p2 max_j C_s(phi_j, 1)), the maximum
     over the inner activations phi_1j and phi_2j (as in the eps of Theorems 2 and 3).
@@ -81,11 +81,11 @@ def concept_log_C_s(concept: Concept, C_star: float = C_STAR) -> float:  # noqa:
     """
     _check_arguments(1.0, C_star)
     log_c_star = math.log(C_star)
-    return _of_concept(concept, lambda phi, log_r: _log_c_s(phi, log_r, log_c_star), inner_exponent=1.0)
+    return _of_concept(concept, d, lambda phi, log_r: _log_c_s(phi, log_r, log_c_star), inner_exponent=1.0)
 
 
-def concept_log_C_eps(concept: Concept, epsilon: float, C_star: float = C_STAR) -> float:  # noqa: N802
-    """log of the C_eps of a whole concept, over inputs of norm at most 1.
+def concept_log_C_eps(concept: Concept, d: int, epsilon: float, C_star: float = C_STAR) -> float:  # noqa: N802
+    """Return log C_eps of a whole concept, over inputs in R^d of norm at most 1.
 
     Two layers: max_i C_eps(phi_i, 1) (Theorem 1). Three layers: max_i C_eps(Phi_i, sqrt(p2) max_j C_eps(phi_j, 1)),
     the maximum over the inner activations phi_1j and phi_2j (Theorem 2).
@@ -95,12 +95,12 @@ def concept_log_C_eps(concept: Concept, epsilon: float, C_star: float = C_STAR) 
     _check_arguments(1.0, C_star)
     _check_epsilon(epsilon)
     log_c_star = math.log(C_star)
-    return _of_concept(concept, lambda phi, log_r: _log_c_eps(phi, log_r, math.log(epsilon), log_c_star),
+    return _of_concept(concept, d, lambda phi, log_r: _log_c_eps(phi, log_r, math.log(epsilon), log_c_star),
                        inner_exponent=0.5)
 
 
-def concept_log_C0(concept: Concept, epsilon0: float, C_star: float = C_STAR) -> float:  # noqa: N802
-    """log of Table 1's C0 of a three-layer concept, with the constants and logarithms of its O~ taken as 1:
+def concept_log_C0(concept: Concept, d: int, epsilon0: float, C_star: float = C_STAR) -> float:  # noqa: N802
+    """Return log of Table 1's C0 of a three-layer concept, with constants and logarithms of its O~ taken as 1:
 
         C0 = C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) p1 sqrt(p2) k,
 
@@ -110,7 +110,7 @@ def concept_log_C0(concept: Concept, epsilon0: float, C_star: float = C_STAR) ->
     """
     _check_arguments(1.0, C_star)
     _check_epsilon(epsilon0)
-    series = concept.series()
+    series = concept.series(d)
     if series is None or series.outer is None:
         raise ConfigError("concept.family", concept.family, "has no C0: it is no three-layer concept")
     log_c_star, p1, p2 = math.log(C_star), len(series.outer.neurons), len(series.phi.neurons)
@@ -185,9 +185,9 @@ def _power(i: "Floats", log_x: "float | Floats") -> "Floats":
 _Complexity = Callable[[Activation, float], float]  # (phi, log R) -> log C(phi, R)
 
 
-def _of_concept(concept: Concept, log_c: _Complexity, inner_exponent: float) -> float:
+def _of_concept(concept: Concept, d: int, log_c: _Complexity, inner_exponent: float) -> float:
     """max_phi C(phi, 1) of two layers; max_Phi C(Phi, p2^inner_exponent max_phi C(phi, 1)) of three."""
-    series = concept.series()
+    series = concept.series(d)
     if series is None:
         raise ConfigError("concept.family", concept.family, "has no complexity: its activation has no Taylor series")
     return _by_layer(concept, series, log_c, inner_exponent)[1]

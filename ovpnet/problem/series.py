@@ -25,11 +25,10 @@ class Layer:
     """One activation a neuron, applied to the last axis of a [..., p] tensor."""
 
     neurons: tuple[Activation, ...]
-    # The key of the activations' names, if there is one. What to name if the values are too large: the key of the inner
-    # scales, their value, and a neuron in words.
+    # The key of the activations' names, if there is one. What to name if a neuron's values are too large: the key and
+    # value of its constants, and the neuron in words.
     names_key: str = ""
-    scales_key: str = ""
-    scales: object = None
+    constants: tuple[tuple[str, object], ...] = ()
     words: str = "{phi.name}({phi.scale:g} z)"
 
     def __call__(self, z: "Tensor") -> "Tensor":
@@ -48,9 +47,8 @@ class Layer:
     def suprema(self, radius: float, dtype: str) -> list[float]:
         """Return bounds on |phi_i(z)| over |z| <= radius. Raises ConfigError if one exceeds the training dtype."""
         bounds = []
-        for phi in self.neurons:
+        for phi, (key, value) in zip(self.neurons, self.constants or [("", None)] * len(self.neurons), strict=True):
             bound = phi.supremum(radius)
-            key, value = ("concept.poly", list(phi.poly)) if phi.takes_poly else (self.scales_key, self.scales)
             _check(key, value, bound, self.words.format(phi=phi), radius, dtype)
             bounds.append(bound)
         return bounds
@@ -78,18 +76,19 @@ def layer(names: Sequence[str], scales: Sequence[float], poly: Sequence[float], 
     """
     neurons = [activation_of(names[i % len(names)], scales[i % len(scales)], poly) for i in range(p)]
     words = f"{{phi.name}}({{phi.scale:g}} z) of concept.{key}"
-    return Layer(tuple(neurons), f"concept.{key}", f"concept.{scales_key}", list(scales), words)
+    constants = [("concept.poly", poly) if phi.takes_poly else (f"concept.{scales_key}", scales) for phi in neurons]
+    return Layer(tuple(neurons), f"concept.{key}", tuple(constants), words)
 
 
 @dataclass(frozen=True)
 class Series:
     """The layers of (3.1): phi_i alone; or of (4.1): phi_1j, phi_2j and Phi_i.
 
-    `size` is the key, with its value, of the number of terms in F*.
+    `size` is the key, with its value, that F* grows with: the number of its terms, or their coefficients.
     """
 
     phi: Layer
-    size: tuple[str, int]
+    size: tuple[str, object]
     phi2: Layer | None = None
     outer: Layer | None = None
 

@@ -24,23 +24,23 @@ def normalized(rows: Floats) -> Floats:
 
 
 def draw_unit(rng: np.random.Generator, *shape: int) -> Tensor:
-    """Vectors uniform on the unit sphere of R^shape[-1]."""
+    """Return vectors uniform on the unit sphere of R^shape[-1]."""
     return unit(torch.from_numpy(rng.standard_normal(shape)))
 
 
 def draw_outer(rng: np.random.Generator, *shape: int) -> Tensor:
-    """Output weights a*_{r,i}, uniform on [-1, 1]: the paper only asks for |a*| <= 1."""
+    """Return output weights a*_{r,i}, uniform on [-1, 1]: the paper only asks for |a*| <= 1."""
     return torch.from_numpy(rng.uniform(-1.0, 1.0, shape))
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """The nearest unit vectors; for a zero vector, where every unit vector is nearest, the last basis vector."""
+    """Return the nearest unit vectors; for a zero vector, where every unit vector is nearest, the last basis vector."""
     norms = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return torch.where(norms > 0, vectors / torch.where(norms > 0, norms, 1.0), last_basis_vector(vectors))
 
 
 def orthogonal_unit(vectors: Tensor, to: Tensor) -> Tensor:
-    """Unit vectors orthogonal to the unit vectors `to` (same shape), nearest to the directions of `vectors`.
+    """Return unit vectors orthogonal to the unit vectors `to` (same shape), nearest to the directions of `vectors`.
 
     A vector parallel to its `to` has no nearest one: the basis vector least aligned with `to` stands in for it.
     """
@@ -52,8 +52,14 @@ def orthogonal_unit(vectors: Tensor, to: Tensor) -> Tensor:
     return unit(_without(unit(torch.where(parallel, _without(stand_in, to), residual)), to))
 
 
+def orthonormal(frames: Tensor) -> Tensor:
+    """Return the nearest orthonormal rows [..., r, d], r <= d: the polar factor, uniform for Gaussian entries."""
+    left, _, right = torch.linalg.svd(frames, full_matrices=False)
+    return left @ right
+
+
 def last_basis_vector(like: Tensor) -> Tensor:
-    """(0, ..., 0, 1) in the shape of `like`."""
+    """Return (0, ..., 0, 1) in the shape of `like`."""
     basis = torch.zeros_like(like)
     basis[..., -1] = 1.0
     return basis

@@ -26,11 +26,11 @@ def result_rows(configs: Sequence[Config], goals: Sequence[Goal], outcome: Outco
     """Rows of the runs, and rows of their learning curves (a row a run and evaluated step)."""
     rows, curves = [], []
     tests = [means(point.test) for point in outcome.points]
-    complexities: dict[tuple[str, float, float], Row] = {}  # most members share a concept and an epsilon
+    complexities: dict[tuple[str, int, float, float], Row] = {}  # most members share a concept and an epsilon
     for e, (config, goal) in enumerate(zip(configs, goals, strict=True)):
         row = config_row(config)
         curve = _curve(config, row["run_id"], outcome, e, [test[e] for test in tests])
-        key = repr(config.concept), goal.epsilon, config.C_star
+        key = repr(config.concept), config.inputs.d, goal.epsilon, config.C_star
         if key not in complexities:
             complexities[key] = _complexities(config, goal)
         rows.append(row | _result(config, goal, outcome, e, curve) | _diagnosed(config, outcome, curve)
@@ -95,8 +95,8 @@ def _complexities(config: Config, goal: Goal) -> Row:
     """Natural logarithms of C_s(phi, 1) and C_eps(phi, 1) of the concept; None where it has no such series."""
     found: Row = {"log_C_s": None, "log_C_eps": None}
     try:
-        found["log_C_s"] = concept_log_C_s(config.concept, config.C_star)
-        found["log_C_eps"] = concept_log_C_eps(config.concept, goal.epsilon, config.C_star)
+        found["log_C_s"] = concept_log_C_s(config.concept, config.inputs.d, config.C_star)
+        found["log_C_eps"] = concept_log_C_eps(config.concept, config.inputs.d, goal.epsilon, config.C_star)
     except ConfigError:
         pass  # no series; or an epsilon of 1 or more in units of the loss, at which C_eps is not defined
     return found

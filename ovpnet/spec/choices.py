@@ -55,8 +55,11 @@ class Concept(Choice):
     pure_noise: ClassVar[bool]
 
     @abstractmethod
-    def series(self) -> "Series | None":
-        """Return the power series of F*'s activations: the source of its domain and complexities. None: it has none."""
+    def series(self, d: int) -> "Series | None":
+        """Return the power series of F*'s activations on R^d: the source of its domain and complexities.
+
+        None if it has none.
+        """
 
     @abstractmethod
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":
@@ -83,7 +86,7 @@ class Concept(Choice):
         if self.outputs not in (None, self.k):
             raise ConfigError("concept.k", self.k, f"concept={self.family} has {self.outputs} output"
                               f"{'s' * (self.outputs != 1)}")
-        if (series := self.series()) is not None:
+        if (series := self.series(d)) is not None:
             series.check_domain(config.dtype)
 
 
@@ -121,12 +124,11 @@ class Noise(Choice):
         """Return noisy classes [n], of `count` ones; uniform [n, 2] are draws from [0, 1)."""
 
     def check(self, config: "Config") -> None:
-        if config.loss.classes and not self.of_classes:
-            raise ConfigError("noise.kind", self.kind, f"labels of loss={config.loss.name} are classes; allowed: none, "
-                              "flip")
-        if not config.loss.classes and not self.of_numbers:
-            raise ConfigError("noise.kind", self.kind, f"labels of loss={config.loss.name} are numbers; allowed: none, "
-                              "gaussian, uniform")
+        kind, fact = ("classes", "of_classes") if config.loss.classes else ("numbers", "of_numbers")
+        if not getattr(self, fact):
+            allowed = [name for name in NOISES.names() if getattr(NOISES[name], fact)]
+            raise ConfigError("noise.kind", self.kind, f"labels of loss={config.loss.name} are {kind}; allowed: "
+                              + ", ".join(allowed))
 
 
 @dataclass

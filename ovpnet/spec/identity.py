@@ -51,7 +51,7 @@ def run_id(config: Config) -> str:
 def signature(config: Config) -> tuple[tuple[str, Any], ...]:
     """Return the static signature: runs that agree on it can be trained as one ensemble."""
     kept = _identity(config, _identifying(_classes(config), config.diagnostics.measured, False))
-    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in kept.items())
+    return tuple((name, _hashable(value) if isinstance(value, list) else value) for name, value in kept.items())
 
 
 def problem_identity(config: Config) -> dict[str, Any]:
@@ -152,6 +152,11 @@ def _identity(config: Config, reader: _Reader) -> dict[str, Any]:
             del kept[name]
     epochs = {} if config.epochs is None else {"epochs": config.epochs}
     return kept | {"steps": config.total_steps} | epochs
+
+
+def _hashable(entries: list[Any]) -> tuple[Any, ...]:
+    """The entries of a list as a tuple, and those of lists in it."""
+    return tuple(_hashable(entry) if isinstance(entry, list) else entry for entry in entries)
 
 
 def _of_node(node: Any) -> dict[str, Any]:

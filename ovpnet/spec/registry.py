@@ -25,7 +25,7 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, base: type[Any], *packages: str, selector: str | None = None):
         self.kind, self.base, self.selector = kind, base, selector
-        self._packages, self._loaded = packages, False
+        self.packages, self._loaded = packages, False
         self._classes: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[C]], type[C]]:
@@ -74,10 +74,12 @@ class Registry(Generic[T]):
         if self._loaded:
             return
         self._loaded = True
-        for package in self._packages:
+        for package in self.packages:
             module = import_module(package)
             for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
                 import_module(f"{package}.{found.name}")
+        # Some may have been imported before, in another order.
+        self._classes = dict(sorted(self._classes.items(), key=lambda item: item[1].__module__))
 
 
 def facts(base: type) -> tuple[str, ...]:

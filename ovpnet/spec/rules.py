@@ -1,6 +1,7 @@
 """The rules of a config: bounds of its keys, what its choices allow together, and keys that mean nothing to a run."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Any
 
 from ovpnet.spec.config import Config
 from ovpnet.spec.diagnostic import DIAGNOSTICS
@@ -21,10 +22,10 @@ def check_bounds(config: Config, among: Container[str] | None = None) -> None:
     for (name, metadata), value in zip(keys.items(), values(config), strict=True):
         if among is not None and name not in among:
             continue
-        for item in value if isinstance(value, list) else [value]:
-            check_value(name, item, metadata)
-        if value == []:
-            raise ConfigError(name, value, "at least one entry is needed")
+        if isinstance(value, list):
+            _check_entries(name, value, metadata)
+        else:
+            check_value(name, value, metadata)
 
 
 def check_combinations(config: Config) -> None:
@@ -42,6 +43,17 @@ def canonical(config: Config) -> Config:
     for node in ("algorithm", "learner", "regularizer"):
         config = getattr(config, node).canonical(config)
     return config
+
+
+def _check_entries(name: str, entries: list[Any], metadata: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an entry out of its bounds, and for a list, or a list in it, without entries."""
+    for entry in entries:
+        if isinstance(entry, list):
+            _check_entries(name, entry, metadata)
+        else:
+            check_value(name, entry, metadata)
+    if not entries:
+        raise ConfigError(name, entries, "at least one entry is needed")
 
 
 def _check_diagnostics(config: Config) -> None:

@@ -190,9 +190,9 @@ def test_complexities_grow_with_r(name, R, factor):
 def test_a_two_layer_concept_is_as_complex_as_its_worst_neuron():
     config = TwoLayer(p=4, activations=["sin", "cos"], scales=[1.0, 3.0])
     worst = max(log_C_s(activation_of("sin"), 1.0), log_C_s(activation_of("cos", 3.0), 1.0))
-    assert concept_log_C_s(config) == worst
+    assert concept_log_C_s(config, 4) == worst
     unused = TwoLayer(p=1, activations=["sin", "exp"], scales=[1.0, 50.0])
-    assert concept_log_C_s(unused) == log_C_s(activation_of("sin"), 1.0)
+    assert concept_log_C_s(unused, 4) == log_C_s(activation_of("sin"), 1.0)
 
 
 def test_a_three_layer_concept_composes_its_complexities():
@@ -201,35 +201,35 @@ def test_a_three_layer_concept_composes_its_complexities():
     square, c_star = activation_of("poly", 1.0, [0.0, 0.0, 1.0]), 10.0
     inner_eps = max(log_C_eps(phi, 1.0, EPSILON, c_star) for phi in (activation_of("sin"), activation_of("cos", 2.0)))
     expected = log_C_eps(square, 2.0 * math.exp(inner_eps), EPSILON, c_star)
-    assert concept_log_C_eps(config, EPSILON, c_star) == pytest.approx(expected)
+    assert concept_log_C_eps(config, 4, EPSILON, c_star) == pytest.approx(expected)
     inner_s = max(C_s(phi, 1.0, c_star) for phi in (activation_of("sin"), activation_of("cos", 2.0)))
-    assert concept_log_C_s(config, c_star) == pytest.approx(log_C_s(square, 4.0 * inner_s, c_star))
+    assert concept_log_C_s(config, 4, c_star) == pytest.approx(log_C_s(square, 4.0 * inner_s, c_star))
 
 
 def test_the_composition_stays_finite_where_the_inner_complexity_overflows():
     config = ThreeLayer(p2=1, outer=["poly"], poly=[0.0, 1.0], phi1=["sin"], phi2=["sin"])
     expected = math.log(C_STAR) + (C_STAR - math.log(2)) + math.log(1 + math.sqrt(LOG))
-    assert concept_log_C_eps(config, EPSILON) == pytest.approx(expected, rel=1e-12)
+    assert concept_log_C_eps(config, 4, EPSILON) == pytest.approx(expected, rel=1e-12)
 
 
 def test_named_concepts():
     # Figure 1: (s - 2)^2 with s = sqrt(3) z is 4 - 4 sqrt(3) z + 3 z^2.
     inner = 3 * max(C_s(activation_of("sin", 3.0), 1.0), C_s(activation_of("cos", 7.0), 1.0))
     expected = C_STAR * (4 + 2**1.75 * 4 * math.sqrt(3) * inner + 3**1.75 * 3 * inner**2)
-    assert concept_log_C_s(Figure1()) == pytest.approx(math.log(expected))
+    assert concept_log_C_s(Figure1(), 4) == pytest.approx(math.log(expected))
     # cos_exp: Phi(z) = z, and exp is the worse of the inner activations.
     expected = C_STAR * 2**1.75 * C_s(activation_of("exp", 2.0), 1.0)
-    assert concept_log_C_s(CosExp(c=2.0)) == pytest.approx(math.log(expected))
-    assert concept_log_C_s(RandomLabels()) == -math.inf
+    assert concept_log_C_s(CosExp(c=2.0), 4) == pytest.approx(math.log(expected))
+    assert concept_log_C_s(RandomLabels(), 4) == -math.inf
 
 
 @pytest.mark.parametrize("config", [ReluTeacher(), Parity()])
 def test_controls_have_no_complexity(config):
     with pytest.raises(ConfigError, match="no Taylor series"):
-        concept_log_C_s(config)
+        concept_log_C_s(config, 4)
 
 
 @pytest.mark.parametrize("config", [Figure2(), ThreeLayer(outer=["tanh"])])
 def test_a_series_needed_beyond_its_radius_is_an_error(config):
     with pytest.raises(ConfigError, match=r"concept.family=.*must be at most .* for tanh"):
-        concept_log_C_eps(config, EPSILON)
+        concept_log_C_eps(config, 4, EPSILON)

@@ -20,7 +20,7 @@ LOG_MAX = {dtype: math.log(torch.finfo(getattr(torch, dtype)).max) for dtype in 
 
 
 def check_domain(concept, dtype):
-    if (series := concept.series()) is not None:
+    if (series := concept.series(4)) is not None:
         series.check_domain(dtype)
 
 

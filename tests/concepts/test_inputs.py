@@ -10,9 +10,46 @@ from ovpnet.problem.inputs.mixture import Mixture
 from ovpnet.spec.choices import INPUTS
 
 N = 40_000
-SIMPLE = ("normalized_gaussian", "half_sphere", "hypercube")
-CONFIGS = [INPUTS[name](d=d) for name in SIMPLE for d in (2, 4, 9)] + [
-    Mixture(d=d, components=3, spread=spread) for d in (2, 5) for spread in (0.1, 2.0)]
+
+
+def sphere(config, rng):
+    """By Box and Muller: two Gaussian coordinates at a time, from an exponential radius and an angle."""
+    columns = []
+    while len(columns) < config.d:
+        radius, angle = np.sqrt(rng.exponential(2, N)), rng.uniform(0, 2 * math.pi, N)
+        columns += [radius * np.cos(angle), radius * np.sin(angle)]
+    points = np.column_stack(columns[:config.d])
+    return points / np.linalg.norm(points, axis=1)[:, None]
+
+
+def half_sphere(config, rng):
+    rest = rng.standard_normal((N, config.d - 1))
+    return np.column_stack([rest / np.linalg.norm(rest, axis=1)[:, None] * math.sqrt(0.75), np.full(N, 0.5)])
+
+
+def hypercube(config, rng):
+    return (2 * rng.binomial(1, 0.5, (N, config.d)) - 1) / math.sqrt(config.d)
+
+
+def mixture(config, rng):
+    """By a loop over the components, with the centres that the stream of the seed draws."""
+    draws = np.random.Generator(np.random.Philox(key=np.array([config.seed, 2 << 32], dtype=np.uint64)))
+    rows = []
+    for centre in draws.standard_normal((config.components, config.d)):
+        noise = rng.standard_normal((N // config.components, config.d)) * config.spread / math.sqrt(config.d)
+        rows.append(centre / math.sqrt(centre @ centre) + noise)
+    rows = np.concatenate(rows)
+    return rows / np.linalg.norm(rows, axis=1)[:, None]
+
+
+# The independent references: every registered distribution has a row of keys for its tests, and another sampler.
+REFERENCES = {
+    "normalized_gaussian": ([{"d": d} for d in (2, 4, 9)], sphere),
+    "half_sphere": ([{"d": d} for d in (2, 4, 9)], half_sphere),
+    "hypercube": ([{"d": d} for d in (2, 4, 9)], hypercube),
+    "mixture": ([{"d": d, "components": 3, "spread": spread} for d in (2, 5) for spread in (0.1, 2.0)], mixture),
+}
+CONFIGS = [INPUTS[name](**keys) for name, (each, _) in REFERENCES.items() for keys in each]
 
 
 def drawn(config, seed=0, n=N):
@@ -29,6 +66,19 @@ def test_every_input_has_norm_one(config):
     assert x.shape == (500, config.d)
     assert x.dtype == torch.float64
     torch.testing.assert_close(x.norm(dim=1), torch.ones(500, dtype=torch.float64), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_moments_agree_with_another_sampler(config):
+    """Of order 1, 2 and 4, within 5 standard errors of their difference."""
+    other = REFERENCES[config.family][1](config, np.random.default_rng(7))
+    pairs = [(i, j) for i in range(config.d) for j in range(i, config.d)]
+    moments = []
+    for x in (drawn(config).numpy(), other[:N]):
+        values = np.column_stack([x, *(x[:, i] * x[:, j] for i, j in pairs), x**4])
+        moments.append((values.mean(0), values.var(0) / len(values)))
+    (one, variance), (two, others) = moments
+    assert (np.abs(one - two) <= 5 * np.sqrt(variance + others) + 1e-12).all()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class _Regression(Loss):
+class Regression(Loss):
     """A loss whose labels are F* and noise."""
 
     classes = False
@@ -19,7 +19,7 @@ class _Regression(Loss):
 
 
 @loss("l2")
-class L2(_Regression):
+class L2(Regression):
     """Section 7's mean squared error, ||F - y||^2: neither bounded in slope nor halved."""
 
     square = True
@@ -32,7 +32,7 @@ class L2(_Regression):
 
 
 @loss("huber")
-class Huber(_Regression):
+class Huber(Regression):
     """Of ||F - y||, with threshold 1: 1-Lipschitz and 1-smooth for every k; L(0, y) <= 1 for ||y|| <= 3/2."""
 
     square = False

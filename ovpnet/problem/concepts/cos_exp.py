@@ -26,10 +26,10 @@ class CosExp(Concept):
     in_class = True
     pure_noise = False
 
-    def series(self) -> Series:
+    def series(self, d: int) -> Series:
         # p1 = p2 = 1 and Phi(z) = z
         return Series(Layer((activation_of("cos", self.c),)), ("concept.c", 1),
-                      Layer((activation_of("exp", self.c),), "", "concept.c", self.c, "exp(c <w2, x>)"),
+                      Layer((activation_of("exp", self.c),), "", (("concept.c", self.c),), "exp(c <w2, x>)"),
                       Layer((activation_of("poly", 1, [0, 1]),)))
 
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":

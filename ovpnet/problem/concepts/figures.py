@@ -35,7 +35,7 @@ class Figure1(_Figure):
 
     name: str = "figure1"
 
-    def series(self) -> Series:
+    def series(self, d: int) -> Series:
         return _series(activation_of("sin", 3), activation_of("cos", 7))
 
     def evaluate(self, weights: "Weights", x: "Tensor") -> "Tensor":
@@ -48,7 +48,7 @@ class Figure2(_Figure):
 
     name: str = "figure2"
 
-    def series(self) -> Series:
+    def series(self, d: int) -> Series:
         return _series(activation_of("tanh", 8), activation_of("tanh", 8))
 
     def evaluate(self, weights: "Weights", x: "Tensor") -> "Tensor":

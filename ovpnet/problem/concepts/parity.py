@@ -35,7 +35,7 @@ class Parity(Concept):
         if self.sparsity > config.inputs.d:
             raise ConfigError("concept.sparsity", self.sparsity, f"must be at most inputs.d ({config.inputs.d})")
 
-    def series(self) -> None:
+    def series(self, d: int) -> None:
         return None
 
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":

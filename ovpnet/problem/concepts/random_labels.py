@@ -31,7 +31,7 @@ class RandomLabels(Concept):
             raise ConfigError("loss.labels", "hard", "the most likely label of F* = 0 is always the same; concept="
                               "random_labels needs loss.labels=sample")
 
-    def series(self) -> Series:
+    def series(self, d: int) -> Series:
         return Series(Layer(()), ("concept.family", 0))  # no activation at all: every complexity is 0
 
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":

@@ -27,7 +27,7 @@ class ReluTeacher(Concept):
     in_class = False
     pure_noise = False
 
-    def series(self) -> None:
+    def series(self, d: int) -> None:
         return None
 
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":

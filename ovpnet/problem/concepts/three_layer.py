@@ -42,7 +42,7 @@ class ThreeLayer(Concept):
     in_class = True
     pure_noise = False
 
-    def series(self) -> Series:
+    def series(self, d: int) -> Series:
         return self._series
 
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class _Additive(Noise):
+class Additive(Noise):
     """Noise of numbers alone."""
 
     of_numbers = True
@@ -20,7 +20,7 @@ class _Additive(Noise):
 
 
 @noise("gaussian")
-class Gaussian(_Additive):
+class Gaussian(Additive):
     """N(0, level^2)."""
 
     variance = 1.0
@@ -30,7 +30,7 @@ class Gaussian(_Additive):
 
 
 @noise("uniform")
-class Uniform(_Additive):
+class Uniform(Additive):
     """U[-level, level]."""
 
     variance = 1 / 3

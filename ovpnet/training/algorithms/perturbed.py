@@ -97,7 +97,7 @@ class Perturbed(Algorithm):
         if C0 is None:
             from ovpnet.problem.complexity import concept_log_C0
 
-            log_C0 = concept_log_C0(config.concept, self.eps0, config.C_star)
+            log_C0 = concept_log_C0(config.concept, config.inputs.d, self.eps0, config.C_star)
             C0 = math.exp(log_C0) if log_C0 < 700 else math.inf
         return Table1(config.width, config.second_width, self.eps0, C0)
 
@@ -142,7 +142,7 @@ class Perturbed(Algorithm):
 
     def _check_complexity(self, config: "Config") -> None:
         """Raise ConfigError if the concept has no complexity to make C0 of."""
-        series = config.concept.series()
+        series = config.concept.series(config.inputs.d)
         if series is None or series.outer is None:
             raise ConfigError("algorithm.C0", None, f"concept={config.concept.family} is no three-layer concept with "
                               "power series, whose complexities make C0; give a number")
