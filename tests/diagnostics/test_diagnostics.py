@@ -78,8 +78,8 @@ def linear(w0, w, x):
 @pytest.mark.parametrize(("name", "trained"), LEARNERS)
 def test_norms_signs_and_gaps_equal_their_formulas(make, name, trained):
     made, before, now = moved(make, name, trained, "concept.k=2" if trained != "ntk" else "concept.k=1")
-    x = made.diagnostics.held_out
-    measured = made.diagnostics.measure(20, made.state)
+    x = made.evaluator.diagnostics.held_out
+    measured = made.evaluator.diagnostics.measure(20, made.state)
     f_of = {"quadratic": quadratic, "ntk": linear}.get(trained, lambda w0, w, x: plain(w, x))
     for e in range(2):
         w0, w = member(before, e), member(now, e)
@@ -121,8 +121,8 @@ def grams(f, w, x, k):
                                                     ("three_layer", "quadratic", 1)])
 def test_ntk_drift_equals_jacobians(make, name, trained, k):
     made, before, now = moved(make, name, trained, f"concept.k={k}")
-    x = made.diagnostics.held_out[:, :7]
-    measured = made.diagnostics.measure(20, made.state)["ntk_drift"]
+    x = made.evaluator.diagnostics.held_out[:, :7]
+    measured = made.evaluator.diagnostics.measure(20, made.state)["ntk_drift"]
     for e in range(2):
         w0 = member(before, e)
         f = plain if trained == "hidden" else partial(quadratic, w0)
@@ -132,7 +132,7 @@ def test_ntk_drift_equals_jacobians(make, name, trained, k):
 
 def test_nothing_has_moved_at_initialization(make):
     made = ensemble(make("learner=three_layer", *SMALL))
-    measured = made.diagnostics.measure(1, made.state)
+    measured = made.evaluator.diagnostics.measure(1, made.state)
     for name in ("norm_W", "norm_W_24", "norm_V", "spectral_W", "spectral_V", "sign_changes_1", "sign_changes_2",
                  "ntk_drift"):
         assert measured[name].item() == 0, name
@@ -143,7 +143,7 @@ def test_nothing_has_moved_at_initialization(make):
 
 def test_the_quadratic_approximation_is_exact_until_a_sign_changes(make):
     made = ensemble(make("learner=three_layer", *SMALL))
-    before, x = start(made.state), made.diagnostics.held_out[:, :3]
+    before, x = start(made.state), made.evaluator.diagnostics.held_out[:, :3]
     draw = torch.Generator().manual_seed(0)
     for size in (1e-4, 1.0):
         now = before | {key: before[key] + size * torch.randn(before[key].shape, generator=draw).double()
@@ -194,7 +194,7 @@ def test_alone_and_packed_agree_and_the_run_has_the_last_values(make, overrides)
 def test_off_adds_no_column_and_no_other_run(make):
     off, on = make(), make("diagnostics=norms")
     made = ensemble(off)
-    assert made.diagnostics is None
+    assert made.evaluator.diagnostics is None
     (row,), curves = result_rows([off], made.goals, made.train())
     (measured,), curves_on = rows_of(on)
     added = {name for name in measured if name not in row}
