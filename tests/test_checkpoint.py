@@ -149,6 +149,26 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
     assert store.step(["a"]) == 0
 
 
+def test_no_code_of_a_checkpoint_is_ever_run(tmp_path):
+    store, identity = Checkpoints(tmp_path), {"run_ids": ["a", "b"]}
+    store.save(identity, {})
+    file, hidden = store._file(["a", "b"]), np.array(Bomb(), dtype=object)
+    for arrays in ({"identity": hidden, "step": hidden}, {"identity": np.array(json.dumps(identity)), "step": hidden}):
+        np.savez(file, **arrays)
+        for read in (lambda: store.load(identity), lambda: store.halve(["a", "b"])):
+            with pytest.raises(CheckpointError):
+                read()
+        assert store.step(["a", "b"]) == 0
+        store.packs()
+
+
+class Bomb:
+    """A pickle that ends whoever reads it."""
+
+    def __reduce__(self):
+        return os.abort, ()
+
+
 def test_checkpoints_of_finished_runs_are_removed_with_their_litter(tmp_path):
     store = Checkpoints(tmp_path)
     store.clean(set())

@@ -14,7 +14,7 @@ from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import _all_keys, digest, identity, not_identity, run_id, signature
 from ovpnet.spec.keys import LARGEST_SEED, check_value
 from ovpnet.spec.rules import canonical
-from ovpnet.spec.schemas import conf_dir, resolve, schemas
+from ovpnet.spec.schemas import as_chosen, conf_dir, resolve, schemas
 
 # override(s), then what the message must name: key=value, and a part of what is allowed
 BAD = [
@@ -218,6 +218,25 @@ def test_every_key_says_whether_it_can_change_a_number_and_whether_members_may_d
     assert set(not_identity()) == set(LABELS.split())
 
 
+def test_lr_is_in_units_of_one_over_the_width_unless_told_otherwise(make):
+    assert [make("lr=2", "width=16", *scaling).step_size for scaling in ([], ["lr_scaling=none"])] == [0.125, 2.0]
+
+
+def test_a_penalty_of_what_is_trained_is_part_of_a_runs_identity(make):
+    for trained, layers in (("hidden", "W"), ("all", "W rest"), ("last", "rest")):
+        base = [f"learner.trained={trained}", "regularizer.rest=frobenius"]
+        for layer in ("W", "rest"):
+            same = run_id(make(*base, f"regularizer.weight_{layer}=2")) == run_id(make(*base))
+            assert same == (layer not in layers.split()), (trained, layer)
+
+
+def test_penalties_are_half_the_sum_of_squares_only_if_frobenius_or_none_and_have_their_own_factors(make):
+    for name, half in (("frobenius", True), ("none", True), ("row_24", False)):
+        config = make(f"regularizer={name}")
+        assert config.regularizer.quadratic("W") == half
+        assert config.regularizer.units(config) == {"W": 1.0, "V": 1.0, "rest": 1.0}
+
+
 def test_configs_can_be_pickled_and_copied(make):
     config = make()
     assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config)
@@ -226,6 +245,7 @@ def test_configs_can_be_pickled_and_copied(make):
 def test_a_canonical_config_stays_the_same_object(make):
     config = make("learner.trained=quadratic", "regularizer.weight_V=2")
     assert canonical(config) is config
+    assert as_chosen(config) is config
 
 
 def test_epochs_are_the_steps_they_amount_to(make):

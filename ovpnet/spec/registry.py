@@ -7,7 +7,7 @@ annotates without a value, and its abstract methods. A class that lacks one of t
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any, ClassVar, Generic, TypeVar, get_origin
 
@@ -36,9 +36,8 @@ class Registry(Generic[T]):
         """
         def registered(cls: type[C]) -> type[C]:
             if self.selector is not None:
-                metadata = self.base.__dataclass_fields__[self.selector].metadata
                 cls.__annotations__ = {self.selector: str, **inspect.get_annotations(cls)}
-                setattr(cls, self.selector, field(default=name, metadata=metadata))
+                setattr(cls, self.selector, name)
                 cls = dataclass(cls)
                 _inherit_metadata(cls)
             lacking = [fact for fact in facts(self.base) if not _states(cls, fact)]
