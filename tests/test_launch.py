@@ -53,7 +53,7 @@ def test_configs_equal_those_that_hydra_composes_one_by_one(loader, master):
     jobs = [[*a, *b] for a, b in itertools.product(
         [["width=8"], ["width=16", "concept.scales=[1,3]"], ["concept=parity", "width=4"], ["concept=figure1"]],
         [["seed=1", "lr=2"], ["algorithm=sgd", "lr=1e-3"], ["seed=2", "lr=3"], ["++noise.level=0", "steps=7"],
-         ["epochs=3", "steps=null"]])]
+         ["epochs=3", "steps=null"], ["test={samples:256}"], ["test={samples:512}"]])]
     assert compose(loader, master, jobs) == [hydras_own(loader, master, job) for job in jobs]
 
 
@@ -125,6 +125,8 @@ def test_plan_trains_each_unfinished_run_once_in_packs_of_one_signature(make, tm
     assert all(len({signature(config) for config in pack.configs}) == 1 for pack in planned.packs)
     assert max(len(pack.configs) for pack in planned.packs) == 3
     assert (planned.asked, planned.distinct, planned.finished) == (21, 16, 2)
+    for pack in planned.packs:
+        assert pack.cost * len(pack.configs) * pack.configs[0].total_steps == pytest.approx(pack.seconds)
     seconds = [pack.seconds for pack in planned.packs]
     assert seconds == sorted(seconds, reverse=True)
 
