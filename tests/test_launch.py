@@ -157,6 +157,22 @@ def test_packs_fit_the_memory_whatever_shares_its_data(make, runs_per_pack):
     assert max(len(pack.configs) for pack in packs) > 1
 
 
+def test_a_pack_may_take_all_of_the_memory_and_all_of_the_time(make):
+    configs = [make(f"seed={seed}") for seed in range(4)]
+    [whole] = packed(configs, set())
+    full = replace(EXAMPLE, memory=whole.memory)
+    assert len(packed(configs, set(), machine=lambda: full, pack_seconds=whole.seconds)) == 1
+    assert len(packed(configs, set(), machine=lambda: replace(full, memory=whole.memory - 1))) == 2
+    assert len(packed(configs, set(), pack_seconds=whole.seconds * (1 - 1e-9))) == 2
+
+
+def test_a_sweep_that_is_finished_asks_for_no_machine(make, tmp_path, monkeypatch):
+    config = make(f"store={tmp_path}")
+    Store(tmp_path).write_pack([config_row(config) | {"status": "done", "finished_at": "2026"}], [])
+    monkeypatch.setattr(Slurm, "machine", lambda *_: 1 / 0)
+    assert plan([config], Slurm()).jobs == 0
+
+
 def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
     packs = packed([make(), make("seed=1", "store=other"), make("seed=2", "tracker=wandb")], set())
     assert len(packs) == 3
