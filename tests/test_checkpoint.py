@@ -181,18 +181,19 @@ def test_checkpoints_of_finished_runs_are_removed_with_their_litter(tmp_path):
 
 
 def test_a_checkpoint_is_halved_with_its_members_and_their_share_of_the_seconds(tmp_path):
-    store, identity = Checkpoints(tmp_path), {"run_ids": ["a", "b", "c"], "engine": "dual"}
+    store, identity = Checkpoints(tmp_path), {"run_ids": list("abcde"), "engine": "dual"}
     shared = {"step": np.array(7), "points": np.array([0, 7])}
-    store.save(identity, shared | {"seconds": np.array(6.0), "weights.W": np.arange(6.0).reshape(3, 2)})
-    store.halve(["a", "b", "c"])
-    assert sorted(store.packs()) == [["a"], ["b", "c"]]
-    for run_ids, seconds, weights in ((["a"], 2.0, [[0, 1]]), (["b", "c"], 4.0, [[2, 3], [4, 5]])):
+    store.save(identity, shared | {"seconds": np.array(10.0), "weights.W": np.arange(10.0).reshape(5, 2)})
+    store.halve(list("abcde"))
+    assert sorted(store.packs()) == [["a", "b"], ["c", "d", "e"]]
+    for run_ids, seconds, weights in ((["a", "b"], 4.0, [[0, 1], [2, 3]]),
+                                      (["c", "d", "e"], 6.0, [[4, 5], [6, 7], [8, 9]])):
         found = store.load(identity | {"run_ids": run_ids})
         assert found["weights.W"].tolist() == weights
         assert found["seconds"] == pytest.approx(seconds)
         assert {name: found[name].tolist() for name in shared} == {name: each.tolist() for name, each in shared.items()}
     with pytest.raises(CheckpointError, match="engine=dual, not reference"):
-        store.load({"run_ids": ["a"], "engine": "reference"})
+        store.load({"run_ids": ["a", "b"], "engine": "reference"})
 
 
 def test_halving_what_is_not_kept_does_nothing_and_what_is_damaged_is_told(tmp_path):

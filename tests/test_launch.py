@@ -96,6 +96,15 @@ def test_configs_of_a_sweep_share_their_nodes(loader, master):
     assert third.concept.p == 3
 
 
+def test_hydra_composes_once_for_each_choice_of_files(loader, master, monkeypatch):
+    composed, own = [], loader.load_sweep_config
+    monkeypatch.setattr(loader, "load_sweep_config", lambda master, job: composed.append(job) or own(master, job))
+    jobs = [[f"concept={name}", f"seed={seed}", f"lr={lr}", "study=a"] for name in ("two_layer", "parity")
+            for seed in (1, 2) for lr in (0.5, 0.25)]
+    assert len(set(map(run_id, compose(loader, master, jobs)))) == 8
+    assert len(composed) == 2
+
+
 def test_bad_jobs_name_the_override(loader, master):
     with pytest.raises(ConfigError, match="width=0: must be at least 1"):
         compose(loader, master, [["width=8"], ["width=0"]])
@@ -105,6 +114,8 @@ def test_bad_jobs_name_the_override(loader, master):
         compose(loader, master, [["regularizer=none", "weight_decay=0"], ["regularizer=none", "weight_decay=0.1"]])
     with pytest.raises(OvpnetError, match="width=wide"):
         compose(loader, master, [["width=8"], ["width=wide"]])
+    with pytest.raises(ConfigError, match=r"lr=-1\.0: must be greater than 0"):
+        compose(loader, master, [["width=8", "lr=1"], ["width=8", "lr=-1"]])
     with pytest.raises(ConfigError, match=r"concept\.foo=1: no such key; allowed: .*activations"):
         compose(loader, master, [["width=8"], ["width=8", "+concept.foo=1"]])
     with pytest.raises(ConfigError, match=r"width=\?\?\?: a value is needed"):
@@ -162,8 +173,9 @@ def test_a_pack_may_take_all_of_the_memory_and_all_of_the_time(make):
     [whole] = packed(configs, set())
     full = replace(EXAMPLE, memory=whole.memory)
     assert len(packed(configs, set(), machine=lambda: full, pack_seconds=whole.seconds)) == 1
-    assert len(packed(configs, set(), machine=lambda: replace(full, memory=whole.memory - 1))) == 2
-    assert len(packed(configs, set(), pack_seconds=whole.seconds * (1 - 1e-9))) == 2
+    for parts in (packed(configs, set(), machine=lambda: replace(full, memory=whole.memory - 1)),
+                  packed(configs, set(), pack_seconds=whole.seconds * (1 - 1e-9))):
+        assert len(parts) == 2
 
 
 def test_a_sweep_that_is_finished_asks_for_no_machine(make, tmp_path, monkeypatch):
