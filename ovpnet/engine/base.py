@@ -1,4 +1,4 @@
-"""What every engine states, and the shape of a pack that it is asked about. No torch here.
+"""The interface of an engine, and the shape of a pack that it is asked about. No torch here.
 
 A new engine is a file of `ovpnet/engine/engines/` with one class.
 """
@@ -28,7 +28,7 @@ _PACK_SECONDS, _ROW_SECONDS = 0.02, 3e-5
 
 
 class Engine(ABC):
-    """A way to take the steps of an ensemble: what it covers, what it takes, and what takes the steps.
+    """A way to take the steps of an ensemble: what it covers, what it costs, and what takes the steps.
 
     The counts follow the code of the engine. Everything but `lacks_on` and `stepper` is asked where runs are planned,
     which must not import torch.
@@ -96,17 +96,17 @@ class Shape:
 
     @property
     def members(self) -> int:
-        """Runs that are trained side by side."""
+        """The number of runs that are trained side by side."""
         return len(self.configs)
 
     @cached_property
     def samples(self) -> int:
-        """Size of the largest training set, to which the others are padded."""
+        """The size of the largest training set, to which the others are padded."""
         return max(config.samples for config in self.configs)
 
     @cached_property
     def groups(self) -> int:
-        """Members that share data and features, counted once."""
+        """The number of groups of members that share data and features."""
         return len({(config.seed, config.samples, config.concept.seed, config.noise.level) for config in self.configs})
 
     @property

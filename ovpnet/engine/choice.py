@@ -1,4 +1,4 @@
-"""Which engine trains a run: decided by its own config, so that it does not depend on what it is packed with."""
+"""The choice of a run's engine, by its own config, so that it does not depend on what the run is packed with."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How many runs to train side by side, by the bytes and seconds that their shapes predict.
+"""The number of runs to train side by side, by the bytes and seconds that their shapes predict.
 
 `python -m benchmarks.cost_model` compares these with what is measured.
 """
@@ -22,11 +22,11 @@ _WORTH_A_FILE = 2.0
 
 
 def members(shape: Shape, machine: Machine, most: int | None = None, pack_seconds: float = math.inf) -> int:
-    """Return how many of these runs to train side by side; or `most` if given.
+    """Return how many of these runs to train side by side, `most` at most.
 
-    Of the numbers that fit the machine's memory and take at most `pack_seconds`, it is the smallest that takes little
-    longer per run than the best one, and some seconds in all. It is at least 1, even if a run alone does not fit or
-    takes longer.
+    The numbers considered fit the machine's memory and take at most `pack_seconds`. If `most` is given, it is the
+    largest of them. Otherwise it is the smallest that takes little longer per run than the best one, and some seconds
+    in all. It is at least 1, even if a run alone does not fit or takes longer.
     """
     largest = sorted(shape.configs, key=lambda config: config.samples, reverse=True)
 

@@ -1,5 +1,4 @@
-"""How much of training is done at a time: training keeps to these bounds, and the predicted bytes and seconds count
-by them."""
+"""Bounds of how much of training is done at a time; the predicted bytes and seconds count by them."""
 
 # Steps between two looks at an ensemble, at most: bounds the memory of the minibatch table.
 CHUNK_STEPS = 512

@@ -1,4 +1,4 @@
-"""How fast a machine is: seconds of the parts of training, as `ovpnet.run.calibrate` measures them."""
+"""The speed of a machine: seconds of the parts of training, as `ovpnet.run.calibrate` measures them."""
 
 import math
 from bisect import bisect
@@ -33,7 +33,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a pack is trained on."""
+    """The machine that a pack is trained on."""
 
     rates: Rates
     memory: int  # bytes that a pack may take

@@ -8,7 +8,7 @@ from ovpnet.spec.config import Config
 
 @dataclass(frozen=True)
 class Sizes:
-    """Counts the numbers of one member."""
+    """The counts of one member's numbers."""
 
     config: Config
 
@@ -19,7 +19,7 @@ class Sizes:
 
     @cached_property
     def layers(self) -> int:
-        """Hidden layers."""
+        """The number of hidden layers."""
         return self.config.learner.hidden_layers
 
     @cached_property
@@ -34,7 +34,7 @@ class Sizes:
 
     @cached_property
     def limit(self) -> bool:
-        """Whether the net is infinitely wide: its activations are entries of a kernel, one per training sample."""
+        """True if the net is infinitely wide: its activations are entries of a kernel, one per training sample."""
         return self.config.learner.infinite
 
     @cached_property
@@ -44,12 +44,12 @@ class Sizes:
 
     @cached_property
     def hidden(self) -> int:
-        """Weights and biases of the hidden layers."""
+        """The number of weights and biases of the hidden layers."""
         return self.config.width * self.config.inputs.d + self.squares + sum(self.neurons)
 
     @cached_property
     def trained(self) -> int:
-        """Trained weights."""
+        """The number of trained weights."""
         learner, last = self.config.learner, self.config.concept.k * self.neurons[-1]
         if learner.trained == "last":
             return last
@@ -59,12 +59,12 @@ class Sizes:
 
     @cached_property
     def frozen(self) -> bool:
-        """Whether signs are frozen at initialization, whose weights are kept among the net's own."""
+        """True if signs are frozen at initialization, whose weights are kept among the net's own."""
         return self.config.learner.frozen
 
     @cached_property
     def weights(self) -> int:
-        """Weights, the frozen ones included."""
+        """The number of weights, the frozen ones included."""
         return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.neurons[-1]
 
     @cached_property

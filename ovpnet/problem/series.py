@@ -22,7 +22,7 @@ _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 @dataclass(frozen=True)
 class Layer:
-    """One activation a neuron, applied to the last axis of a [..., p] tensor."""
+    """One activation per neuron, applied to the last axis of a [..., p] tensor."""
 
     neurons: tuple[Activation, ...]
     # The key of the activations' names, if there is one. What to name if a neuron's values are too large: the key and
@@ -63,7 +63,7 @@ class Layer:
 
     @cached_property
     def _order(self) -> list[int]:
-        """Where each neuron's column lies once the groups are concatenated."""
+        """The place of each neuron's column once the groups are concatenated."""
         grouped = [i for columns in self._columns.values() for i in columns]
         return sorted(range(len(grouped)), key=grouped.__getitem__)
 

@@ -26,7 +26,7 @@ C = TypeVar("C")
 
 
 class Choice:
-    """What a run chooses of one kind."""
+    """A choice that a run makes of one kind."""
 
     def check(self, config: "Config") -> None:
         """Raise ConfigError if the choice is impossible with the rest of the run's config."""
@@ -58,14 +58,14 @@ class Concept(Choice):
     def series(self, d: int) -> "Series | None":
         """Return the power series of F*'s activations on R^d: the source of its domain and complexities.
 
-        None if it has none.
+        It is None if F* has none.
         """
 
     @abstractmethod
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":
         """Draw weights on the constraint set: unit vectors uniform on the sphere, output weights uniform on [-1, 1].
 
-        Empty if the class has one function.
+        They are empty if the class has one function.
         """
 
     @abstractmethod
@@ -156,7 +156,7 @@ class Loss(Choice):
 
     @property
     def target_is_optimal(self) -> bool:
-        """Whether no function has less risk than F* on labels without a flip."""
+        """True if no function has less risk than F* on labels without a flip."""
         return True
 
 
@@ -192,17 +192,17 @@ class Learner(Choice):
 
     @property
     def linear(self) -> bool:
-        """Whether f is affine in what is trained."""
+        """True if f is affine in what is trained."""
         return self.trained in ("last", "ntk")
 
     @property
     def frozen(self) -> bool:
-        """Whether signs are frozen at initialization, whose weights are kept beside the net's own."""
+        """True if signs are frozen at initialization, whose weights are kept beside the net's own."""
         return self.trained in ("ntk", "quadratic")
 
     @property
     def trained_layers(self) -> tuple[str, ...]:
-        """What is trained, in the names of the regularizer's keys."""
+        """The trained layers, in the names of the regularizer's keys."""
         if self.trained == "last":
             return ("rest",)
         return (*self.matrices, "rest") if self.biases or self.trained == "all" else self.matrices
@@ -226,7 +226,7 @@ class Learner(Choice):
 
 @dataclass
 class Algorithm(Choice):
-    """How a learner is trained. All algorithms have these keys; an algorithm without steps has one value of each."""
+    """A way to train a learner. All algorithms have these keys; an algorithm without steps has one value of each."""
 
     name: str = key(MISSING, "label")
     momentum: float = key(0.0, "heavy-ball momentum as in torch.optim.SGD", low=0, high=0.999999, per_member=True)
@@ -249,7 +249,7 @@ class Algorithm(Choice):
 
     @property
     def flips(self) -> bool:
-        """Whether its steps flip the increments by random signs Sigma."""
+        """True if its steps flip the increments by random signs Sigma."""
         return False
 
     def smoothing(self, config: "Config") -> Mapping[str, float]:
@@ -273,7 +273,7 @@ class Algorithm(Choice):
 
 @dataclass
 class Regularizer(Choice):
-    """R, added to the loss with the coefficient `weight_decay`: a penalty for every trained matrix.
+    """R, added to the loss with the coefficient `weight_decay`: a penalty per trained matrix.
 
     `frobenius`: ||W||_F^2 / 2, torch's weight decay; `row_24`: ||W||_{2,4}^4.
     `table1`, of Algorithms 2 and 3: lambda_v ||V'||_F^2 + lambda_w ||W'||_{2,4}^4, with Table 1's lambdas.
@@ -318,7 +318,7 @@ class Regularizer(Choice):
 
 
 class PenaltyKind:
-    """A penalty R of one matrix W [E, rows, columns], or of a vector [E, rows], which has one entry a row."""
+    """A penalty R of one matrix W [E, rows, columns], or of a vector [E, rows], which has one entry per row."""
 
     degree: ClassVar[int]  # R(c W) = c^degree R(W)
     quadratic: ClassVar[bool]  # R is half the sum of squares, as closed-form minima need it

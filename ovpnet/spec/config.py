@@ -1,4 +1,4 @@
-"""What a run is made of: `Config` and its nodes, which Hydra composes from the YAML in conf/."""
+"""The configuration of a run: `Config` and its nodes, which Hydra composes from the YAML in conf/."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
 
@@ -11,7 +11,7 @@ from ovpnet.spec.registry import names_in
 
 @dataclass
 class RiskConfig:
-    """How precisely the population risk is measured (validation risk likewise, on its own fresh sample)."""
+    """The precision of the measured population risk (validation risk likewise, on its own fresh sample)."""
 
     se: float = key(0.05, "fresh samples are drawn until the standard error of the risk is at most this fraction of "
                     "the larger of epsilon and the excess risk", above=0)
@@ -22,7 +22,7 @@ class RiskConfig:
 
 @dataclass
 class DiagnosticsConfig:
-    """What is measured along training besides risks, at every point of the learning curve; nothing by default.
+    """Measurements along training besides risks, at every point of the learning curve; none by default.
 
     The columns are explained below. What has no meaning for a learner is null.
     """
@@ -51,7 +51,7 @@ class DiagnosticsConfig:
 
     @property
     def measured(self) -> bool:
-        """Whether anything is."""
+        """True if anything is measured."""
         return any(getattr(self, name) for name in DIAGNOSTICS.names())
 
     def chosen(self) -> list[Diagnostic]:
@@ -62,7 +62,7 @@ class DiagnosticsConfig:
 
 @dataclass
 class OptConfig:
-    """How the empirical OPT is found."""
+    """The way in which the empirical OPT is found."""
 
     method: str = key("auto", "`noise`: the target's own risk; `fit`: best fit of the concept class; "
                       "`auto`: noise where the target is optimal and in the class, else fit",
@@ -79,7 +79,7 @@ class OptConfig:
 
 @dataclass
 class TrackerConfig:
-    """Where runs are reported besides the store."""
+    """The tracker that runs are reported to, besides the store."""
 
     name: str = key("none", "tracker", choices=("none", "wandb"), identity=False)
     project: str = key("ovpnet", "W&B project", identity=False)

@@ -11,8 +11,7 @@ from typing import Any
 
 @contextmanager
 def broken_pipe_ends() -> Iterator[None]:
-    """End the command once its output is read by nobody, without a word and with the status that a shell gives to
-    programs that SIGPIPE ends.
+    """End the command once nobody reads its output: without a word, with the status that a shell gives after SIGPIPE.
 
     (To let the signal itself end it would take sockets for pipes, W&B's say.)
     """

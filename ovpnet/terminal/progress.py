@@ -34,7 +34,7 @@ class Progress:
         [self._task] = self._bar.tasks
 
     def advance(self, steps: int) -> None:
-        """Steps have been taken (steps x members), each of them `cost` units of work.
+        """Count steps that have been taken (steps x members), each of them `cost` units of work.
 
         They are negative for a pack that is trained again from its beginning.
         """
@@ -44,12 +44,12 @@ class Progress:
         self._update(f"{self._of_runs()}, {_short(max(0.0, rate))} steps/s")
 
     def finish(self, runs: int) -> None:
-        """Runs are trained and stored."""
+        """Count runs that are trained and stored."""
         self.done += runs
         self.advance(0)
 
     def show(self, runs: int, work: float) -> None:
-        """So many runs and so much work are done, by other processes."""
+        """Show that other processes have done so many runs and so much work."""
         self.done, self.worked = runs, work
         self._update(self._of_runs())
 
@@ -99,7 +99,7 @@ class Progress:
 
 
 def _short(number: float) -> str:
-    """1234 as 1.23k."""
+    """Return 1234 as 1.23k."""
     for unit in ("", "k", "M"):
         if number < 1000:
             return f"{number:.3g}{unit}"

@@ -24,7 +24,7 @@ from ovpnet.training.schedule import chunks, evaluation_steps
 
 @dataclass
 class Trace:
-    """What was measured in the steps taken so far."""
+    """The measurements in the steps taken so far."""
 
     step: int = 0
     points: list[Point] = field(default_factory=list)
@@ -79,12 +79,13 @@ class Ensemble:
         return self.evaluator.outcome(trace.points, self.state.weights, iterates, extras)
 
     def checkpoint(self) -> Arrays:
-        """Return all that training has changed: with `restore`, training goes on as if it had not stopped, bit for bit
-        on the same device and engine.
+        """Return all that training has changed, for `restore`.
 
-        Everything but the steps is [E, ...] (`ovpnet.record.checkpoint`). On a CPU the arrays are the live ones: save
-        them before training goes on. What comes from the configs and the streams (data, frozen weights, initialization)
-        is not among them. Raises ValueError while an engine is taking steps.
+        Training then goes on as if it had not stopped, bit for bit on the same device and engine. Everything but the
+        steps is [E, ...] (`ovpnet.record.checkpoint`). On a CPU the arrays are the live ones: save them before training
+        goes on. What comes from the configs and the streams (data, frozen weights, initialization) is not among them.
+
+        Raises ValueError while an engine is taking steps.
         """
         if self.whole is None:
             raise ValueError("a chunk of steps is not finished")

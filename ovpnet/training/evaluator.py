@@ -1,4 +1,4 @@
-"""What is measured of an ensemble: points of the learning curves, and risks to a stated precision in the end."""
+"""The measurements of an ensemble: points of the learning curves, and risks to a stated precision in the end."""
 
 from collections.abc import Sequence
 from functools import cached_property

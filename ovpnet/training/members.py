@@ -74,9 +74,9 @@ class Members:
                          {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
-        """A number per member, [E]."""
+        """Return a number per member, [E]."""
         return self.put(torch.tensor(values, dtype=torch.float64))
 
     def _empty(self, *shape: int) -> Tensor:
-        """[E, *shape], not set."""
+        """Return a tensor [E, *shape], not set."""
         return torch.empty(len(self.configs), *shape, dtype=self.dtype, device=self.device)

@@ -58,7 +58,7 @@ class Fused(Engine):
 
     @staticmethod
     def _lacks_on_cuda(config: Config) -> str | None:
-        """torch's CUDA builds bring Triton along."""
+        """Return as `lacks_on` for CUDA; torch's CUDA builds bring Triton along."""
         trained = config.learner.trained
         if find_spec("triton") is None:
             return "the fused engine needs the package triton on CUDA"

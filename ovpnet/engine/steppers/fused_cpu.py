@@ -18,7 +18,7 @@ _LOSSES = ("l2", "huber", "logistic")
 
 
 class _Net(NamedTuple):
-    """What the compiled code of a net takes: its weights, layers with penalties of their own, ways of training."""
+    """A net of the compiled code: its weights, layers with penalties of their own, and ways of training."""
 
     function: str
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ class FusedCpuStepper:
 
     @staticmethod
     def _penalty(rule: Rule, layer: str) -> Penalty:
-        """The penalty of a layer's weights; what is not penalized has one that is 0."""
+        """Return the penalty of a layer's weights; what is not penalized has one that is 0."""
         of_layer = [penalty for name, penalty in rule.regularizer.penalties.items() if layer_of(name) == layer]
         return of_layer[0] if of_layer else Penalty("none", torch.zeros_like(rule.momentum))
 

@@ -1,4 +1,4 @@
-"""The steps of the reference engine: batched PyTorch, one line of mathematics a line of code."""
+"""The steps of the reference engine: batched PyTorch, one line of mathematics per line of code."""
 
 import torch
 
@@ -8,7 +8,7 @@ from ovpnet.nets.regularization import per_member
 
 
 class ReferenceStepper:
-    """Every other engine's steps are tested against these."""
+    """Takes the steps that every other engine's are tested against."""
 
     def measured(self, learner: Net) -> Network:
         return learner

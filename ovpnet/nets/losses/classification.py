@@ -77,7 +77,7 @@ class Logistic(_Classification):
 
 @loss("cross_entropy")
 class CrossEntropy(_Classification):
-    """Of the softmax of F: sqrt(2)-Lipschitz in the Euclidean norm, 1-smooth, L(0, y) = log k. Labels are one-hot."""
+    """Cross-entropy of softmax F: sqrt(2)-Lipschitz (Euclidean norm), 1-smooth, L(0, y) = log k. Labels are one-hot."""
 
     def value(self, output: "Tensor", y: "Tensor") -> "Tensor":
         return output.logsumexp(-1) - (output * y).sum(-1)
