@@ -9,7 +9,7 @@ from torch import Tensor
 
 Weights = dict[str, Tensor]
 
-# Gradients of f at x_1 ... x_n, a pair a layer: those in the layer's pre-activations, [E, n, rows], and what each of
+# Gradients of f at x_1 ... x_n, a pair per layer: those in the layer's pre-activations, [E, n, rows], and what each of
 # its trained matrices multiplies, [E, n, columns] (1 for a bias). The gradient in a matrix is their outer product.
 Factors = list[tuple[Tensor, Weights]]
 

@@ -51,7 +51,7 @@ class Penalties:
 
     def value(self, weights: Mapping[str, Tensor], initial: Mapping[str, Tensor],
               scale: Tensor | None = None) -> Tensor | float:
-        """Return R [E]; with a scale l [E], of sqrt(l) times its point (Section 4's R(sqrt(l) W, sqrt(l) V))."""
+        """Return R [E]; with a scale lambda [E], of sqrt(lambda) times its point (Section 4)."""
         return sum(penalty.value(self.point(name, weights, initial), scale) for name, penalty in self.penalties.items())
 
 

@@ -14,7 +14,6 @@ class TwoLayerNet(PlainNet):
     layers = 2
     frozen = False
 
-
     def __init__(self, trained: str, biases: bool = False):
         self.trained: tuple[str, ...] = {"hidden": _hidden(biases), "all": ("W", "b", "a")}[trained]
 

@@ -5,8 +5,8 @@ For phi(z) = sum_i c_i z^i, R >= 0 and the paper's constant C* (10^4 in its rema
     C_eps(phi, R) = sum_i [ (C* R)^i + (sqrt(log(1/eps)) / sqrt(i) C* R)^i ] |c_i|    governs the width,
 both powers of C_eps being 1 at i = 0. Everything is computed in natural logarithms.
 
-The paper's C_s <= C_eps hides constants in two terms. C* |c_0| of C_s is larger than 2 |c_0| of C_eps. And 2^1.75 C* R
-|c_1| is larger than (1 + sqrt(log(1/eps))) C* R |c_1| unless eps <= 0.0037. It holds from degree 2 on, term by term,
+The paper's C_s <= C_eps hides constants in two terms. C* |c_0| of C_s is larger than 2 |c_0| of C_eps. And
+2^1.75 C* R |c_1| is larger than (1 + sqrt(log(1/eps))) C* R |c_1| unless eps <= 0.0037. It holds from degree 2 on, term by term,
 for C* >= 7.
 """
 
@@ -30,7 +30,7 @@ C_STAR = 1e4
 # good as infinite, and reported as inf.
 MAX_DEGREE = 2**22
 
-# A series with a finite radius of convergence is summed for R up to this fraction of it, where it takes about 10^6
+# A series with a finite radius of convergence is summed for R up to this fraction of it, at which it takes about 10^6
 # terms; nearer to the radius it needs ever more.
 MAX_FRACTION_OF_RADIUS = 0.9999
 
@@ -62,7 +62,8 @@ def log_C_eps(activation: Activation, R: float, epsilon: float, C_star: float = 
     (C* R > rho). The paper then truncates the series at a degree Theta(log 1/eps). Here that degree is
         D = ceil( log( c / ((1 - R/rho) eps) ) / log(rho/R) ),
     with the constant 1 / log(rho/R) in front of log(1/eps). The omitted part, sum_{i>D} |c_i| R^i, is then at most eps.
-    For |c_i| <= c rho^-i with the activation's `tail` c (pi/2 for tanh and sigmoid), with any inner scale.
+    The reason is that |c_i| <= c rho^-i with the activation's `tail` c (pi/2 for tanh and sigmoid), with any inner
+    scale.
 
     Raises ConfigError for epsilon outside (0, 1), R < 0, C_star <= 0, or an R too near to or beyond the radius.
     """

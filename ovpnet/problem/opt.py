@@ -21,7 +21,7 @@ from ovpnet.spec.config import Config
 from ovpnet.spec.identity import opt_id, problem_identity
 
 _BLOCK = 1 << 16  # samples at a time
-_BATCH = 256  # samples a step of the fit
+_BATCH = 256  # samples per step of the fit
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Opt:
 
     opt_id: str
     opt: float  # OPT, in units of the loss
-    opt_se: float  # its standard error; 0 where a closed form gives it
+    opt_se: float  # its standard error; 0 if a closed form gives it
     opt_method: str  # noise | fit
     opt_monte_carlo: float  # the same by Monte Carlo on fresh samples
     opt_monte_carlo_se: float

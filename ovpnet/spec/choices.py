@@ -1,6 +1,6 @@
 """The kinds of choices that a run is made of, and the facts that each choice of a kind must state.
 
-A choice is a config node (its fields are keys) and knows what others ask of it. Its class is in the room where it
+A choice is a config node (its fields are keys) and knows what others ask of it. Its class is in the package where it
 computes, in a module of its own; torch is imported in the methods that compute.
 """
 
@@ -282,9 +282,9 @@ class Regularizer(Choice):
     name: str = key(MISSING, "label; `table1` multiplies the factors below by Table 1's lambda_w and 2 lambda_v")
     of: str = key("weights", "R of the `weights`, or of their `increments` since initialization",
                   choices=("weights", "increments"))
-    W: str = key("none", "penalty of W, where it is trained", choices=lambda: ("none", *PENALTIES.names()))
-    V: str = key("none", "penalty of V, where it is trained", choices=lambda: ("none", *PENALTIES.names()))
-    rest: str = key("none", "penalty of output weights and biases, where they are trained",
+    W: str = key("none", "penalty of W, if it is trained", choices=lambda: ("none", *PENALTIES.names()))
+    V: str = key("none", "penalty of V, if it is trained", choices=lambda: ("none", *PENALTIES.names()))
+    rest: str = key("none", "penalty of output weights and biases, if they are trained",
                     choices=lambda: ("none", *PENALTIES.names()))
     weight_W: float = key(1.0, "factor of W's penalty, besides weight_decay", low=0, per_member=True)
     weight_V: float = key(1.0, "factor of V's penalty, besides weight_decay", low=0, per_member=True)

@@ -38,9 +38,9 @@ class DiagnosticsConfig:
     draws: int = key(8, "draws of the smoothing noise in an eigenvalue; as many again check its direction", low=2)
     lanczos: int = key(12, "Lanczos vectors kept; convergence restarts from them", low=4)
     sigma_w: float | None = key(None, "standard deviation of the smoothing noise W^rho; null = the algorithm's own, or "
-                                "where it has none Table 1's m^-0.99", above=0)
+                                "if it has none Table 1's m^-0.99", above=0)
     sigma_v: float | None = key(None, "standard deviation of the smoothing noise V^rho; null = the algorithm's own, or "
-                                "where it has none Table 1's m^-0.51", above=0)
+                                "if it has none Table 1's m^-0.51", above=0)
     saddle_gradient: float = key(0.3, "at a saddle point the smoothed objective's gradient norm is at most this times "
                                  "the unsmoothed one's at initialization (where Sigma makes the smoothed one's 0)",
                                  above=0)
@@ -65,7 +65,7 @@ class OptConfig:
     """The way in which the empirical OPT is found."""
 
     method: str = key("auto", "`noise`: the target's own risk; `fit`: best fit of the concept class; "
-                      "`auto`: noise where the target is optimal and in the class, else fit",
+                      "`auto`: noise if the target is optimal and in the class, else fit",
                       choices=("auto", "noise", "fit"), per_member=True)
     samples: int = key(1 << 20, "samples of the Monte Carlo estimate of the target's own risk", low=2, per_member=True)
     fit_samples: int = key(20_000, "samples that the class is fitted on; as many again choose the restart, and as "
@@ -113,7 +113,7 @@ class Config:
                           "m is `width`, whatever width2; `none`: eta = lr", choices=("inverse_width", "none"),
                           per_member=True)
     weight_decay: float = key(0.0, "coefficient of the regularizer", low=0, per_member=True)
-    batch_size: int = key(50, "samples a step", low=1)
+    batch_size: int = key(50, "samples per step", low=1)
     steps: int | None = key(None, "number of SGD steps T; give steps or epochs", low=1)
     epochs: float | None = key(None, "passes over the training set; give steps or epochs", above=0, identity=False)
     evaluations: int = key(20, "points of the learning curve, evenly spread over the steps", low=1)

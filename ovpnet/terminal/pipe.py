@@ -16,7 +16,7 @@ def broken_pipe_ends() -> Iterator[None]:
     (To let the signal itself end it would take sockets for pipes, W&B's say.)
     """
     before = sys.stdout
-    if not isinstance(before, io.TextIOWrapper):  # None, where whoever started it has closed it
+    if not isinstance(before, io.TextIOWrapper):  # None if whoever started it has closed it
         yield
         return
     sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Output(before.fileno(), "wb", closefd=False)), before.encoding,

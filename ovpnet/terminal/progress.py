@@ -29,7 +29,7 @@ class Progress:
             progress.TextColumn("{task.description},"), progress.TimeElapsedColumn(), progress.TextColumn("elapsed,"),
             progress.TimeRemainingColumn(), progress.TextColumn("left"), console=Console(stderr=True),
             speed_estimate_period=_PAST, disable=self._file is None or not self._file.isatty(),
-            redirect_stdout=False)  # which may be a pipe where stderr is a terminal
+            redirect_stdout=False)  # which may be a pipe although stderr is a terminal
         self._bar.add_task(self._of_runs(), total=max(work, 1e-9), percent=0)
         [self._task] = self._bar.tasks
 
@@ -80,12 +80,12 @@ class Progress:
             self._file = None
 
     def start(self) -> "Progress":
-        """Show it from now on."""
+        """Show the progress from now on."""
         self._bar.start()
         return self
 
     def stop(self) -> None:
-        """Show it as it is now for the last time."""
+        """Show the progress as it is now, for the last time."""
         self._bar.stop()
         if self._bar.disable:
             self._tell()

@@ -31,7 +31,7 @@ class Members:
     def samples(self, members: Sequence[int], stream: Stream, sizes: Sequence[int],
                 block: int = 0) -> tuple[Tensor, Tensor]:
         """Return samples of some members, x [E, N, d] and y [E, N, k], padded with zeros to the largest N."""
-        # Put together on the host: to a GPU one large copy takes less than one a member.
+        # Put together on the host: to a GPU one large copy takes less than one per member.
         x, y = (torch.zeros(len(members), max(sizes), width, dtype=self.dtype)
                 for width in (self.shared.inputs.d, self.shared.concept.k))
         for place, (e, size) in enumerate(zip(members, sizes, strict=True)):

@@ -289,11 +289,11 @@ class Sizes:
         inputs, whole = power_of_2(d), power_of_2(max(m, 32))
         fits = whole * inputs <= ON_CHIP_ENTRIES[itemsize]
         neurons = whole if fits else min(whole, max(32, SLICE_ENTRIES * 4 // itemsize // inputs))
-        # About 16 entries of W a thread; where a thread has only a part of a neuron 32, or half as many float64.
+        # About 16 entries of W per thread, or 32 if a thread has only a part of a neuron; half as many in float64.
         entries = neurons * inputs
         warps = min(max(1, min(entries // 512, neurons // 32), entries * itemsize // 4096), 16)
         # A tile's inputs lie in every thread (and the next tile's, on their way): at most about 32 registers, or 16
-        # where 16 warps leave a thread 128 registers.
+        # if 16 warps leave a thread 128 registers.
         samples = 128 // itemsize // inputs // (2 if warps == 16 else 1)
         return Sizes(fits, neurons, inputs, max(2, min(8, samples)), warps)
 

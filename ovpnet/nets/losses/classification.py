@@ -39,7 +39,7 @@ class _Classification(Loss):
 
     def label(self, target: "Tensor", noise: Noise, rng: "np.random.Generator") -> "Tensor":
         scores = self.scores(target)
-        # Three numbers a sample, in one block: the labels of the first samples do not depend on how many follow.
+        # Three numbers per sample, in one block: the labels of the first samples do not depend on how many follow.
         draws = target.new_tensor(rng.random((len(scores), 3)))
         if self.labels == "hard":
             classes = scores.argmax(-1)

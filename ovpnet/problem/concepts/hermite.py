@@ -33,11 +33,11 @@ class Hermite(Concept):
     F*(x) = sum_t c_t prod_i h_{q_ti}(z_i), z_i = scale <u_i, x>, with h_j the normalized probabilists' Hermite
     polynomials (E h_i(z) h_j(z) = 1[i = j] for z ~ N(0, 1)). Each term t has one entry of `degrees`, its degrees q_t1,
     q_t2, ... in the directions. r is the length of the longest entry, and each output has directions of its own.
-    `degrees=[[3]]` is h_3(z_1), `degrees=[[1],[1,1],[1,1,1]]` the staircase z_1 + z_1 z_2 + z_1 z_2 z_3. Weights: u [k,
-    r, d], the rows of each output orthonormal.
+    `degrees=[[3]]` is h_3(z_1), `degrees=[[1],[1,1],[1,1,1]]` the staircase z_1 + z_1 z_2 + z_1 z_2 z_3.
+    Weights: u [k, r, d], the rows of each output orthonormal.
 
-    F* is in class (3.1), for every input with ||x|| = 1. A polynomial of <u_1, x>, ..., <u_r, x> is a sum of powers a
-    <w, x>^m of linear forms, w a unit vector. One with m >= 1 is the neuron phi(<w, x>) <w, x>, phi(t) = a t^(m-1). A
+    F* is in class (3.1), for every input with ||x|| = 1. A polynomial of <u_1, x>, ..., <u_r, x> is a sum of powers
+    a <w, x>^m of linear forms, w a unit vector. One with m >= 1 is the neuron phi(<w, x>) <w, x>, phi(t) = a t^(m-1). A
     constant a is a ||x||^2, the d neurons phi(<e_j, x>) <e_j, x> with phi(t) = a t. Output weights are 1, since phi
     holds the factors. Powers with the same w share a neuron. A product of several directions becomes powers by
     polarization,
@@ -155,7 +155,7 @@ class Hermite(Concept):
         return math.sqrt(d) if self.scale is None else self.scale
 
 
-@lru_cache(maxsize=64)  # a sweep asks once a run
+@lru_cache(maxsize=64)  # a sweep asks once per run
 def _series(terms: tuple[tuple[Degrees, float], ...], scale: float, d: int, coefficients: tuple[float, ...]) -> Series:
     """Return the neurons of (3.1) that add up to F*, as the docstring of `Hermite` says."""
     monomials = _monomials(dict(terms))
