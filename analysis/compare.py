@@ -5,15 +5,16 @@ sets were chosen: `learner.trained=hidden` against `learner.trained=ntk` compare
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
+from analysis.exhibits.base import Note
 from analysis.filters import ALIASES
 from analysis.load import problem_columns, problem_keys
 from analysis.tune import CELL
-from analysis.verdict import Analysis
+from analysis.verdict import Analysis, interval_text
 from ovpnet.spec.errors import OvpnetError
 
 
@@ -86,6 +87,25 @@ def risks(a: Analysis, b: Analysis, pairs: pd.DataFrame) -> pd.DataFrame:
         parts.append(table.assign(problem_a=pair.problem_a, problem_b=pair.problem_b))
     columns = ["problem_a", "problem_b", *CELL[1:], "risk_a", "risk_b", "difference", "se", "seeds"]
     return pd.concat(parts, ignore_index=True)[columns]
+
+
+def notes(verdicts: pd.DataFrame, risks: pd.DataFrame) -> Iterator[Note]:
+    """Yield what became of each pair of problems, in words. The tables are those of the functions of their names."""
+    for number, row in enumerate(verdicts.itertuples(), start=1):
+        same = row.problem_a == row.problem_b
+        said = [] if same else [("B", row.problem_b)]
+        said.append(("verdict", f"{row.verdict_a} in A, {row.verdict_b} in B" if row.changed else
+                     f"{row.verdict_a}, in both"))
+        if not pd.isna(row.difference):
+            said.append(("alpha", f"{row.alpha_a:z.2f} in A, {row.alpha_b:z.2f} in B; B - A = {row.difference:z.2f}, "
+                                  f"95% {interval_text(row.low, row.high)}"))
+        cells = risks[risks["problem_a"].eq(row.problem_a) & risks["problem_b"].eq(row.problem_b)]
+        known = cells[cells["se"].notna()]
+        lower, higher = (int((sign * known["difference"] > 2 * known["se"]).sum()) for sign in (-1, 1))
+        said.append(("best-tuned test risk", "no width, N and seed is in both" if cells.empty else
+                     f"over {len(cells)} widths and N that both have, B's is lower by more than "
+                     f"2 s.e. at {lower}, higher at {higher}"))
+        yield Note(row.problem_a if same else f"A: {row.problem_a}", said, number=number)
 
 
 def _some(analysis: Analysis, most: int = 3) -> str:

@@ -1,7 +1,7 @@
-"""`ovpnet analysis dashboard`: the story of a store in W&B, as a saved workspace, a report and tables.
+"""`python -m analysis dashboard`: exhibits of a store in W&B, as a saved workspace, a report and tables.
 
 All three have names that follow from the command, so that the same command writes over what it wrote before, and
-writes nothing where nothing has changed: the report, written last, carries a digest of all that was made.
+writes nothing if nothing has changed: the report, written last, carries a digest of all that was made.
 """
 
 import hashlib
@@ -20,11 +20,12 @@ import wandb
 from wandb_workspaces.reports.v2 import H1, Report
 from wandb_workspaces.workspaces import Workspace
 
-from analysis import figures
-from analysis.dashboard_views import Story, report, workspace
+from analysis.exhibits.evidence import Evidence
+from analysis.exhibits.registry import WANDB
 from analysis.filters import key_of
-from analysis.load import Stored
-from analysis.tune import POOLED, Tuning
+from analysis.render import figures
+from analysis.render.wandb import Dashboard, report, workspace
+from analysis.tune import POOLED
 from analysis.verdict import DELTA, Analysis
 from ovpnet.record.tracking import PATIENCE, Target, Tracked, base_url, begin, client, log_in, table
 from ovpnet.record.uploads import Uploads
@@ -45,10 +46,9 @@ class Asked:
     """What the command line asks for."""
 
     store: Path
+    evidence: Evidence
     filters: Sequence[str] = ()
     epsilons: Sequence[float] = ()
-    delta: float = DELTA
-    tuning: Tuning = POOLED
     project: str | None = None
     entity: str | None = None
     name: str | None = None
@@ -56,9 +56,9 @@ class Asked:
     @property
     def command(self) -> str:
         """The command line that asks for this."""
-        epsilons, tuning = ",".join(f"{each:.12g}" for each in self.epsilons), self.tuning
-        options = {"store": self.store, "epsilon": epsilons or None,
-                   "delta": None if self.delta == DELTA else self.delta,
+        epsilons, tuning, delta = (",".join(f"{each:.12g}" for each in self.epsilons), self.evidence.tuning,
+                                   self.evidence.delta)
+        options = {"store": self.store, "epsilon": epsilons or None, "delta": None if delta == DELTA else delta,
                    "tune": None if tuning.by == POOLED.by else tuning.by,
                    "tune-per": None if tuning.per == POOLED.per else tuning.per, "project": self.project,
                    "entity": self.entity, "name": self.name}
@@ -76,16 +76,16 @@ class Made:
     changed: bool
 
 
-def publish(asked: Asked, stored: Stored, analysis: Analysis) -> Made:
-    """Make the dashboard in W&B, or bring it up to date. Raises TrackerError, before anything is sent where W&B cannot
+def publish(asked: Asked) -> Made:
+    """Make the dashboard in W&B, or bring it up to date. Raises TrackerError, before anything is sent, if W&B cannot
     be reached, does not know the API key, or has no such project."""
-    story = plan(asked, stored, analysis)
+    dashboard = plan(asked)
     log_in()
     with TemporaryDirectory(prefix="ovpnet-dashboard-") as directory:
         try:
             client()
             api = wandb.Api()
-            return _write(api, replace(story, entity=story.entity or _default_entity(api)), Path(directory))
+            return _write(api, replace(dashboard, entity=dashboard.entity or _default_entity(api)), Path(directory))
         except TrackerError:
             raise
         except Exception as error:  # the clients' errors have no class in common
@@ -96,34 +96,35 @@ def publish(asked: Asked, stored: Stored, analysis: Analysis) -> Made:
             wandb.teardown()  # before its files go
 
 
-def plan(asked: Asked, stored: Stored, analysis: Analysis) -> Story:
-    """What is to be told and where, with no figures yet and perhaps no entity; nothing is asked of W&B.
+def plan(asked: Asked) -> Dashboard:
+    """Return what is to be shown and where, with no figures yet and perhaps no entity; nothing is asked of W&B.
 
-    Raises TrackerError where the runs do not agree on it, or the name cannot be one.
+    Raises TrackerError if the runs do not agree on it, or the name cannot be one.
     """
-    target, name = _target(asked, analysis.runs), _name(asked)
+    target, name = _target(asked, asked.evidence.stored.runs), _name(asked)
     # With --epsilon the rows have that epsilon, but in W&B the one that such a filter is about.
     filters = [each for each in asked.filters if not asked.epsilons or key_of(each) != "epsilon"]
-    return Story(name=name, entity=target.entity, project=target.project, per=target.per, filters=filters,
-                 command=asked.command, delta=asked.delta, stored=stored, analysis=analysis, figures={},
-                 run=f"dashboard-{digest({'dashboard': name})}",
-                 artifact="results-" + re.sub(r"[^A-Za-z0-9_.]+", "-", name))
+    return Dashboard(name=name, entity=target.entity, project=target.project, per=target.per, filters=filters,
+                     command=asked.command, evidence=asked.evidence, figures={},
+                     run=f"dashboard-{digest({'dashboard': name})}",
+                     artifact="results-" + re.sub(r"[^A-Za-z0-9_.]+", "-", name))
 
 
-def described(story: Story) -> str:
-    """What `publish` would make, for people."""
-    place = f"{story.entity or 'your default entity'}/{story.project} at {base_url()}"
-    sections = [f"    {section.name}: {count(len(section.panels), 'panel')}" for section in workspace(story).sections]
-    headings = [f"    {block.text}" for block in report(story).blocks if isinstance(block, H1)]
-    rows = [f"    {name}: {count(len(rows), 'row')}" for name, rows in tables(story.analysis).items()]
-    return "\n".join([f"to {place}, of runs uploaded with tracker.per={story.per}:",
-                      f"  workspace {story.name!r}", *sections, f"  report {story.name!r}", *headings,
-                      f"  artifact {story.artifact!r}, each table for W&B and as Parquet", *rows])
+def described(dashboard: Dashboard) -> str:
+    """Return what `publish` would make, in words."""
+    place = f"{dashboard.entity or 'your default entity'}/{dashboard.project} at {base_url()}"
+    sections = [f"    {section.name}: {count(len(section.panels), 'panel')}"
+                for section in workspace(dashboard).sections]
+    headings = [f"    {block.text}" for block in report(dashboard).blocks if isinstance(block, H1)]
+    rows = [f"    {name}: {count(len(rows), 'row')}" for name, rows in tables(dashboard.evidence.analysis).items()]
+    return "\n".join([f"to {place}, of runs uploaded with tracker.per={dashboard.per}:",
+                      f"  workspace {dashboard.name!r}", *sections, f"  report {dashboard.name!r}", *headings,
+                      f"  artifact {dashboard.artifact!r}, each table for W&B and as Parquet", *rows])
 
 
 def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
-    """The tables of the artifact: `verdicts` (verdict.analyze), `best_tuned` (tune.best_tuned), `sample_complexity`
-    (complexity.sample_complexity), with their columns."""
+    """Return the tables of the artifact with their columns: `verdicts` (verdict.analyze), `best_tuned`
+    (tune.best_tuned), `sample_complexity` (complexity.sample_complexity)."""
     return {"verdicts": analysis.verdicts, "best_tuned": analysis.best, "sample_complexity": analysis.intervals}
 
 
@@ -170,20 +171,22 @@ def _name(asked: Asked) -> str:
 # --- what is sent -------------------------------------------------------------------------------------
 
 
-def _write(api: Any, story: Story, directory: Path) -> Made:
-    there = _report_there(api, story)  # refuses a project that is not there, before anything is sent
-    by_problem = figures.save(story.analysis, directory)
-    story = replace(story, figures={problem: list(map(_media_key, paths)) for problem, paths in by_problem.items()})
-    drawn = [path.with_suffix(".png") for paths in by_problem.values() for path in paths]
-    view, page = workspace(story), report(story)
-    files = _save(tables(story.analysis), directory)
+def _write(api: Any, dashboard: Dashboard, directory: Path) -> Made:
+    there = _report_there(api, dashboard)  # refuses a project that is not there, before anything is sent
+    saved = figures.save(dashboard.evidence, directory, WANDB)
+    saved["all problems"] = figures.save_overall(dashboard.evidence, directory, WANDB)
+    keys = {of: list(map(_media_key, paths)) for of, paths in saved.items()}
+    dashboard = replace(dashboard, figures=keys)
+    drawn = [path.with_suffix(".png") for paths in saved.values() for path in paths]
+    view, page = workspace(dashboard), report(dashboard)
+    files = _save(tables(dashboard.evidence.analysis), directory)
     page.description = f"{MARK}{_digest(view, page, [*files.values(), *drawn])}"
 
-    view._internal_name, view._internal_id = _view(story)
-    artifact = f"{story.entity}/{story.project}/{story.artifact}"
+    view._internal_name, view._internal_id = _view(dashboard)
+    artifact = f"{dashboard.entity}/{dashboard.project}/{dashboard.artifact}"
     if there is not None and view._internal_id and there.description == page.description:
         return Made(view.url, there.url, artifact, changed=False)
-    _send_results(story, files, drawn, directory)
+    _send_results(dashboard, files, drawn, directory)
     view.save()
     page.id = there.id if there is not None else ""
     page.save()
@@ -196,24 +199,24 @@ def _default_entity(api: Any) -> str:
     return str(api.default_entity)
 
 
-def _report_there(api: Any, story: Story) -> Any:
+def _report_there(api: Any, dashboard: Dashboard) -> Any:
     """The report that was made before under this name, or None. Raises TrackerError where there is no project."""
     try:
-        reports = list(api.reports(f"{story.entity}/{story.project}"))
+        reports = list(api.reports(f"{dashboard.entity}/{dashboard.project}"))
     except ValueError as error:
-        raise TrackerError(f"--project={story.project} --entity={story.entity}: W&B at {base_url()} has no such "
-                           "project, or this account may not see it; upload runs to it first "
+        raise TrackerError(f"--project={dashboard.project} --entity={dashboard.entity}: W&B at {base_url()} has no "
+                           f"such project, or this account may not see it; upload runs to it first "
                            f"({as_typed('launch sync')}), or choose another") from error
-    return next((each for each in reports if each.display_name == story.name
+    return next((each for each in reports if each.display_name == dashboard.name
                  and (each.description or "").startswith(MARK)), None)
 
 
-def _view(story: Story) -> tuple[str, str]:
+def _view(dashboard: Dashboard) -> tuple[str, str]:
     """The name under which W&B keeps the workspace, which follows from the name that people see, and its id: empty
     where there is no such workspace yet."""
-    name = digest({"workspace": story.name})[:11]  # as long as the client's own
+    name = digest({"workspace": dashboard.name})[:11]  # as long as the client's own
     try:
-        there = Workspace.from_url(f"{base_url()}/{story.entity}/{story.project}?nw={name}")
+        there = Workspace.from_url(f"{base_url()}/{dashboard.entity}/{dashboard.project}?nw={name}")
     except ValueError as error:
         if "not found" not in str(error):
             raise
@@ -235,16 +238,17 @@ def _digest(view: Workspace, page: Report, files: Sequence[Path]) -> str:
                    "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]})
 
 
-def _send_results(story: Story, files: Mapping[str, Path], drawn: Sequence[Path], directory: Path) -> None:
+def _send_results(dashboard: Dashboard, files: Mapping[str, Path], drawn: Sequence[Path], directory: Path) -> None:
     """Log figures and tables in a W&B run of their own, the same each time. W&B makes no second version of an artifact
     whose files are the same."""
-    run = begin(Tracked(id=story.run, name=story.name, group="dashboard", config={"command": story.command},
+    run = begin(Tracked(id=dashboard.run, name=dashboard.name, group="dashboard", config={"command": dashboard.command},
                         summary={}, points=[], table=[], tags=["dashboard"], failed=False),
-                Target(story.entity, story.project, base_url(), story.per), directory, "online", resume=True)
+                Target(dashboard.entity, dashboard.project, base_url(), dashboard.per), directory, "online",
+                resume=True)
     if drawn:
         run.log({_media_key(path): wandb.Image(str(path)) for path in drawn})
-    artifact = wandb.Artifact(story.artifact, type="results", description=f"Made by {story.command}")
-    for name, rows in tables(story.analysis).items():
+    artifact = wandb.Artifact(dashboard.artifact, type="results", description=f"Made by {dashboard.command}")
+    for name, rows in tables(dashboard.evidence.analysis).items():
         artifact.add(table(_rows(rows)), name)
         artifact.add_file(str(files[name]), skip_cache=True, policy="immutable")
     run.log_artifact(artifact).wait(timeout=int(PATIENCE))

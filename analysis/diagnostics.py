@@ -9,28 +9,29 @@ from analysis.tune import CELL, SETTING
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Quantities that are drawn together: columns of the rows with their labels."""
+class Quantities:
+    """Quantities of one kind, shown together: columns of the rows with their labels."""
 
     title: str
     columns: dict[str, str]
 
 
-PANELS = (
-    Panel("increment of W", {"norm_W": "Frobenius", "spectral_W": "spectral", "norm_W_24": "2,4"}),
-    Panel("increment of V", {"norm_V": "Frobenius", "spectral_V": "spectral"}),
-    Panel("m ||W||$_{2,4}^4$ / ||W||$_F^4$, in [1, m]", {"norm_ratio": "norm ratio"}),
-    Panel("share of ReLU signs changed", {"sign_changes_1": "first layer", "sign_changes_2": "second layer"}),
-    Panel("|f - approximation|, RMS", {"gap_quadratic": "quadratic", "gap_linear": "linear"}),
-    Panel("the same / |f - f$_0$|", {"gap_quadratic_relative": "quadratic", "gap_linear_relative": "linear"}),
-    Panel("drift of the NTK, relative", {"ntk_drift": "Gram matrix"}),
-    Panel("gradient norm", {"gradient_norm": "training objective", "smoothed_gradient_norm": "smoothed objective"}),
-    Panel("largest eigenvalue", {"largest_eigenvalue": "smoothed objective"}),
-    Panel("smallest eigenvalue", {"curvature": "bound from above", "smallest_eigenvalue": "bound from below"}),
-    Panel("decrease by weight decay", {"decay_decrease": "one step of $\\lambda$"}),
-    Panel("visits to saddle points", {"saddle_events": "a run"}),
+FAMILIES = (
+    Quantities("increment of W", {"norm_W": "Frobenius", "spectral_W": "spectral", "norm_W_24": "2,4"}),
+    Quantities("increment of V", {"norm_V": "Frobenius", "spectral_V": "spectral"}),
+    Quantities("m ||W||_{2,4}^{4} / ||W||_{F}^{4}, in [1, m]", {"norm_ratio": "norm ratio"}),
+    Quantities("share of ReLU signs changed", {"sign_changes_1": "first layer", "sign_changes_2": "second layer"}),
+    Quantities("|f - approximation|, RMS", {"gap_quadratic": "quadratic", "gap_linear": "linear"}),
+    Quantities("the same / |f - f_{0}|", {"gap_quadratic_relative": "quadratic", "gap_linear_relative": "linear"}),
+    Quantities("drift of the NTK, relative", {"ntk_drift": "Gram matrix"}),
+    Quantities("gradient norm", {"gradient_norm": "training objective",
+                                 "smoothed_gradient_norm": "smoothed objective"}),
+    Quantities("largest eigenvalue", {"largest_eigenvalue": "smoothed objective"}),
+    Quantities("smallest eigenvalue", {"curvature": "bound from above", "smallest_eigenvalue": "bound from below"}),
+    Quantities("decrease by weight decay", {"decay_decrease": "one step of λ"}),
+    Quantities("visits to saddle points", {"saddle_events": "a run"}),
 )
-COLUMNS = (*(column for panel in PANELS for column in panel.columns), "saddle_escape_steps")
+COLUMNS = (*(column for family in FAMILIES for column in family.columns), "saddle_escape_steps")
 # Columns of the learning curves that measured curvature.
 TRACED = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
           "decay_decrease", "saddle"]
@@ -46,11 +47,11 @@ def last_values(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["samples"].eq(rows.groupby("problem")["samples"].transform("max"))].reset_index(drop=True)
 
 
-def panels(rows: pd.DataFrame) -> list[Panel]:
-    """The panels that the rows have anything for, with the columns that they have."""
-    kept = [Panel(panel.title, {column: label for column, label in panel.columns.items()
-                                if column in rows and rows[column].notna().any()}) for panel in PANELS]
-    return [panel for panel in kept if panel.columns]
+def families(rows: pd.DataFrame) -> list[Quantities]:
+    """Return the families that the rows have anything for, with the columns that they have."""
+    kept = [Quantities(family.title, {column: label for column, label in family.columns.items()
+                                      if column in rows and rows[column].notna().any()}) for family in FAMILIES]
+    return [family for family in kept if family.columns]
 
 
 def medians(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,24 +1,21 @@
 """Tables on their way out: as text for people, CSV and Parquet for programs, LaTeX and Markdown for papers."""
 
-import io
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.load import width_text
+from analysis.exhibits.base import Part, Table
+from analysis.render import markup
+from analysis.render.text import text
 from ovpnet.record.store import write_whole
 from ovpnet.spec.errors import ConfigError
 
-NOISE = 1e-9  # an exponent below it is 0, but for rounding
 SUFFIXES = {"text": ".txt", "csv": ".csv", "parquet": ".parquet", "latex": ".tex", "markdown": ".md"}
 
 
 def chosen(format_name: str | None, out: Path | None) -> str:
-    """The format asked for; where none is, that of the file's suffix, else text.
+    """Return the format asked for; if none is, that of the file's suffix, else text.
 
     Raises ConfigError for a suffix that is no format's, and for Parquet, which is binary, without a file.
     """
@@ -33,20 +30,18 @@ def chosen(format_name: str | None, out: Path | None) -> str:
     return format_name or "text"
 
 
-def write(table: pd.DataFrame, format_name: str | None = None, out: Path | None = None,
-          text: Callable[[], str] | None = None, shown: Sequence[str] | None = None) -> None:
-    """Print `table` in a format, or write it to `out` (whole or not at all; its directory is made) and print that path.
+def write(parts: Sequence[Part], format_name: str | None = None, out: Path | None = None) -> None:
+    """Print what an exhibit shows in a format, or write it to `out` (whole or not at all; its directory is made) and
+    print that path.
 
-    CSV and Parquet hold every column and digit; the others are for reading, with 4 digits, of the columns `shown` (all,
-    where there are none). `text` makes the text, where a table has a layout of its own.
+    Text has all that can be read of it. The other formats are of its first table: CSV and Parquet hold every column
+    and digit, Markdown and LaTeX what people read.
     """
     name = chosen(format_name, out)
-    if name == "text" and text is not None:
-        content = text().encode()
-    elif name in ("csv", "parquet") or shown is None:
-        content = WRITERS[name](table)
+    if name == "text":
+        content = text(parts).encode()
     else:
-        content = WRITERS[name](table[list(shown)])
+        content = WRITERS[name](next(part for part in parts if isinstance(part, Table)))
     if out is None:
         print(content.decode(), end="")
         return
@@ -55,90 +50,11 @@ def write(table: pd.DataFrame, format_name: str | None = None, out: Path | None 
     print(out)
 
 
-# --- formats -----------------------------------------------------------------------------------------
+def _data(table: Table) -> pd.DataFrame:
+    return table.rows if table.data is None else table.data
 
 
-def _text(table: pd.DataFrame) -> bytes:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(*(str(name) for name in table), box=None, padding=(0, 1))
-    for row in _words(table):
-        shown.add_row(*row)
-    sink = io.StringIO()
-    Console(file=sink, width=max(80, 24 * len(table.columns)), highlight=False, markup=False,
-            emoji=False).print(shown)
-    return sink.getvalue().encode()
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    return table.to_parquet(index=False)
-
-
-def _markdown(table: pd.DataFrame) -> bytes:
-    numeric = [_numeric(table[name]) for name in table]
-    head = [str(name) for name in table]
-    rows = [head, ["---:" if each else "---" for each in numeric], *_words(table)]
-    return "".join("| " + " | ".join(map(markdown_text, row)) + " |\n" for row in rows).encode()
-
-
-def markdown_text(value: object) -> str:
-    """Text as a cell of a Markdown table, of which nothing is markup (an underscore within a word is none)."""
-    return re.sub(r"([\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|&(?=[#\w]))", r"\\\1", " ".join(str(value).splitlines()))
-
-
-def _latex(table: pd.DataFrame) -> bytes:
-    """A tabular with booktabs' rules."""
-    columns = "".join("r" if _numeric(table[name]) else "l" for name in table)
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row([str(name) for name in table]), r"\midrule",
-             *(_latex_row(row) for row in _words(table)), r"\bottomrule", r"\end{tabular}"]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _latex_row(cells: list[str]) -> str:
-    return " & ".join(_latex_escape(cell) for cell in cells) + r" \\"
-
-
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ", "–": "--",
-         "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-         "[": "{[}", "*": "{*}",  # which \\ and \midrule before them would take for their own
-         **{character: "\\" + character for character in "&%$#_{}"}}
-
-
-def _latex_escape(cell: str) -> str:
-    return "".join(LATEX.get(character, character) for character in cell)
-
-
-WRITERS: dict[str, Callable[[pd.DataFrame], bytes]] = {
-    "text": _text, "csv": _csv, "parquet": _parquet, "latex": _latex, "markdown": _markdown}
-
-
-# --- cells as words ----------------------------------------------------------------------------------
-
-
-def _words(table: pd.DataFrame) -> list[list[str]]:
-    return [[words(value, str(name)) for name, value in zip(table, row, strict=True)]
-            for row in table.itertuples(index=False)]
-
-
-def _numeric(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def words(value: Any, name: str = "") -> str:
-    """A value for people: numbers with 4 significant digits, yes and no, missing ones as a dash."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return "–"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if name == "width":
-        return width_text(value)
-    if name.startswith("alpha") and abs(value) < NOISE:
-        return "0"
-    return f"{value:.4g}" if abs(value) < 1e4 or abs(value) == float("inf") else f"{value:.0f}"
+WRITERS: dict[str, Callable[[Table], bytes]] = {
+    "csv": lambda table: _data(table).to_csv(index=False).encode(),
+    "parquet": lambda table: _data(table).to_parquet(index=False),
+    "latex": lambda table: markup.latex(table).encode(), "markdown": lambda table: markup.markdown(table).encode()}

@@ -1,20 +1,20 @@
-"""The look that all figures share, on paper and on the page: colours, markers, and matplotlib's settings."""
+"""The look that all pictures share: colours, which every medium draws alike."""
 
-from typing import Any
+import numpy as np
 
 # Okabe and Ito's colours: distinct under the common kinds of colour blindness.
 BLUE, ORANGE, GREEN, SKY, AMBER, PINK = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00", "#CC79A7"
 GREY, BLACK, GRID = "#8C8C8C", "#222222", "#E6E6E6"
 QUALITATIVE = (BLUE, ORANGE, GREEN, AMBER, SKY, PINK, BLACK)
-# Ordered values (widths, risks): lightness rises steadily, so that it survives grey printing. Its light end is left out
-# for lines.
-SEQUENTIAL, SEQUENTIAL_END = "viridis", 0.85
+# Ordered values (widths, risks): the name of a scale whose lightness rises steadily, so that it survives grey printing,
+# and the scale without its light end, for lines.
+SEQUENTIAL = "viridis"
+_DARK_TO_LIGHT = ("#440154", "#482777", "#3f4a8a", "#31678e", "#26838f", "#1f9d8a", "#35b779", "#6cce5a", "#a0da39")
 
-# matplotlib. Fonts are embedded: as TrueType in PDF (editable, and what journals ask for), as outlines in SVG.
-MATPLOTLIB: Any = {
-    "font.family": "sans-serif", "font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": BLACK,
-    "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "axes.axisbelow": True,
-    "legend.frameon": False, "legend.fontsize": 9, "svg.fonttype": "path", "svg.hashsalt": "ovpnet",
-    "pdf.fonttype": 42,
-}
+
+def shades(count: int) -> list[str]:
+    """Return colours of `count` ordered values, from dark to light."""
+    anchors = np.array([[int(colour[i:i + 2], 16) for i in (1, 3, 5)] for colour in _DARK_TO_LIGHT], dtype=float)
+    places = np.linspace(0, len(anchors) - 1, count)
+    mixed = [np.interp(places, range(len(anchors)), channel).round().astype(int) for channel in anchors.T]
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in zip(*mixed, strict=True)]

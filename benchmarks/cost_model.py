@@ -23,13 +23,14 @@ from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 
 from benchmarks.tables import DOCS, keep
-from ovpnet.engine import engine
-from ovpnet.engine.cost import Machine, memory, seconds, step_seconds
+from ovpnet.engine.choice import engine_on, shape_of
+from ovpnet.engine.rates import Machine
 from ovpnet.problem.opt import Opt
 from ovpnet.run.calibrate import measured
 from ovpnet.spec.config import Config
 from ovpnet.spec.schemas import conf_dir, register_schemas, resolve
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 BASE = ["concept=figure1", "inputs=normalized_gaussian", "inputs.d=4", "samples=400", "lr_scaling=none", "lr=1e-6",
         "evaluations=2", "test.samples=2048", "test.max_samples=2048", "test.curve_samples=1024"]
@@ -100,8 +101,8 @@ def configs(overrides: Sequence[str], width: int, members: int) -> list[Config]:
 
 def ensemble(members: Sequence[Config]) -> Ensemble:
     goals = [goal(config, Opt("", 0, 0, "noise", 0, 0, 1)) for config in members]
-    where = torch.device(members[0].device)
-    return Ensemble(members, goals, engine(members, where), where)
+    where, shape = torch.device(members[0].device), shape_of(members)
+    return Ensemble(shape, goals, engine_on(shape, where).stepper(where), where)
 
 
 def peak_bytes(overrides: list[str], width: int, members: int) -> int:
@@ -124,10 +125,10 @@ def least_step_seconds(members: Sequence[Config], budget: float = 1.0) -> float:
     trained, steps, best = ensemble([replace(config, steps=512) for config in members]), 2, float("inf")
 
     def taken() -> float:
-        chunk = trained._chunk(0, 0, steps)
+        chunk = trained.feed.chunk(0, 0, steps)
         started = time.perf_counter()
-        trained.engine.advance(trained.rule, trained.state, chunk)
-        if trained.device.type == "cuda":
+        trained.stepper.advance(trained.rule, trained.state, chunk)
+        if trained.members.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
@@ -170,17 +171,18 @@ def compare(machine: Machine, device: str, what: Sequence[str]) -> list[dict[str
                 asked = configs([*overrides, f"device={device}"], width, members)
                 if kind == "step":
                     asked = [replace(config, steps=512) for config in asked]
-                    add(kind, overrides, width, members, step_seconds(asked, machine), least_step_seconds(asked))
+                    predicted = shape_of(asked).step_seconds(machine)
+                    add(kind, overrides, width, members, predicted, least_step_seconds(asked))
                 elif kind == "pack":
                     assert asked[0].total_steps > 16
-                    add(kind, overrides, width, members, seconds(asked, machine), pack_seconds(asked))
+                    add(kind, overrides, width, members, shape_of(asked).seconds(machine), pack_seconds(asked))
                 else:
                     command = [sys.executable, "-m", "benchmarks.cost_model", "--threads", str(machine.threads),
                                "--peak", json.dumps([[*overrides, f"device={device}"], width, members])]
                     # How the allocator's heap comes to be cut up differs between processes.
                     found = min(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                                 for _ in range(3 if device == "cpu" else 1))
-                    add(kind, overrides, width, members, memory(asked), found)
+                    add(kind, overrides, width, members, shape_of(asked).memory, found)
     return rows
 
 

@@ -197,23 +197,24 @@ def _jax(task: Task, arrays: Arrays, device: str, gradients: Callable) -> Train:
 
 def reference(task: Task, arrays: Arrays, device: str) -> Train:
     """Our reference engine: batched PyTorch without a compiler."""
-    from ovpnet.engine import ReferenceEngine
+    from ovpnet.engine.steppers.reference import ReferenceStepper
 
-    return _ours(task, arrays, device, ReferenceEngine())
+    return _ours(task, arrays, device, ReferenceStepper())
 
 
 def fused(task: Task, arrays: Arrays, device: str) -> Train:
     """Our fused engine."""
-    from ovpnet.engine import FusedCpuEngine, FusedCudaEngine
+    from ovpnet.engine.steppers.fused_cpu import FusedCpuStepper
+    from ovpnet.engine.steppers.fused_cuda import FusedCudaStepper
 
-    return _ours(task, arrays, device, FusedCpuEngine() if device == "cpu" else FusedCudaEngine())
+    return _ours(task, arrays, device, FusedCpuStepper() if device == "cpu" else FusedCudaStepper())
 
 
 def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
     import torch
 
-    from ovpnet.engine import Chunk, Rule, State
-    from ovpnet.nets.regularization import Penalty, Regularizer
+    from ovpnet.engine.steps import Chunk, Rule, State
+    from ovpnet.nets.regularization import Penalties, Penalty
     from ovpnet.spec.choices import LEARNERS, LOSSES
 
     tensors = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
@@ -224,7 +225,7 @@ def _ours(task: Task, arrays: Arrays, device: str, engine: Any) -> Train:
     net = LEARNERS["two_layer" if task.layers == 2 else "three_layer"](trained="hidden").net()
     each = torch.ones(task.E, device=device)
     penalties = {name: Penalty("frobenius", WEIGHT_DECAY * each) for name in net.trained}
-    rule = Rule(net, LOSSES["l2"](), Regularizer(penalties), MOMENTUM * each)
+    rule = Rule(net, LOSSES["l2"](), Penalties(penalties), MOMENTUM * each)
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained},
                   {name: weights[name].clone() for name in net.trained})
     chunk = Chunk(x, y[..., None], index, torch.full(index.shape[:2], task.lr, device=device))

@@ -20,7 +20,6 @@ import simpy
 
 from launch.launchers.slurm import Slurm
 from launch.packs import Pack
-from ovpnet.engine.cost import Sizes
 from ovpnet.spec.config import Config
 
 HOUR = 3600.0
@@ -64,9 +63,9 @@ class Work:
 
 def work(pack: Pack) -> Work:
     """What a pack is predicted to come to."""
-    sizes = Sizes(pack.configs[0], max(config.samples for config in pack.configs))
+    sizes = pack.shape.sizes
     # Trained weights and their velocity.
-    return Work(pack.seconds, _SAVE_SECONDS + 2 * sizes.itemsize * sizes.trained * len(pack.configs) / _SAVE_RATE)
+    return Work(pack.seconds, _SAVE_SECONDS + 2 * sizes.itemsize * sizes.trained * pack.shape.members / _SAVE_RATE)
 
 
 @dataclass

@@ -9,7 +9,8 @@ from pathlib import Path
 from launch.launcher import Launcher
 from launch.packs import Pack, packed
 from launch.status import under_way
-from ovpnet.engine.cost import Machine, memory, seconds
+from ovpnet.engine.cost import memory, seconds
+from ovpnet.engine.rates import Machine
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.spec.config import Config

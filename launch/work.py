@@ -17,6 +17,7 @@ from launch.claims import Claims
 from launch.launcher import Launcher
 from launch.packs import Pack
 from launch.sweep import Group, Sweep, read_json, write_json
+from ovpnet.engine.choice import shape_of
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.spec.config import Config
@@ -72,7 +73,7 @@ class Work:
             for part in self.sweep.parts(self.group.number, listed):
                 rest = [self._reported(by_id[run]) for run in part if run not in gone]
                 if rest:
-                    yield Pack(rest, listed.seconds * len(rest) / len(configs))
+                    yield Pack(shape_of(rest), listed.seconds * len(rest) / len(configs))
         self.pack = None
 
     def give_back(self) -> None:

@@ -16,7 +16,9 @@ import torch
 
 import ovpnet.run.pack
 from launch.packs import packed
-from ovpnet.engine import ReferenceEngine, engine
+from ovpnet.engine.choice import engine_on, shape_of
+from ovpnet.engine.engines.reference import Reference
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -24,7 +26,9 @@ from ovpnet.run.interruption import interruptions
 from ovpnet.run.pack import run_pack
 from ovpnet.spec.errors import CheckpointError, InterruptionError
 from ovpnet.spec.identity import run_id
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.evaluator import Evaluator
+from ovpnet.training.outcome import goal
 
 OPT = Opt("", 0, 0, "noise", 0, 0, 1)
 MEMBERS = [["seed=0"], ["seed=0", "lr=0.1"], ["seed=1", "samples=25"], ["seed=2", "weight_decay=0.01"]]
@@ -43,7 +47,8 @@ ABOUT = ["train_seconds", "pack_id", "pack_members", "finished_at", "checkpoint_
 
 def ensemble_of(configs):
     goals = [goal(config, OPT) for config in configs]
-    return Ensemble(configs, goals, engine(configs, torch.device("cpu")), torch.device("cpu"))
+    shape, where = shape_of(configs), torch.device("cpu")
+    return Ensemble(shape, goals, engine_on(shape, where).stepper(where), where)
 
 
 def signature_members(make, signature):
@@ -97,13 +102,13 @@ def test_going_on_from_any_checkpoint_is_bitwise_not_having_stopped(make, tmp_pa
 
 
 def test_no_checkpoint_is_made_within_a_chunk(make):
-    class Failing(ReferenceEngine):
+    class Failing(ReferenceStepper):
         def advance(self, rule, state, chunk):
             super().advance(rule, state, chunk)
             raise MemoryError
 
     config = make()
-    ensemble = Ensemble([config], [goal(config, OPT)], Failing(), torch.device("cpu"))
+    ensemble = Ensemble(shape_of([config]), [goal(config, OPT)], Failing(), torch.device("cpu"))
     with pytest.raises(MemoryError):
         ensemble.train()
     with pytest.raises(ValueError, match="not finished"):
@@ -261,7 +266,7 @@ ERRORS = [MemoryError("Unable to allocate 3 GiB"), torch.OutOfMemoryError("CUDA 
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.")]
 
 
-class Small(ReferenceEngine):
+class Small(ReferenceStepper):
     """Has room for a number of members only, from some step on."""
 
     def __init__(self, error, room, chunks):
@@ -275,13 +280,23 @@ class Small(ReferenceEngine):
         return super().advance(rule, state, chunk)
 
 
+class SmallEngine(Reference):
+    """The reference engine with steps that have little room."""
+
+    def __init__(self, small):
+        self.small = small
+
+    def stepper(self, device):
+        return self.small
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 @pytest.mark.parametrize(("minutes", "heard"), [
     (10, [0, 40, 40, -80, 0, 20, 20, 20, 0, 20, 20, 20]),
     (0, [0, 40, 40, -80, 40, 20, 40, 20])], ids=["from the beginning", "from the checkpoint"])
 def test_out_of_memory_halves_the_pack_and_loses_nothing(pack, tmp_path, monkeypatch, caplog, error, minutes, heard):
     run_pack(pack("whole"))
-    monkeypatch.setattr(ovpnet.run.pack, "engine", lambda configs, where: Small(error, 2, 2))
+    monkeypatch.setattr(ovpnet.run.pack, "engine_on", lambda shape, where: SmallEngine(Small(error, 2, 2)))
     steps = []
     rows = run_pack(pack("small", f"checkpoint_minutes={minutes}"), steps.append)
     assert [row["pack_members"] for row in rows] == [2, 2, 2, 2]
@@ -293,14 +308,14 @@ def test_out_of_memory_halves_the_pack_and_loses_nothing(pack, tmp_path, monkeyp
 
 def test_out_of_memory_in_the_last_measurement_keeps_the_training(pack, tmp_path, monkeypatch):
     run_pack(pack("whole"))
-    measure = Ensemble._population_risk
+    measure = Evaluator.population_risk
 
-    def small(self, stream):
-        if len(self.configs) > 1:
+    def small(self, weights, stream):
+        if len(self.members.configs) > 1:
             raise MemoryError
-        return measure(self, stream)
+        return measure(self, weights, stream)
 
-    monkeypatch.setattr(Ensemble, "_population_risk", small)
+    monkeypatch.setattr(Evaluator, "population_risk", small)
     steps = []
     run_pack(pack("small", "checkpoint_minutes=10"), steps.append)
     assert steps == [0, 40, 40, 40, -120, 60, -60, 30, 30, 60, -60, 30, 30]
@@ -308,7 +323,7 @@ def test_out_of_memory_in_the_last_measurement_keeps_the_training(pack, tmp_path
 
 
 def test_a_run_that_does_not_fit_alone_is_marked_failed(pack, monkeypatch, tmp_path):
-    monkeypatch.setattr(ovpnet.run.pack, "engine", lambda configs, where: Small(ERRORS[0], 0, 0))
+    monkeypatch.setattr(ovpnet.run.pack, "engine_on", lambda shape, where: SmallEngine(Small(ERRORS[0], 0, 0)))
     run_pack(pack("small"))
     rows = Store(tmp_path / "small").runs()
     assert rows["status"].eq("failed").all()

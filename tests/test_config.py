@@ -48,6 +48,13 @@ BAD = [
       "steps=null"],
      "algorithm.C0=null", "series"),
     (["inputs.d=1"], "inputs.d=1", "at least 2"),
+    (["width2=8"], "width2=8", "learner=two_layer has no second hidden layer of a width; allowed: null"),
+    (["width2=16"], "width2=16", "allowed: null"),
+    (["learner=three_layer_limit", "algorithm=kernel_ridge", "learner.trained=ntk", "width2=8"], "width2=8", "null"),
+    (["learner=three_layer", "width2=0"], "width2=0", "at least 1"),
+    (["learner=two_layer_limit", "algorithm=kernel_ridge", "learner.trained=ntk", "learner.a_std_exponent=0.5"],
+     "learner.a_std_exponent=0.5", "must be 0"),
+    (["learner.a_std_exponent=-1"], "learner.a_std_exponent=-1.0", "at least 0"),
     (['store="runs\nof me"'], r"store='runs\nof me'", "no control characters"),
     (['store="\x1b[31m"'], r"store='\x1b[31m'", "no control characters"),
     (["+foo=1"], "foo=1", "no such key"),
@@ -120,6 +127,19 @@ PINNED = [
 @pytest.mark.parametrize(("run", "overrides"), PINNED, ids=[run for run, _ in PINNED])
 def test_run_ids_are_pinned(composed, run, overrides):
     assert run_id(resolve(composed(*overrides))) == run
+
+
+def test_keys_that_joined_later_change_no_id_at_the_value_of_older_runs(make):
+    base = make("learner=three_layer")
+    for same in ["width2=null", "width2=16", "learner.a_std_exponent=0"]:
+        assert make("learner=three_layer", same) == base, same
+    for other in ["width2=17", "width2=15", "learner.a_std_exponent=0.5"]:
+        assert run_id(make("learner=three_layer", other)) != run_id(base), other
+    assert not {"width2", "learner.a_std_exponent"} & set(identity(base))
+    wider = make("learner=three_layer", "width2=17")
+    assert signature(wider) != signature(base)
+    assert (wider.second_width, base.second_width, wider.step_size) == (17, 16, base.step_size)
+    assert signature(make("learner=three_layer", "learner.a_std_exponent=0.5")) == signature(base)
 
 
 def test_configs_can_be_pickled_and_copied(make):

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet import engine as engine_module
 from ovpnet import native
-from ovpnet.engine import Chunk, DualEngine, ReferenceEngine, Rule, State, engine
-from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.engine import choice
+from ovpnet.engine.choice import engine_on, shape_of
+from ovpnet.engine.steppers.dual import DualStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
+from ovpnet.engine.steps import Chunk, Rule, State
+from ovpnet.nets.regularization import Penalties, Penalty
 from ovpnet.problem.opt import Opt
 from ovpnet.spec.choices import LEARNERS, LOSSES
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 E, N, M, D, K, S, B = 3, 20, 9, 4, 2, 12, 5
 
@@ -35,11 +39,11 @@ class Net(torch.nn.Module):
 @pytest.mark.parametrize("increments", [False, True])
 @pytest.mark.parametrize("regularizer", ["none", "frobenius", "row_24"])
 @pytest.mark.parametrize("trained", ["hidden", "last", "all"])
-@pytest.mark.parametrize("name", ["two_layer", "three_layer"])
-def test_training_equals_torch_sgd(name, trained, regularizer, increments):
+@pytest.mark.parametrize(("name", "m2"), [("two_layer", None), ("three_layer", None), ("three_layer", 6)])
+def test_training_equals_torch_sgd(name, m2, trained, regularizer, increments):
     net = LEARNERS[name](trained=trained).net()
     rng = np.random.default_rng(0)
-    members = [net.init(rng, M, D, K, 1.0) for _ in range(E)]
+    members = [net.init(rng, M, D, K, 1.0, m2) for _ in range(E)]
     weights = {key: torch.stack([member[key] for member in members]) for key in members[0]}
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(E, N, D, generator=draw, dtype=torch.float64)
@@ -52,8 +56,8 @@ def test_training_equals_torch_sgd(name, trained, regularizer, increments):
                   {key: torch.zeros_like(weights[key]) for key in net.trained},
                   {key: weights[key].clone() for key in net.trained})
     penalties = {} if regularizer == "none" else {key: Penalty(regularizer, decay) for key in net.trained}
-    rule = Rule(net, LOSSES["l2"](), Regularizer(penalties, increments), momentum)
-    step_losses = ReferenceEngine().advance(rule, state, Chunk(x, y, index, lr))
+    rule = Rule(net, LOSSES["l2"](), Penalties(penalties, increments), momentum)
+    step_losses = ReferenceStepper().advance(rule, state, Chunk(x, y, index, lr))
     for e in range(E):
         module = Net({key: value[e] for key, value in weights.items()}, net.trained)
         torchs_own = regularizer == "frobenius" and not increments
@@ -86,7 +90,7 @@ def test_monitor_measures_the_iterate_before_each_step():
     index = torch.arange(S * B).view(1, S, B) % N
     zero = torch.zeros(1, dtype=torch.float64)
     chunk = Chunk(x, y, index, torch.full((1, S), 0.01, dtype=torch.float64), x[:, index[0]], y[:, index[0]])
-    step_losses = ReferenceEngine().advance(Rule(net, LOSSES["l2"](), Regularizer({}), zero), state, chunk)
+    step_losses = ReferenceStepper().advance(Rule(net, LOSSES["l2"](), Penalties({}), zero), state, chunk)
     # monitored on its own minibatch, each iterate must score just what its training loss says
     torch.testing.assert_close(step_losses.monitor, step_losses.train)
 
@@ -97,6 +101,8 @@ DUAL = ["width=40", "batch_size=6", "algorithm.decay_at=0.5", "lr_scaling=none",
 @pytest.mark.parametrize("overrides", [
     ["learner=two_layer", "learner.trained=last"], ["learner=two_layer", "learner.trained=ntk"],
     ["learner=three_layer", "learner.trained=last"], ["learner=three_layer", "learner.trained=ntk"],
+    ["learner=three_layer", "learner.trained=last", "width2=25"],
+    ["learner=three_layer", "learner.trained=ntk", "width2=60"],
     ["learner=two_layer", "learner.trained=last", "concept.k=3", "loss=cross_entropy"],
     ["learner=three_layer", "learner.trained=ntk", "regularizer.of=increments"],
     ["learner=three_layer", "learner.trained=ntk", "learner.biases=true"],
@@ -114,8 +120,8 @@ def test_dual_engine_takes_the_steps_of_the_reference_engine(make, overrides):
                for setting in settings]
     opt = Opt("", 0, 0, "noise", 0, 0, 1)
     results = []
-    for each in (ReferenceEngine(), DualEngine()):
-        ensemble = Ensemble(configs, [goal(config, opt) for config in configs], each, torch.device("cpu"))
+    for each in (ReferenceStepper(), DualStepper()):
+        ensemble = Ensemble(shape_of(configs), [goal(config, opt) for config in configs], each, torch.device("cpu"))
         results.append((ensemble.train(), ensemble.state))
     (reference, expected), (dual, found) = results
     for name in expected.weights:
@@ -135,7 +141,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def every_warning():
     """A process gives each warning once."""
-    engine_module._warn.cache_clear()
+    choice._warn.cache_clear()
 
 
 @pytest.fixture
@@ -159,7 +165,7 @@ def compiled():
     (["learner.trained=all"], "reference"),
 ])
 def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrides, name):
-    assert engine([make(*overrides)], CPU).name == name
+    assert engine_on(shape_of([make(*overrides)]), CPU).name == name
 
 
 @pytest.mark.parametrize(("overrides", "what"), [
@@ -175,10 +181,11 @@ def test_auto_takes_the_fastest_engine_that_covers_a_run(make, compiled, overrid
     (["engine=fused", "algorithm.judged=average"], "average"),
     (["engine=fused", "algorithm=algorithm3", "learner=three_layer", "steps=null"], "algorithm=algorithm3"),
     (["engine=fused", "inputs.d=300"], "inputs.d=300"),
+    (["engine=fused", "learner=three_layer", "width2=20"], "width2=20"),
 ])
 def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides, what):
     with caplog.at_level(logging.WARNING):
-        assert engine([make(*overrides)], CPU).name == "reference"
+        assert engine_on(shape_of([make(*overrides)]), CPU).name == "reference"
     assert what in caplog.text
     assert overrides[0] in caplog.text
 
@@ -186,5 +193,5 @@ def test_what_an_engine_does_not_cover_falls_back_loudly(make, caplog, overrides
 def test_an_install_without_a_compiler_says_so(make, caplog, monkeypatch):
     monkeypatch.setattr(native, "library", lambda: None)
     with caplog.at_level(logging.WARNING):
-        assert engine([make()], CPU).name == "reference"
+        assert engine_on(shape_of([make()]), CPU).name == "reference"
     assert "C++ compiler" in caplog.text

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.engine import ReferenceEngine
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.sizes import Sizes
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt, compute_opt
 from ovpnet.run.results import result_rows
 from ovpnet.spec.identity import run_id
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 VARIATIONS = [[], ["seed=1"], ["samples=25"], ["lr=0.1"], ["weight_decay=0.01"], ["noise=gaussian"],
               ["epsilon=0.5"], ["concept.seed=4"], ["seed=7", "samples=33", "lr=0.7", "algorithm.momentum=0.3"]]
@@ -22,7 +25,7 @@ SIGNATURES = [[], ["learner=three_layer"], ["learner.trained=last", "lr_scaling=
 
 def trained(configs):
     goals = [goal(config, compute_opt(config)) for config in configs]
-    outcome = Ensemble(configs, goals, ReferenceEngine(), torch.device("cpu")).train()
+    outcome = Ensemble(shape_of(configs), goals, ReferenceStepper(), torch.device("cpu")).train()
     rows, curves = result_rows(configs, goals, outcome)
     return {row["run_id"]: row for row in rows}, curves
 
@@ -67,7 +70,7 @@ def test_members_of_other_signatures_are_refused(make):
     opt = Opt("", 0, 0, "noise", 0, 0, 1)
     configs = [make(), make("width=17")]
     with pytest.raises(ValueError, match="static signature"):
-        Ensemble(configs, [goal(config, opt) for config in configs], ReferenceEngine(), torch.device("cpu"))
+        Ensemble(shape_of(configs), [goal(config, opt) for config in configs], ReferenceStepper(), torch.device("cpu"))
 
 
 def test_risk_is_measured_to_the_stated_precision(make):
@@ -114,3 +117,45 @@ def test_first_reached_is_on_the_curve(make):
     first = next(point["step"] for point in curves if point["test_risk"] <= row["threshold"])
     assert row["reached_step"] == first
     assert row["reached_samples"] == min(200, first * 10)
+
+
+@pytest.mark.parametrize("overrides", [["learner=two_layer"], ["learner=three_layer"],
+                                       ["learner=three_layer", "width2=50"],
+                                       ["learner=three_layer", "learner.trained=ntk", "width2=9"]], ids=" ".join)
+def test_output_weights_follow_the_last_hidden_layers_width(make, overrides):
+    shared = [*overrides, "dtype=float64", "width=16"]
+    plain, unscaled, scaled = (make(*shared, *each) for each in (
+        ["learner.a_std=1"], ["learner.a_std=0.3", "learner.a_std_exponent=0"],
+        ["learner.a_std=0.3", "learner.a_std_exponent=0.5"]))
+    states = [_ensemble(each).state.weights for each in (plain, unscaled, scaled)]
+    factor = 0.3 * scaled.second_width**-0.5
+    for name, value in states[0].items():
+        assert torch.equal(states[2][name], states[1][name]) or name == "a", name
+        if name != "a":
+            assert torch.equal(states[2][name], value)
+    torch.testing.assert_close(states[1]["a"], 0.3 * states[0]["a"], rtol=1e-15, atol=0)
+    torch.testing.assert_close(states[2]["a"], factor * states[0]["a"], rtol=1e-15, atol=0)
+    x = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    net = scaled.learner.net()
+    torch.testing.assert_close(net.output(states[2], x), factor * net.output(states[0], x), rtol=1e-12, atol=1e-13)
+
+
+def test_members_of_one_ensemble_have_their_own_exponents(make):
+    configs = [make(f"learner.a_std_exponent={s}") for s in (0, 0.5, 1)]
+    together = _ensemble(*configs).state.weights["a"]
+    for e, config in enumerate(configs):
+        assert torch.equal(together[e], _ensemble(config).state.weights["a"][0])
+
+
+@pytest.mark.parametrize("width2", ["null", 7, 40])
+@pytest.mark.parametrize("trained", ["hidden", "last", "ntk", "quadratic", "all"])
+def test_planned_sizes_are_those_of_the_weights(make, trained, width2):
+    config = make("learner=three_layer", f"learner.trained={trained}", f"width2={width2}", "concept.k=2")
+    weights, sizes = _ensemble(config).state.weights, Sizes(config)
+    assert sizes.weights == sum(value.numel() for value in weights.values())
+    assert sizes.trained == sum(weights[name].numel() for name in config.learner.net().trained)
+
+
+def _ensemble(*configs):
+    return Ensemble(shape_of(configs), [goal(each, Opt("", 0, 0, "noise", 0, 0, 1)) for each in configs],
+                    ReferenceStepper(), torch.device("cpu"))

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovpnet import native
-from ovpnet.engine import Chunk, FusedCpuEngine, ReferenceEngine, Rule, State
+from ovpnet.engine.steppers.fused_cpu import FusedCpuStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
+from ovpnet.engine.steps import Chunk, Rule, State
 from ovpnet.nets.base import initial
-from ovpnet.nets.regularization import Penalty, Regularizer, layer_of
+from ovpnet.nets.regularization import Penalties, Penalty, layer_of
 from ovpnet.spec.choices import LEARNERS, LOSSES
 
 STEPS, SAMPLES = 15, 40
@@ -53,7 +55,7 @@ def ensembles(draw, dtype):
     coefficient = {layer: numbers(0, 0.1) for layer in ("W", "V", "rest")}
     penalties = {} if kind == "none" else {name: Penalty(kind, coefficient[layer_of(name)]) for name in net.trained}
     rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))](),
-                Regularizer(penalties, draw(st.booleans())), numbers(0, 0.95))
+                Penalties(penalties, draw(st.booleans())), numbers(0, 0.95))
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained}, start)
     x = torch.from_numpy(rng.standard_normal((E, SAMPLES, d)))
     chunk = Chunk((x / x.norm(dim=-1, keepdim=True)).to(dtype),
@@ -72,8 +74,8 @@ def advanced(engine, rule, state, chunk):
 @settings(max_examples=150, deadline=None)
 @given(ensembles(torch.float64))
 def test_fused_steps_are_those_of_the_reference_engine(ensemble):
-    expected = advanced(ReferenceEngine(), *ensemble)
-    torch.testing.assert_close(advanced(FusedCpuEngine(), *ensemble), expected, rtol=1e-9, atol=1e-11)
+    expected = advanced(ReferenceStepper(), *ensemble)
+    torch.testing.assert_close(advanced(FusedCpuStepper(), *ensemble), expected, rtol=1e-9, atol=1e-11)
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,7 +84,7 @@ def test_in_single_precision_they_are_as_near_as_its_rounding(ensemble):
     """A sum of m terms of size 1 is off by about sqrt(m) 2^-24; a sign that flips by it costs more, but in one neuron
     and one step."""
     rule, state, chunk = ensemble
-    expected, found = (advanced(each, rule, state, chunk) for each in (ReferenceEngine(), FusedCpuEngine()))
+    expected, found = (advanced(each, rule, state, chunk) for each in (ReferenceStepper(), FusedCpuStepper()))
     scale = expected["losses"].abs().max()
     torch.testing.assert_close(found["losses"] / scale, expected["losses"] / scale, rtol=0, atol=2e-4)
     for name in rule.learner.trained:
@@ -95,7 +97,7 @@ def test_in_single_precision_they_are_as_near_as_its_rounding(ensemble):
 def test_a_member_is_bitwise_its_own(ensemble, threads):
     """Alone or packed, whatever the number of threads, and however the steps are cut into chunks."""
     rule, state, chunk = ensemble
-    together = advanced(FusedCpuEngine(), rule, state, chunk)
+    together = advanced(FusedCpuStepper(), rule, state, chunk)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -103,10 +105,10 @@ def test_a_member_is_bitwise_its_own(ensemble, threads):
             one = slice(e, e + 1)
             penalties = {name: Penalty(each.kind, each.coefficient[one])
                          for name, each in rule.regularizer.penalties.items()}
-            alone = Rule(rule.learner, rule.loss, Regularizer(penalties, rule.regularizer.of_increments),
+            alone = Rule(rule.learner, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
                          rule.momentum[one])
             own = copy.deepcopy(state.select(torch.tensor([e])))
-            losses = [FusedCpuEngine().advance(alone, own, Chunk(chunk.x[one], chunk.y[one], chunk.index[one, steps],
+            losses = [FusedCpuStepper().advance(alone, own, Chunk(chunk.x[one], chunk.y[one], chunk.index[one, steps],
                                                                  chunk.lr[one, steps])).train
                       for steps in (slice(0, 6), slice(6, STEPS))]
             assert torch.equal(torch.cat(losses, 1), together["losses"][one])
@@ -127,7 +129,7 @@ def test_outputs_are_those_of_the_learner(trained, d, m, k, n, dtype):
     weights = {name: torch.stack([each[name] for each in members]).to(dtype) for name in members[0]}
     weights["W"] += 0.1  # other signs than those frozen
     x = torch.from_numpy(rng.standard_normal((3, n, d))).to(dtype)
-    fused = FusedCpuEngine().measured(net)
+    fused = FusedCpuStepper().measured(net)
     outputs = fused.output(weights, x)
     expected = net.output({name: value.double() for name, value in weights.items()}, x.double())
     torch.testing.assert_close(outputs.double(), expected, rtol=0, atol=1e-12 if dtype == torch.float64 else 3e-5)
@@ -145,5 +147,5 @@ def test_divergence_ends_in_no_number(name):
     x = torch.randn(1, 8, 4, generator=torch.Generator().manual_seed(0))
     chunk = Chunk(x, torch.ones(1, 8, 1), torch.arange(8).repeat(1, 300, 1),
                   torch.full((1, 300), 1e3))
-    FusedCpuEngine().advance(Rule(net, LOSSES["l2"](), Regularizer({}), torch.tensor([0.9])), state, chunk)
+    FusedCpuStepper().advance(Rule(net, LOSSES["l2"](), Penalties({}), torch.tensor([0.9])), state, chunk)
     assert not state.weights["W"].isfinite().all()

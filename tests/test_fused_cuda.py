@@ -13,15 +13,20 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton")
 
+import ovpnet.engine.engines.fused
 from benchmarks.cuda_kernels import three_layer_floor, two_layer_floor
-from ovpnet.engine import Chunk, FusedCudaEngine, ReferenceEngine, Rule, State, engine, fused_cuda
+from ovpnet.engine.choice import engine_on, shape_of
 from ovpnet.engine.cuda import two_layer
-from ovpnet.engine.fused_cuda import cuda_lacks
+from ovpnet.engine.registry import lookup
+from ovpnet.engine.steppers.fused_cuda import FusedCudaStepper
+from ovpnet.engine.steppers.reference import ReferenceStepper
+from ovpnet.engine.steps import Chunk, Rule, State
 from ovpnet.nets.base import initial
-from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.nets.regularization import Penalties, Penalty
 from ovpnet.problem.opt import Opt
 from ovpnet.spec.choices import LEARNERS, LOSSES
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # What engines may differ in is the order of sums. In float64 that is far below any mistake; in float32 a sum of some
@@ -43,7 +48,7 @@ def problem(seed, name, trained, biases, loss, kinds, increments, E, m, d, N, S,
     state = State(weights, {key: random(*weights[key].shape) / 10 for key in net.trained},
                   {key: weights.get(initial(key), weights[key] + 0.3) for key in net.trained})
     y = random(E, N, 1)
-    rule = Rule(net, LOSSES[loss](), Regularizer(
+    rule = Rule(net, LOSSES[loss](), Penalties(
         {key: Penalty(kind, random(E, uniform=True) / 10) for key, kind in zip(net.trained, kinds, strict=False)
          if kind != "none" and (key, kind) != ("a", "row_24")}, increments), random(E, uniform=True))
     chunk = Chunk(random(E, N, d), y.sign() if loss == "logistic" else y,
@@ -58,8 +63,8 @@ def copied(state):
 
 def assert_same_steps(rule, state, chunk):
     expected, found = copied(state), copied(state)
-    reference = ReferenceEngine().advance(rule, expected, chunk)
-    fused = FusedCudaEngine().advance(rule, found, chunk)
+    reference = ReferenceStepper().advance(rule, expected, chunk)
+    fused = FusedCudaStepper().advance(rule, found, chunk)
     tolerance = TOLERANCE[chunk.x.dtype]
     torch.testing.assert_close(fused.train, reference.train, rtol=tolerance, atol=tolerance)
     for left, right in ((found.weights, expected.weights), (found.velocity, expected.velocity)):
@@ -74,7 +79,7 @@ def assert_same_steps(rule, state, chunk):
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (150, 37, 5), (40, 8, 30), (9, 5, 40)])
 def test_outputs_equal_the_learners(trained, dtype, n, m, d):
     rule, state, chunk = problem(3, "two_layer", trained, True, "l2", [], False, 2, m, d, n, 1, 1, dtype)
-    fused = FusedCudaEngine().measured(rule.learner)
+    fused = FusedCudaStepper().measured(rule.learner)
     expected, found = rule.learner.output(state.weights, chunk.x), fused.output(state.weights, chunk.x)
     torch.testing.assert_close(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     one = fused.output({key: value[1:].clone() for key, value in state.weights.items()}, chunk.x[1:].clone())
@@ -114,13 +119,13 @@ def test_three_layers_equal_the_reference_engine(seed, **signature):
 def test_a_member_is_bitwise_the_same_alone_or_packed(name, m, dtype):
     rule, state, chunk = problem(0, name, "hidden", True, "l2", ["frobenius"] * 4, True, 3, m, 4, 20, 3, 10, dtype)
     packed = copied(state)
-    losses = FusedCudaEngine().advance(rule, packed, chunk).train
+    losses = FusedCudaStepper().advance(rule, packed, chunk).train
     for e in range(3):
         one = torch.tensor([e], device=DEVICE)
         alone = state.select(one)
         penalties = {key: Penalty(each.kind, each.coefficient[one]) for key, each in rule.regularizer.penalties.items()}
-        loss = FusedCudaEngine().advance(
-            Rule(rule.learner, rule.loss, Regularizer(penalties, True), rule.momentum[one]), alone,
+        loss = FusedCudaStepper().advance(
+            Rule(rule.learner, rule.loss, Penalties(penalties, True), rule.momentum[one]), alone,
             Chunk(chunk.x[one], chunk.y[one], chunk.index[one], chunk.lr[one])).train
         assert torch.equal(loss[0], losses[e])
         for key, value in alone.weights.items():
@@ -132,8 +137,8 @@ def test_chunks_follow_each_other(name, m):
     """The third chunk of a length is a replay of what the second recorded."""
     rule, state, chunk = problem(1, name, "hidden", False, "huber", ["frobenius"] * 2, False, 2, m, 3, 20, 8, 5,
                                  torch.float64)
-    whole, parts, fused = copied(state), copied(state), FusedCudaEngine()
-    expected = FusedCudaEngine().advance(rule, whole, chunk).train
+    whole, parts, fused = copied(state), copied(state), FusedCudaStepper()
+    expected = FusedCudaStepper().advance(rule, whole, chunk).train
     found = [fused.advance(rule, parts, Chunk(chunk.x, chunk.y, chunk.index[:, start:stop], chunk.lr[:, start:stop]))
              .train for start, stop in [(0, 2), (2, 4), (4, 6), (6, 7), (7, 8)]]
     assert torch.equal(torch.cat(found, 1), expected)
@@ -145,9 +150,9 @@ def test_chunks_follow_each_other(name, m):
 def test_a_member_that_diverges_shows_it_and_leaves_the_others_alone():
     rule, state, chunk = problem(2, "two_layer", "hidden", False, "l2", [], False, 2, 40, 3, 20, 30, 10, torch.float32)
     alone = copied(state)
-    FusedCudaEngine().advance(rule, alone, chunk)
+    FusedCudaStepper().advance(rule, alone, chunk)
     chunk.lr[0] = 1e6
-    losses = FusedCudaEngine().advance(rule, state, chunk).train
+    losses = FusedCudaStepper().advance(rule, state, chunk).train
     assert not state.weights["W"][0].isfinite().all()
     assert not losses[0, -1].isfinite()
     assert torch.equal(state.weights["W"][1], alone.weights["W"][1])
@@ -160,7 +165,7 @@ def test_what_the_kernels_do_not_cover_is_refused(name, trained, loss, k):
     rule, state, chunk = problem(0, name, trained, False, loss, [], False, 1, 8, 3, 5, 1, 2, torch.float64)
     state.weights["a"] = state.weights["a"].repeat(1, k, 1)
     with pytest.raises(ValueError, match="kernels cover"):
-        FusedCudaEngine().advance(rule, state, chunk)
+        FusedCudaStepper().advance(rule, state, chunk)
 
 
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])
@@ -169,8 +174,8 @@ def test_runs_of_an_ensemble_end_where_the_reference_engine_ends_them(make, name
     configs = [make(*shared, *each) for each in (
         ["seed=0"], ["seed=0", "lr=0.01"], ["seed=1", "samples=25", "algorithm.momentum=0.5"])]
     goals = [goal(config, Opt("", 0, 0, "noise", 0, 0, 1)) for config in configs]
-    engines = ReferenceEngine(), FusedCudaEngine()
-    expected, found = (Ensemble(configs, goals, each, DEVICE).train() for each in engines)
+    engines = ReferenceStepper(), FusedCudaStepper()
+    expected, found = (Ensemble(shape_of(configs), goals, each, DEVICE).train() for each in engines)
     for left, right in zip(found.points, expected.points, strict=True):
         torch.testing.assert_close(left.train, right.train, rtol=1e-10, atol=0)
         torch.testing.assert_close(left.test, right.test, rtol=1e-10, atol=1e-12)
@@ -178,11 +183,11 @@ def test_runs_of_an_ensemble_end_where_the_reference_engine_ends_them(make, name
 
 def test_the_fused_engine_on_cuda_and_what_it_lacks(make, monkeypatch, caplog):
     cuda = torch.device("cuda")
-    assert isinstance(engine([make("engine=fused")], cuda), FusedCudaEngine)
-    assert "trained=ntk" in cuda_lacks(make("learner=three_layer", "learner.trained=ntk"))
-    monkeypatch.setattr(fused_cuda, "find_spec", lambda name: None)
+    assert isinstance(engine_on(shape_of([make("engine=fused")]), cuda).stepper(cuda), FusedCudaStepper)
+    assert "trained=ntk" in lookup("fused").lacks_on(make("learner=three_layer", "learner.trained=ntk"), "cuda")
+    monkeypatch.setattr(ovpnet.engine.engines.fused, "find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING):
-        assert engine([make("engine=fused")], cuda).name == "reference"
+        assert engine_on(shape_of([make("engine=fused")]), cuda).name == "reference"
     assert "needs the package triton" in caplog.text
 
 

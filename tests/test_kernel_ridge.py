@@ -11,7 +11,8 @@ import torch
 from torch.func import jacrev
 
 from launch.packs import packed
-from ovpnet.engine import ReferenceEngine
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.nets.regularization import layer_of
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream
@@ -19,12 +20,14 @@ from ovpnet.run.results import result_rows
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import run_id, signature
 from ovpnet.spec.rules import check
-from ovpnet.training.ensemble import Ensemble, Goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import Goal
 
 RIDGE = ["algorithm=kernel_ridge", "inputs=normalized_gaussian", "noise=gaussian", "noise.level=0.3"]
 LEARNERS = [["learner.trained=last", "concept.k=2"], ["learner.trained=ntk", "learner.biases=true"],
             ["learner=three_layer", "learner.trained=last", "concept.k=2"],
             ["learner=three_layer", "learner.trained=ntk"],
+            ["learner=three_layer", "learner.trained=ntk", "width2=4"],
             ["learner=three_layer", "learner.trained=ntk", "learner.biases=true"]]
 LIMITS = [["learner=two_layer_limit", "learner.trained=last", "concept.k=2"],
           ["learner=three_layer_limit", "learner.biases=true"]]
@@ -46,7 +49,7 @@ def base(make):
 def fitted(*configs):
     """The ensemble after training, and its outcome."""
     goals = [Goal(Opt("", 0.0, 0.0, "noise", 0.0, 0.0, 1.0), 0.1) for _ in configs]
-    ensemble = Ensemble(configs, goals, ReferenceEngine(), torch.device("cpu"))
+    ensemble = Ensemble(shape_of(configs), goals, ReferenceStepper(), torch.device("cpu"))
     return ensemble, ensemble.train()
 
 
@@ -54,9 +57,9 @@ def objective(ensemble, config, flat):
     """What SGD minimizes, from the config's own words, at the trained weights of member 0 as one vector."""
     weights = ensemble.state.weights | unflat(ensemble, flat)
     n = config.samples
-    residual = ensemble.learner.output(weights, ensemble.x[:1, :n]) - ensemble.y[:1, :n]
+    residual = ensemble.members.learner.output(weights, ensemble.members.x[:1, :n]) - ensemble.members.y[:1, :n]
     value = residual.square().sum() / n
-    for name in ensemble.learner.trained:
+    for name in ensemble.members.learner.trained:
         layer = layer_of(name)
         if getattr(config.regularizer, layer) == "frobenius":
             start = ensemble.state.initial[name] if config.regularizer.of == "increments" else 0.0
@@ -66,22 +69,22 @@ def objective(ensemble, config, flat):
 
 
 def unflat(ensemble, flat):
-    parts = flat.split([ensemble.state.initial[name][0].numel() for name in ensemble.learner.trained])
+    parts = flat.split([ensemble.state.initial[name][0].numel() for name in ensemble.members.learner.trained])
     return {name: part.view_as(ensemble.state.initial[name][:1])
-            for name, part in zip(ensemble.learner.trained, parts, strict=True)}
+            for name, part in zip(ensemble.members.learner.trained, parts, strict=True)}
 
 
 def trained(ensemble, weights):
-    return torch.cat([weights[name][0].flatten() for name in ensemble.learner.trained])
+    return torch.cat([weights[name][0].flatten() for name in ensemble.members.learner.trained])
 
 
 def linear_model(ensemble, config, start):
     """Features [N k, P] of the trained weights, and the residuals [N k] of the labels at `start`."""
     def output(flat):
-        return ensemble.learner.output(ensemble.state.weights | unflat(ensemble, flat),
-                                       ensemble.x[:1, :config.samples]).flatten()
+        return ensemble.members.learner.output(ensemble.state.weights | unflat(ensemble, flat),
+                                       ensemble.members.x[:1, :config.samples]).flatten()
 
-    residual = ensemble.y[0, :config.samples].flatten() - output(start)
+    residual = ensemble.members.y[0, :config.samples].flatten() - output(start)
     return jacrev(output)(start), residual
 
 
@@ -101,7 +104,7 @@ def test_the_solution_is_that_of_explicit_features_and_has_no_gradient(base, lea
     start = initial if of == "increments" else torch.zeros_like(initial)
     phi, residual = linear_model(ensemble, config, start)
     factors = torch.cat([torch.full((ensemble.state.initial[name].numel(),), factor, dtype=torch.float64)
-                         for name in ensemble.learner.trained
+                         for name in ensemble.members.learner.trained
                          for factor in [{"W": 0.5, "V": 3.0}.get(name, 2.0)]])
     ridge = config.samples * config.weight_decay / 2
     primal = torch.linalg.solve(phi.mT @ phi + ridge * factors.diag(), phi.mT @ residual)
@@ -180,7 +183,7 @@ def test_finite_widths_approach_the_limit(make, layers, trained):
     infinite = make(*shared, f"learner={layers}_layer_limit", f"weight_decay={decay}")
     ensemble, limit = fitted(*(replace(infinite, seed=seed) for seed in SEEDS))
     x = ensemble.problems[0].sample(99, Stream.TEST, 500)[0].repeat(len(SEEDS), 1, 1)
-    expected = ensemble.learner.output(ensemble.state.weights, x)
+    expected = ensemble.members.learner.output(ensemble.state.weights, x)
     distances = []
     for m in (32, 128, 512):
         scaled = decay * (m if trained == "ntk" else 1)

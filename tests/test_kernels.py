@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from torch.func import jacrev, vmap
 
 from ovpnet.nets.kernels import conjugate_kernel, relu_mean, step_mean, tangent_kernel
-from ovpnet.nets.three_layer import ThreeLayerNet
-from ovpnet.nets.two_layer import TwoLayerNet
+from ovpnet.spec.choices import LEARNERS
 
-NETS = {2: TwoLayerNet, 3: ThreeLayerNet}
+NETS = {2: "two_layer", 3: "three_layer"}
 PARTS = ["last", "hidden", "biases"]
 A_STD = 0.7
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 3)))
@@ -28,7 +27,8 @@ def limit(layers, trained, x, x2):
 
 def finite(layers, trained, m, seed):
     """The kernel of one net by automatic differentiation; the NTK over m."""
-    net = NETS[layers]("last" if trained == "last" else "hidden", trained == "biases")
+    part = "last" if trained == "last" else "hidden"
+    net = LEARNERS[NETS[layers]](trained=part, biases=trained == "biases").net()
     drawn = net.init(np.random.default_rng(seed), m, 3, 1, A_STD)
     weights = {name: value[None] for name, value in drawn.items()}
     jacobian = jacrev(lambda moved, each: net.output(weights | moved, each[None, None])[0, 0, 0])

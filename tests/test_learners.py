@@ -8,13 +8,15 @@ from ovpnet.nets.two_layer import TwoLayerNet
 from ovpnet.spec.choices import LEARNERS, LOSSES
 
 MEMBERS, N, M, D = 3, 7, 11, 5
+# A second hidden layer that is narrower or wider than the first, or as wide.
+WIDTHS = [("two_layer", None), ("three_layer", None), ("three_layer", 4), ("three_layer", 17)]
 
 
-def build(name, trained, k, dtype=torch.float64):
+def build(name, trained, k, dtype=torch.float64, m2=None):
     trained, _, biases = trained.partition("+")
     net = LEARNERS[name](trained=trained, biases=bool(biases)).net()
     rng = np.random.default_rng(0)
-    members = [net.init(rng, M, D, k, 1.0) for _ in range(MEMBERS)]
+    members = [net.init(rng, M, D, k, 1.0, m2) for _ in range(MEMBERS)]
     weights = {key: torch.stack([member[key] for member in members]).to(dtype) for key in members[0]}
     for key in net.trained:  # away from the initialization
         weights[key] = weights[key] + 0.2 * gaussian(rng, 1, *weights[key].shape)
@@ -82,10 +84,12 @@ CASES = [(name, trained + biases, loss) for name, trained in FORMULAS
 REFERENCES = {*(name for name, _ in FORMULAS), "two_layer_limit", "three_layer_limit"}
 
 
-@pytest.mark.parametrize(("name", "trained", "loss"), CASES)
-def test_outputs_and_gradients_equal_autograd_in_float64(name, trained, loss):
+@pytest.mark.parametrize(("name", "trained", "loss", "m2"), [
+    *((*case, None) for case in CASES),
+    *((*case, m2) for case in CASES for m2 in (4, 17) if case[0] == "three_layer" and case[2] == "l2")])
+def test_outputs_and_gradients_equal_autograd_in_float64(name, trained, loss, m2):
     k = 1 if loss == "logistic" else 3
-    net, weights = build(name, trained, k)
+    net, weights = build(name, trained, k, m2=m2)
     x, y = problem(loss, k)
     leaves = {key: value.clone().requires_grad_() for key, value in weights.items()}
     expected = formula(name, trained, leaves, x)
@@ -142,13 +146,13 @@ def test_initialization_has_the_papers_variances(net):
 
 
 @pytest.mark.parametrize("trained", ["last", "ntk", "ntk+biases"])
-@pytest.mark.parametrize("name", ["two_layer", "three_layer"])
-def test_kernels_equal_gram_matrices_of_torch_func_jacobians(name, trained):
-    net, weights = build(name, trained, 1)
+@pytest.mark.parametrize(("name", "m2"), WIDTHS)
+def test_kernels_equal_gram_matrices_of_torch_func_jacobians(name, m2, trained):
+    net, weights = build(name, trained, 1, m2=m2)
     draw = torch.Generator().manual_seed(0)
     x, x2 = (torch.randn(MEMBERS, n, D, generator=draw, dtype=torch.float64) for n in (4, 6))
     found = net.kernel(weights, x, x2)
-    assert net.linear
+    assert net.linear is net
     for e in range(MEMBERS):
         w = {key: value[e] for key, value in weights.items()}
         # Of the net itself, at the initialization: the linearization has the same gradients.
@@ -162,6 +166,42 @@ def test_kernels_equal_gram_matrices_of_torch_func_jacobians(name, trained):
             return torch.stack([torch.cat([row[key].flatten() for key in start]) for row in rows])
 
         torch.testing.assert_close(found[e], gradients(x[e]) @ gradients(x2[e]).T, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("trained", ["hidden", "last", "ntk", "quadratic", "all"])
+@pytest.mark.parametrize("name", LEARNERS.names())
+def test_linear_nets_alone_have_a_kernel(name, trained):
+    chosen = LEARNERS[name](trained=trained)
+    net = chosen.net()
+    # Two layers have no quadratic terms, and the limits are functions of a kernel.
+    linear = chosen.linear or chosen.infinite or (name, trained) == ("two_layer", "quadratic")
+    assert (net.linear is net) is linear
+    assert hasattr(net, "kernel") is hasattr(net, "factors") is linear
+    if not linear:
+        assert net.linear is None
+        with pytest.raises(AttributeError, match="kernel"):
+            net.kernel({}, None, None)
+
+
+def test_linearity_is_how_f_depends_on_what_is_trained():
+    """f is affine on a line through the weights exactly for the nets that say so."""
+    x, _ = problem("l2", 1)
+    for name, trained in {(name, trained) for name, trained, _ in CASES}:
+        net, weights = build(name, trained, 1)
+        step = {key: gaussian(np.random.default_rng(1), 1, *weights[key].shape) for key in net.trained}
+        f = [net.output(weights | {key: weights[key] + t * step[key] for key in step}, x) for t in (0.0, 1.0, 2.0)]
+        bend = (f[2] - 2 * f[1] + f[0]).abs().max().item()
+        assert (bend < 1e-12) is (net.linear is not None), (name, trained, bend)
+
+
+def test_a_second_width_has_its_own_variances():
+    m, m2 = 300, 500
+    weights = ThreeLayerNet("hidden").init(np.random.default_rng(5), m, 6, 50, 0.3, m2)
+    assert {key: tuple(value.shape) for key, value in weights.items()} == {
+        "W": (m, 6), "b1": (m,), "V": (m2, m), "b2": (m2,), "a": (50, m2)}
+    for key, variance in {"W": 1 / m, "b1": 1 / m, "V": 1 / m2, "b2": 1 / m2, "a": 0.09}.items():
+        n = weights[key].numel()
+        assert abs(weights[key].var().item() / variance - 1) < 5 * (2 / n) ** 0.5, key
 
 
 @pytest.mark.parametrize("name", ["two_layer", "three_layer"])

@@ -10,7 +10,7 @@ import torch
 
 import ovpnet.run.pack
 from analysis.__main__ import main as analyse
-from ovpnet.engine import ReferenceEngine
+from ovpnet.engine.registry import lookup
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.pack import failed_row, run_pack
@@ -42,7 +42,7 @@ def poison(monkeypatch):
 
         def poisoned(self, on_steps, on_chunk):
             def between():
-                if self.trace.step >= after and any(config.seed in seeds for config in self.configs):
+                if self.trace.step >= after and any(config.seed in seeds for config in self.members.configs):
                     raise error
                 on_chunk()
 
@@ -89,9 +89,9 @@ def test_a_failed_alone_costs_log2_more_trainings(pack, poison, monkeypatch):
     sizes = []
     build = Ensemble.__init__
 
-    def counted(self, configs, *arguments):
-        sizes.append(len(configs))
-        build(self, configs, *arguments)
+    def counted(self, shape, *arguments):
+        sizes.append(shape.members)
+        build(self, shape, *arguments)
 
     monkeypatch.setattr(Ensemble, "__init__", counted)
     run_pack(pack("many", range(8)))
@@ -169,9 +169,9 @@ def test_an_error_that_breaks_a_gpu_is_no_runs_failure(pack, tmp_path, poison, m
     real = ovpnet.run.pack.device
     cuda = torch.device("cuda")
     monkeypatch.setattr(ovpnet.run.pack, "device", lambda name: cuda)
-    monkeypatch.setattr(ovpnet.run.pack, "engine", lambda configs, where: ReferenceEngine())
-    monkeypatch.setattr(ovpnet.run.pack, "Ensemble", lambda configs, goals, engine, where: Ensemble(
-        configs, goals, engine, real("cpu")))
+    monkeypatch.setattr(ovpnet.run.pack, "engine_on", lambda shape, where: lookup("reference"))
+    monkeypatch.setattr(ovpnet.run.pack, "Ensemble", lambda shape, goals, stepper, where: Ensemble(
+        shape, goals, stepper, real("cpu")))
     monkeypatch.setattr(torch.cuda, "synchronize", lost)
     with pytest.raises(DeviceLostError, match=r"cuda cannot be used any more in this process .CUDA error: an illegal"):
         run_pack(configs)

@@ -12,7 +12,8 @@ import torch
 
 from analysis.load import with_problem
 from analysis.rerun import problem_overrides
-from ovpnet.engine import ReferenceEngine
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.data import Problem
 from ovpnet.problem.opt import compute_opt
 from ovpnet.problem.streams import Stream
@@ -20,7 +21,8 @@ from ovpnet.run.results import config_row, result_rows
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import run_id, signature
 from ovpnet.spec.schemas import resolve
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 from ovpnet.training.perturbation import StepDraws
 from ovpnet.training.table1 import Table1
 
@@ -46,14 +48,14 @@ def perturbed(make):
 
 
 def ensemble(*configs):
-    return Ensemble(configs, [goal(config, compute_opt(config)) for config in configs], ReferenceEngine(),
-                    torch.device("cpu"))
+    goals = [goal(config, compute_opt(config)) for config in configs]
+    return Ensemble(shape_of(configs), goals, ReferenceStepper(), torch.device("cpu"))
 
 
 def trained(*configs):
     runs = ensemble(*configs)
     outcome = runs.train()
-    rows, curves = result_rows(runs.configs, runs.goals, outcome)
+    rows, curves = result_rows(runs.members.configs, runs.goals, outcome)
     return runs, {row["run_id"]: row for row in rows}, curves
 
 
@@ -79,6 +81,7 @@ def test_table_1_by_hand():
 
 def test_table_1_of_a_run(perturbed):
     assert of_run("table1", perturbed("algorithm2", "algorithm.eps0=0.2", "algorithm.C0=5")) == Table1(12, 12, 0.2, 5.0)
+    assert of_run("table1", perturbed("algorithm2", "width2=7")) == Table1(12, 7, 0.1, 1.0)
     own = perturbed("algorithm2", "concept=three_layer", "concept.outer=[poly]", "concept.phi1=[poly]",
                     "concept.phi2=[poly]", "algorithm.C0=null", "C_star=2", "inputs.d=4")
     # Phi and phi are z: C_s(z, R) = C* 2^1.75 R; C_eps(z, R) = (1 + sqrt(log(1/eps))) C* R; p1 = p2 = 2, k = 1.
@@ -114,6 +117,10 @@ def test_rounds_lambda_and_draws_follow_the_theorem_where_they_are_not_given(per
     assert of_run("smoothing", other) == {
         "W": 0.5, "V": 2 * 12**-0.51}
     assert set(of_run("lambdas", perturbed("algorithm2", "algorithm.lambda_decay=false"), 0, 20)) == {1.0}
+    wide = perturbed("algorithm2", *free, "width=100", "width2=10000", "algorithm.eps0=0.2",
+                     "algorithm.lambda_rate=0.02")
+    assert wide.algorithm.total_rounds(wide) == math.ceil(math.log(math.log(100 * 10000) / 0.2) / 0.02) > expected
+    assert wide.algorithm.smoothing(wide) == {"W": 100**-0.99, "V": 10000**-0.51}
 
 
 @pytest.mark.parametrize(("overrides", "names", "allowed"), [
@@ -155,24 +162,25 @@ def literal(config, W, V, draw, weights, x, y, scale):
             + table.lambda_v * (root * V).square().sum() + table.lambda_w * (root * W).norm(dim=1).pow(4).sum())
 
 
+@pytest.mark.parametrize("width2", ["null", 7, 20])
 @pytest.mark.parametrize("trained_part", ["hidden", "quadratic"])
 @pytest.mark.parametrize("algorithm", ["algorithm2", "algorithm3"])
-def test_steps_follow_autograd_of_the_objective_as_written(perturbed, algorithm, trained_part):
-    config = perturbed(algorithm, *STRONG, f"learner.trained={trained_part}", "concept.k=2")
+def test_steps_follow_autograd_of_the_objective_as_written(perturbed, algorithm, trained_part, width2):
+    config = perturbed(algorithm, *STRONG, f"learner.trained={trained_part}", "concept.k=2", f"width2={width2}")
     runs = ensemble(config)
     start = {name: value.clone() for name, value in runs.state.weights.items()}
-    chunk = runs._chunk(0, 0, 20)
+    chunk = runs.feed.chunk(0, 0, 20)
     W, V = torch.zeros_like(start["W"][0]), torch.zeros_like(start["V"][0])
     for step in range(20):
         W.requires_grad_(), V.requires_grad_()
         draw, index = runs.perturbed.draw(step), chunk.index[0, step]
         scale = 0.7 ** (step // 5)
-        objective = literal(config, W, V, draw, start, runs.x[0, index], runs.y[0, index], scale)
+        objective = literal(config, W, V, draw, start, runs.members.x[0, index], runs.members.y[0, index], scale)
         gradients = torch.autograd.grad(objective, (W, V))
         with torch.no_grad():
             W, V = (each - 0.05 / 12 * gradient + draw.iterate_noise[name][0]
                     for name, each, gradient in zip("WV", (W, V), gradients, strict=True))
-    runs.engine.advance(runs.rule, runs.state, chunk)
+    runs.stepper.advance(runs.rule, runs.state, chunk)
     torch.testing.assert_close(runs.state.weights["W"][0], start["W"][0] + W, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(runs.state.weights["V"][0], start["V"][0] + V, rtol=1e-10, atol=1e-12)
     assert all(torch.equal(runs.state.weights[name], start[name]) for name in ("a", "b1", "b2"))
@@ -194,7 +202,7 @@ def test_algorithm_3_without_noise_and_decay_is_plain_sgd_bit_for_bit(perturbed,
 def test_noise_has_the_stated_spread_and_is_fresh_every_step(perturbed):
     runs = ensemble(perturbed("algorithm2", "width=64", "algorithm.iterate_noise=0.01"))
     draws = [runs.perturbed.draw(step) for step in range(3)]
-    table = of_run("table1", runs.shared)
+    table = of_run("table1", runs.members.shared)
     smoothed = {"W": table.sigma_w, "V": table.sigma_v}
     for noise, std in (("smoothing", smoothed), ("iterate_noise", {"W": 0.01, "V": 0.01})):
         for name in "WV":
@@ -211,9 +219,10 @@ def test_noise_has_the_stated_spread_and_is_fresh_every_step(perturbed):
 # --- the end ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("width2", ["null", 7])
 @pytest.mark.parametrize("algorithm", ["algorithm2", "algorithm3"])
-def test_output_weights_score_what_the_row_says(perturbed, algorithm):
-    config = perturbed(algorithm, *STRONG, "test.max_samples=512")
+def test_output_weights_score_what_the_row_says(perturbed, algorithm, width2):
+    config = perturbed(algorithm, *STRONG, "test.max_samples=512", f"width2={width2}")
     runs = ensemble(config)
     before = {}
     finish = runs.perturbed.finish
@@ -223,7 +232,7 @@ def test_output_weights_score_what_the_row_says(perturbed, algorithm):
         return finish(state, train_risk)
 
     runs.perturbed.finish = spy
-    rows, _ = result_rows(runs.configs, runs.goals, runs.train())
+    rows, _ = result_rows(runs.members.configs, runs.goals, runs.train())
     row, weights = rows[0], {name: value[0] for name, value in runs.state.weights.items()}
 
     def risk(W, V, a, x, y):
@@ -304,7 +313,7 @@ def test_chunks_do_not_matter(perturbed):
     ("algorithm.iterate_noise=0", "iterate_noise"), ("algorithm.lambda_decay=false", "scale")])
 def test_an_ablation_takes_away_one_thing_and_nothing_else(perturbed, ablation, gone):
     def drawn(config):
-        perturbation = StepDraws([config], ensemble(config).state, ensemble(config)._put)
+        perturbation = StepDraws([config], ensemble(config).state, ensemble(config).members.put)
         draw = perturbation.draw(11)
         signs = torch.ones(12) if draw.signs is None else draw.signs[0]
         return {"signs": signs, "scale": perturbation.scale(0, 20)} | {

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovpnet.problem.means import Mean, means
 from ovpnet.spec.choices import LEARNERS, LOSSES
-from ovpnet.training.risk import Mean, average_over_iterates, losses, means
+from ovpnet.training.risk import average_over_iterates, losses
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20)
 

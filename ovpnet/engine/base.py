@@ -1,106 +1,178 @@
-"""The interface of a training engine: advance an ensemble by a chunk of SGD steps."""
+"""What every engine states, and the shape of a pack that it is asked about. No torch here.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+A new engine is a file of `ovpnet/engine/engines/` with one class.
+"""
 
-import torch
-from torch import Tensor
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from ovpnet.nets.base import Net, Network, Weights
-from ovpnet.nets.regularization import Regularizer
-from ovpnet.spec.choices import Loss
+from ovpnet.engine.limits import CHUNK_STEPS, EVALUATED_ACTIVATIONS, FEWEST_EVALUATED
+from ovpnet.engine.rates import Machine
+from ovpnet.engine.sizes import Sizes
+from ovpnet.problem.streams import KEPT_DRAWS
+from ovpnet.spec.config import Config
 
+if TYPE_CHECKING:
+    import torch
 
-@dataclass(frozen=True)
-class Rule:
-    """What a step does, the same at every step: v <- momentum v + grad (L + R);  W <- W - lr v."""
+    from ovpnet.engine.steps import Stepper
 
-    learner: Net
-    loss: Loss
-    regularizer: Regularizer
-    momentum: Tensor  # [E]
-
-
-@dataclass
-class State:
-    """An ensemble in training. An engine changes weights and velocity in place."""
-
-    weights: Weights  # [E, ...]
-    velocity: Weights  # [E, ...], of what is trained
-    initial: Weights  # [E, ...], what is trained, at initialization
-    # [E, ...], what an engine goes on from besides and cannot make again from the rest: a checkpoint holds it.
-    kept: dict[str, Tensor] = field(default_factory=dict)
-
-    def select(self, members: Tensor) -> "State":
-        """The state of some members (indices [e])."""
-        return State(*({name: value[members] for name, value in each.items()}
-                       for each in (self.weights, self.velocity, self.initial)))
+# Libraries' buffers and the allocator's own.
+_FIXED_BYTES = 8 << 20
+# Seconds that a pack takes whatever its runs, and that a member's row of a learning curve does: Python's part.
+_PACK_SECONDS, _ROW_SECONDS = 0.02, 3e-5
 
 
-@dataclass(frozen=True)
-class Perturbation:
-    """What one step of Algorithms 2 and 3 draws at random; a matrix or the signs may be left out."""
+class Engine(ABC):
+    """A way to take the steps of an ensemble: what it covers, what it takes, and what takes the steps.
 
-    smoothing: Mapping[str, Tensor]  # W^rho [E, m1, d], V^rho [E, m2, m1]
-    signs: Tensor | None  # [E, m1], the diagonal of Sigma
-    iterate_noise: Mapping[str, Tensor]  # added to W and V after the step
+    The counts follow the code of the engine. Everything but `lacks_on` and `stepper` is asked where runs are planned,
+    which must not import torch.
+    """
 
-    def apply(self, weights: Weights, initial: Weights) -> Weights:
-        """W0 + W^rho + Sigma W' and V0 + V^rho + V' Sigma, for the increments W' = W - W0, V' = V - V0."""
-        perturbed = dict(weights)
-        for name, signs in self._signs().items():
-            perturbed[name] = torch.addcmul(initial[name], weights[name] - initial[name], signs)
-        for name, noise in self.smoothing.items():
-            perturbed[name] = perturbed[name] + noise
-        return perturbed
+    name: str  # the value of the key `engine`; the registry sets it
 
-    def pull_back(self, gradients: Weights) -> None:
-        """Turn the gradients at the perturbed weights into those in W' and V', in place: Sigma G_W and G_V Sigma."""
-        for name, signs in self._signs().items():
-            gradients[name].mul_(signs)
+    @abstractmethod
+    def lacks(self, config: Config) -> str | None:
+        """Return what of the run the engine has no form for, as KEY=VALUE; None if it covers the run."""
 
-    def _signs(self) -> Weights:
-        """Sigma as it multiplies the rows of W and the columns of V."""
-        return {} if self.signs is None else {"W": self.signs[:, :, None], "V": self.signs[:, None, :]}
+    @abstractmethod
+    def lacks_on(self, config: Config, device: str) -> str | None:
+        """Return why a run that the engine covers cannot be trained here on a `cpu` or `cuda`; None if it can."""
 
+    @abstractmethod
+    def work(self, config: Config) -> float:
+        """Count the multiplications and the numbers read of a whole run: `auto` takes the engine of the least work.
 
-@dataclass(frozen=True)
-class Chunk:
-    """The data of S consecutive steps with minibatches of B samples, for E members."""
+        An engine that `auto` is never to take says infinity.
+        """
 
-    x: Tensor  # [E, N, d], the training sets, padded to the largest N
-    y: Tensor  # [E, N, k]
-    index: Tensor  # [E, S, B], which samples each step takes
-    lr: Tensor  # [E, S]
-    monitor_x: Tensor | None = None  # [E, S, B, d], fresh samples: each step's iterate is tested on its B of them
-    monitor_y: Tensor | None = None  # [E, S, B, k]
-    scale: Tensor | None = None  # [E, S], lambda: the net is lambda f, and R is taken at sqrt(lambda) times its point
-    perturbation: Callable[[int], Perturbation] | None = None  # of each of the S steps
+    @abstractmethod
+    def step_bytes(self, shape: "Shape") -> int:
+        """Return the bytes of all members that a step takes besides data, weights and velocity."""
 
+    @abstractmethod
+    def evaluated_activations(self, shape: "Shape") -> int:
+        """Return how many activations per sample are in memory while a risk is measured: as `Stepper.measured` has."""
 
-@dataclass(frozen=True)
-class StepLosses:
-    """Mean losses of the iterate before each step."""
+    @abstractmethod
+    def step_seconds(self, shape: "Shape", machine: Machine) -> float:
+        """Return the seconds of one step of all members."""
 
-    train: Tensor  # [E, S], on the step's own minibatch
-    monitor: Tensor | None  # [E, S], on the chunk's fresh samples, if it has any
+    @abstractmethod
+    def stepper(self, device: "torch.device") -> "Stepper":
+        """Return what takes the steps of one ensemble on a device that `lacks_on` says nothing against."""
 
 
-def scaled(weights: Weights, scale: Tensor) -> Weights:
-    """The weights of scale [E] times f: a factor of the output weights."""
-    return weights | {"a": weights["a"] * scale[:, None, None]}
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """The runs of a pack and what its cost and its training derive from them, computed once.
 
+    The runs share their signature and their engine; they may differ in the size of the training set.
+    """
 
-class Engine(Protocol):
-    """Runs the same mathematics on some kind of device."""
+    configs: Sequence[Config]
+    engine: Engine
+    steps: int  # of each run
+    sizes: Sizes
 
-    name: str
+    @staticmethod
+    def of(configs: Sequence[Config], engine: Engine) -> "Shape":
+        """Return the shape of runs that this engine trains."""
+        return Shape(configs, engine, configs[0].total_steps, Sizes(configs[0]))
 
-    def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
-        """Take the chunk's steps, changing `state` in place. No member's numbers depend on another member's."""
-        ...
+    def part(self, configs: Sequence[Config]) -> "Shape":
+        """Return the shape of some of the runs, in this order."""
+        return replace(self, configs=configs)
 
-    def measured(self, learner: Net) -> Network:
-        """What risks are measured with: the learner itself, or the engine's own form of it."""
-        ...
+    @property
+    def shared(self) -> Config:
+        """A config that is read only for what is in the signature."""
+        return self.configs[0]
+
+    @property
+    def members(self) -> int:
+        """Runs that are trained side by side."""
+        return len(self.configs)
+
+    @cached_property
+    def samples(self) -> int:
+        """Size of the largest training set, to which the others are padded."""
+        return max(config.samples for config in self.configs)
+
+    @cached_property
+    def groups(self) -> int:
+        """Members that share data and features, counted once."""
+        return len({(config.seed, config.samples, config.concept.seed, config.noise.level) for config in self.configs})
+
+    @property
+    def activations(self) -> int:
+        """Activations per sample of the widest hidden layer; of an infinitely wide net, entries of its kernel."""
+        return self.samples if self.sizes.limit else max(self.sizes.neurons)
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes that training takes at its peak, on its device and on the host together."""
+        config, sizes, E, s = self.shared, self.sizes, self.members, self.sizes.itemsize
+        test, inputs, limit = config.test, sizes.inputs, sizes.limit
+        kept = s * inputs * (self.samples + test.curve_samples) + s * config.evaluations * test.curve_samples
+        if limit:
+            kept += s * self.samples * inputs
+        else:
+            kept += s * (sizes.weights + (1 if sizes.frozen else 2) * sizes.trained)
+        drawn = max(test.samples, self.samples)
+        fixed = _FIXED_BYTES + 8 * inputs * drawn * min(E, KEPT_DRAWS)
+        drawing = 0 if limit else 8 * (sizes.weights + sizes.hidden)  # a member's weights, in float64
+        alive = self.engine.evaluated_activations(self)
+        block = max(FEWEST_EVALUATED, EVALUATED_ACTIVATIONS // (E * alive))
+        of_block = min(block, drawn) * s * alive * sizes.forward_entries
+        measuring = E * (s * (test.samples * inputs + (0 if limit else sizes.weights)) + of_block)
+        training = self._stepping() if config.algorithm.iterative else self._solving()
+        return int(fixed + E * kept + max(drawing, measuring, training))
+
+    def seconds(self, machine: Machine) -> float:
+        """Return the seconds of training the runs as one ensemble and measuring them."""
+        config, sizes, rates = self.shared, self.sizes, machine.rates
+        slow = sizes.itemsize / 4
+        measured = config.evaluations * config.test.curve_samples + 2 * config.test.samples + self.samples
+        # A net of frozen signs is computed at initialization and at its weights, the linearization in one product more.
+        ways = {"quadratic": 2, "ntk": 3 if sizes.layers == 2 else 2}.get(config.learner.trained, 1)
+        forward = ways * rates.forward * sum(sizes.neurons)
+        if sizes.layers == 2:
+            forward += ways * 2 * rates.flop * sizes.squares
+        if sizes.limit:
+            forward = 10 * rates.forward * self.samples
+        drawing = rates.sample * sizes.inputs * (config.test.curve_samples + 2 * config.test.samples + self.samples)
+        if not config.algorithm.iterative:
+            n, side = self.samples, self._side
+            training = self.groups * (rates.eigen * side**3 + 4 * rates.flop * n * side * max(*sizes.neurons, side))
+        else:
+            training = self.steps * self.step_seconds(machine)
+        looks = math.ceil(self.steps / CHUNK_STEPS) + config.evaluations
+        rows = config.evaluations * _ROW_SECONDS
+        return (_PACK_SECONDS + looks * rates.look + training
+                + self.members * (slow * measured * forward + drawing + rows))
+
+    def step_seconds(self, machine: Machine) -> float:
+        """Return the seconds of one step of all members."""
+        return self.engine.step_seconds(self, machine)
+
+    @property
+    def _side(self) -> int:
+        """Rows of the matrix that is decomposed for kernel ridge regression."""
+        return self.samples if self.sizes.limit else min(self.samples, self.sizes.trained)
+
+    def _solving(self) -> int:
+        """Bytes of kernel ridge regression: a group's matrix with its eigenvectors and workspace, in float64."""
+        n, side, sizes = self.samples, self._side, self.sizes
+        features = n * (max(sizes.neurons) * 2 * sizes.layers if side == n else 2 * sizes.trained)
+        return 8 * (5 * side * side + features) + 2 * 8 * self.members * sizes.trained
+
+    def _stepping(self) -> int:
+        """Bytes of steps: the minibatch table of a chunk, and what the engine takes."""
+        table = 8 * min(CHUNK_STEPS, self.steps) * self.shared.batch_size * 2
+        return self.members * table + self.engine.step_bytes(self)

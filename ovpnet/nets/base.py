@@ -30,29 +30,56 @@ class Net(Network, Protocol):
     """A network f: R^d -> R^k of width m, of which the matrices and biases named in `trained` are trained."""
 
     trained: tuple[str, ...]
-    linear: bool  # f is affine in what is trained
+    layers: int  # 2 or 3, the output layer included
+    frozen: bool  # ReLU's signs are those at initialization, whose weights are kept among the net's own
 
-    def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
-        """Random initialization of one member, float64, without the ensemble axis."""
+    @property
+    def linear(self) -> "LinearNet | None":
+        """The net itself if f is affine in what is trained, else None."""
+        ...
+
+    def approximations(self) -> "tuple[Net, Net]":
+        """Return the linear and the quadratic approximation at initialization (Section 6.2).
+
+        Their weights are the net's own, with the frozen copies of those at initialization (`initial`) beside them.
+        """
+        ...
+
+    def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float, m2: int | None = None) -> Weights:
+        """Return the random initialization of one member, float64, without the ensemble axis.
+
+        `a_std` is the standard deviation of the output weights, and `m2` the width of a second hidden layer: m if None.
+        """
         ...
 
     def output_and_gradient(self, weights: Weights, x: Tensor) -> "tuple[Tensor, Pullback]":
         """f(x) and the map from dL/df [E, n, k] to dL/dweights, with ReLU's derivative at z taken as 1[z >= 0]."""
         ...
 
+
+class PlainNet(Net, Protocol):
+    """A net of finite width: f_r(x) = <a_r, h(x)>, h the last hidden layer's activations."""
+
+    def features(self, weights: Weights, x: Tensor) -> Tensor:
+        """Return h(x) [E, n, m]."""
+        ...
+
+
+class LinearNet(Net, Protocol):
+    """A net that is affine in what it trains: it has a kernel, which training leaves as it is."""
+
     def kernel(self, weights: Weights, x: Tensor, x2: Tensor) -> Tensor:
-        """Of a linear learner: inner products [E, n, n2] of the gradients of f at x [E, n, d] and x2 [E, n2, d].
+        """Return the inner products [E, n, n2] of the gradients of f at x [E, n, d] and x2 [E, n2, d].
 
         The last layer has the same ones for each of its k outputs; the NTK's are those of its single output (k = 1).
         """
         ...
 
+    def factors(self, weights: Weights, x: Tensor) -> Factors | None:
+        """Return the gradients of f at x [E, n, d]: of its single output (NTK), or of one output in its own row of a.
 
-class LinearNet(Net, Protocol):
-    """A net of finite width that is linear in what it trains."""
-
-    def factors(self, weights: Weights, x: Tensor) -> Factors:
-        """The gradients of f at x [E, n, d]: of its single output (NTK), or of one output in its own row of a."""
+        None at infinite width, where only their inner products exist.
+        """
         ...
 
 

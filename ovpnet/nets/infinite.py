@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.nets.base import Pullback, Weights
+from ovpnet.nets.base import LinearNet, Pullback, Weights
 from ovpnet.nets.kernels import conjugate_kernel, tangent_kernel
 
 
-class InfiniteNet:
+class InfiniteNet(LinearNet):
     """f_r(x) = sum_i alpha_ri K(x, x_i), K the limit of the conjugate kernel (`last`) or of the NTK / m (`ntk`).
 
     Weights: the training inputs x [E, N, d] and alpha [E, N, k], both of no samples until they are fitted, and a_std
@@ -17,13 +17,20 @@ class InfiniteNet:
     """
 
     trained: tuple[str, ...] = ("alpha",)
-    linear = True
+    frozen = False
 
     def __init__(self, layers: int, trained: str, biases: bool = False):
         self.layers, self.conjugate, self.biases = layers, trained == "last", biases
 
-    def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float) -> Weights:
-        """Nothing is random: f = 0."""
+    @property
+    def linear(self) -> LinearNet:
+        return self
+
+    def approximations(self) -> tuple[LinearNet, LinearNet]:
+        return self, self
+
+    def init(self, rng: np.random.Generator, m: int, d: int, k: int, a_std: float, m2: int | None = None) -> Weights:
+        """Return f = 0: nothing is random."""
         return {"x": torch.zeros(0, d, dtype=torch.float64), "alpha": torch.zeros(0, k, dtype=torch.float64),
                 "a_std": torch.full((1, 1), a_std, dtype=torch.float64)}
 
@@ -41,3 +48,6 @@ class InfiniteNet:
         if self.conjugate:
             return conjugate_kernel(self.layers, x, x2)
         return tangent_kernel(self.layers, x, x2, weights["a_std"], self.biases)
+
+    def factors(self, weights: Weights, x: Tensor) -> None:
+        """Return None: the gradients are infinitely many."""

@@ -1,12 +1,11 @@
-"""Regularizers R(W) of an ensemble: a penalty a trained matrix, with a coefficient of its own for every member."""
+"""What a regularizer is made of in an ensemble: a penalty per trained matrix, with a coefficient for every member."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ovpnet.spec import choices
-from ovpnet.spec.choices import PENALTIES, PenaltyKind
+from ovpnet.spec.choices import PENALTIES, PenaltyKind, Regularizer
 from ovpnet.spec.config import Config
 
 
@@ -40,8 +39,8 @@ class Penalty:
 
 
 @dataclass(frozen=True)
-class Regularizer:
-    """The penalties of the trained matrices that have one."""
+class Penalties:
+    """R(W), the sum of the penalties of the trained matrices that have one."""
 
     penalties: Mapping[str, Penalty]
     of_increments: bool = False  # R(W - W0) in place of R(W)
@@ -66,16 +65,15 @@ def coefficients(config: Config) -> dict[str, float]:
             for layer, unit in named.units(config).items()}
 
 
-def regularizer(config: choices.Regularizer, trained: tuple[str, ...],
-                coefficients: Mapping[str, Tensor]) -> Regularizer:
-    """The regularizer a config names, with the coefficients [E] of W, V and the rest."""
-    penalties = {}
+def penalties(chosen: Regularizer, trained: tuple[str, ...], coefficients: Mapping[str, Tensor]) -> Penalties:
+    """Return the penalties that a regularizer is made of, with the coefficients [E] of W, V and the rest."""
+    found = {}
     for name in trained:
         layer = layer_of(name)
-        kind = getattr(config, layer)
+        kind = getattr(chosen, layer)
         if kind != "none":
-            penalties[name] = Penalty(kind, coefficients[layer])
-    return Regularizer(penalties, config.of == "increments")
+            found[name] = Penalty(kind, coefficients[layer])
+    return Penalties(found, chosen.of == "increments")
 
 
 def layer_of(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ovpnet.problem.streams import Stream, generator
+from ovpnet.problem.streams import KEPT_DRAWS, Stream, generator
 from ovpnet.spec.choices import Concept
 from ovpnet.spec.config import Config
 from ovpnet.spec.identity import digest, problem_identity
@@ -19,7 +19,7 @@ class Problem:
         self.config = config
         self.target = target(config.concept, config.inputs.d)
         # Members that share a seed share their samples (a sweep over width or lr), so keep the last few.
-        self.sample = functools.lru_cache(maxsize=32)(self._sample)
+        self.sample = functools.lru_cache(maxsize=KEPT_DRAWS)(self._sample)
 
     @staticmethod
     def key(config: Config) -> str:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ovpnet.problem.concepts.two_layer import TwoLayer
 from ovpnet.problem.data import Problem
+from ovpnet.problem.means import Mean, means
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.record.store import Store
 from ovpnet.spec.choices import Concept
 from ovpnet.spec.config import Config
 from ovpnet.spec.identity import opt_id, problem_identity
-from ovpnet.training.risk import Mean, means
 
 _BLOCK = 1 << 16  # samples at a time
 _BATCH = 256  # samples a step of the fit

@@ -10,6 +10,9 @@ from enum import IntEnum
 
 import numpy as np
 
+# Draws of samples that a problem keeps, at most.
+KEPT_DRAWS = 32
+
 
 class Stream(IntEnum):
     """What a draw is for. The numbers are part of every run's identity: never reuse or renumber one."""

@@ -1,4 +1,4 @@
-"""The rates of this machine for `ovpnet.engine.cost`, from small ensembles trained for a second or two, and kept."""
+"""The rates of this machine for `ovpnet.engine`, from small ensembles trained for a second or two, and kept."""
 
 import itertools
 import json
@@ -16,23 +16,19 @@ import torch
 
 import ovpnet
 from ovpnet import native
-from ovpnet.engine import DualEngine, Engine, FusedCpuEngine, FusedCudaEngine, ReferenceEngine
-from ovpnet.engine.cost import Machine, Rates, Table
-from ovpnet.nets.learners.three_layer import ThreeLayer
-from ovpnet.nets.learners.two_layer import TwoLayer
-from ovpnet.nets.losses.regression import L2
-from ovpnet.nets.regularizers.plain import FrobeniusRegularizer
-from ovpnet.problem.concepts.figures import Figure1
-from ovpnet.problem.inputs.sphere import NormalizedGaussian
-from ovpnet.problem.noise.none import NoNoise
+from ovpnet.engine.base import Shape
+from ovpnet.engine.choice import FALLBACK
+from ovpnet.engine.limits import CHUNK_STEPS
+from ovpnet.engine.rates import Machine, Rates, Table
+from ovpnet.engine.registry import lookup
 from ovpnet.problem.opt import Opt
 from ovpnet.problem.streams import Stream
 from ovpnet.run import memory
-from ovpnet.spec.choices import LEARNERS
+from ovpnet.spec.choices import ALGORITHMS, CONCEPTS, INPUTS, LEARNERS, LOSSES, NOISES, REGULARIZERS
 from ovpnet.spec.config import Config, DiagnosticsConfig, RiskConfig, TrackerConfig
 from ovpnet.spec.identity import digest
-from ovpnet.training.algorithms.sgd import MomentumSgd
-from ovpnet.training.ensemble import Ensemble, Goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import Goal
 from ovpnet.training.risk import losses
 
 # Seconds that one of a measurement's repetitions takes, about, and the part of the free memory that a pack may.
@@ -41,9 +37,10 @@ _BUDGET, _SHARE = 0.05, 0.7
 _TWO_LAYERS = {"cpu": (100, 1000, 100_000), "cuda": (100, 300, 1000, 3000, 10_000, 100_000)}
 _THREE_LAYERS = (100, 300, 1000)
 _CONFIG = Config(
-    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=Figure1(),
-    inputs=NormalizedGaussian(d=4), noise=NoNoise(), loss=L2(),
-    learner=TwoLayer(), algorithm=MomentumSgd(momentum=0.9, sampling="shuffle"), regularizer=FrobeniusRegularizer(),
+    width=8, samples=64, lr=1e-9, steps=512, evaluations=1, batch_size=50, concept=CONCEPTS["figure1"](),
+    inputs=INPUTS["normalized_gaussian"](), noise=NOISES["none"](), loss=LOSSES["l2"](),
+    learner=LEARNERS["two_layer"](), regularizer=REGULARIZERS["frobenius"](),
+    algorithm=ALGORITHMS["momentum_sgd"](momentum=0.9, sampling="shuffle"),
     diagnostics=DiagnosticsConfig(), tracker=TrackerConfig(), test=RiskConfig(samples=2048, curve_samples=2048))
 
 
@@ -75,11 +72,11 @@ def free_memory(device: torch.device) -> int:
 
 def measured(device: torch.device) -> Rates:
     """Measure the rates."""
-    base = {E: _step(_CONFIG, E, ReferenceEngine(), device) for E in (1, 64)}
+    base = {E: _step(_CONFIG, E, "reference", device) for E in (1, 64)}
     member = max(0.0, (base[64] - base[1]) / 63)
     call = max(1e-7, base[1] - member)
     wide = replace(_CONFIG, width=1000)
-    entry = _table([(E * 50_000, (_step(wide, E, ReferenceEngine(), device) - call - E * member) / (E * 50_000))
+    entry = _table([(E * 50_000, (_step(wide, E, "reference", device) - call - E * member) / (E * 50_000))
                     for E in _side_by_side(device, cpu=(1, 4, 16, 64), cuda=(1, 64, 256, 1024))])
     flop, weight = _three_layers(device, call + member, entry)
     fused, fused_flop, fused_member, fused_alone, fused_flop_alone = _fused(device)
@@ -100,10 +97,10 @@ def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[flo
     flop = _least(lambda: x @ weights, device) / (2 * several * 50 * m * m)
     weight = []
     for width, E in zip((300, m, m), _side_by_side(device, (1, 1, 3), (1, 1, 32)), strict=True):
-        config = replace(_CONFIG, width=width, learner=ThreeLayer())
+        config = replace(_CONFIG, width=width, learner=LEARNERS["three_layer"]())
         others = 2 * calls + 2 * E * 50 * width * entry[0][1] + E * 6 * 50 * width**2 * flop
         weights_of_all = E * width * (width + 4)
-        weight.append((weights_of_all, (_step(config, E, ReferenceEngine(), device) - others) / weights_of_all))
+        weight.append((weights_of_all, (_step(config, E, "reference", device) - others) / weights_of_all))
     return flop, _table(weight)
 
 
@@ -113,7 +110,7 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
 
     def of(learner: str, width: int, E: int) -> float:
         config = replace(_CONFIG, width=width, learner=LEARNERS[learner]())
-        return _step(config, E * threads, _fastest(device), device)
+        return _step(config, E * threads, "fused", device)
 
     [several] = _side_by_side(device, (16,), (1024,))
     member = of("two_layer", _CONFIG.width, several) / several
@@ -131,30 +128,31 @@ def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
 
 
 def _dual(device: torch.device) -> tuple[float, Table]:
-    linear = replace(_CONFIG, learner=TwoLayer(trained="last"))
-    call = _step(linear, 1, DualEngine(), device, 128)
+    linear = replace(_CONFIG, learner=LEARNERS["two_layer"](trained="last"))
+    call = _step(linear, 1, "dual", device, 128)
     entry = []
     for E, samples in ((1, 400), (4, 600), (8, 1200)):
-        time = _step(replace(linear, samples=samples), E, DualEngine(), device, 128)
+        time = _step(replace(linear, samples=samples), E, "dual", device, 128)
         entry.append((E * samples**2, (time - call) / (E * 50 * samples)))
     return call, _table(entry)
 
 
 def _look(device: torch.device) -> float:
     """Seconds from one chunk of a step to the next, each with an evaluation."""
-    ensemble = _ensemble(replace(_CONFIG, steps=24, evaluations=24), 8, _fastest(device), device)
+    ensemble = _ensemble(replace(_CONFIG, steps=24, evaluations=24), 8, "fused", device)
     times = [time.perf_counter()]
     ensemble.train(on_chunk=lambda: times.append(time.perf_counter()))
     return statistics.median(after - before for before, after in itertools.pairwise(times))
 
 
 def _evaluation(device: torch.device) -> tuple[float, float]:
-    ensemble = _ensemble(replace(_CONFIG, width=1000), 8, ReferenceEngine(), device)
+    ensemble = _ensemble(replace(_CONFIG, width=1000), 8, "reference", device)
     n = 2048
     started = time.perf_counter()
-    x, y = ensemble._samples(range(8), Stream.TEST, [n] * 8)
+    x, y = ensemble.members.fresh(Stream.TEST, n)
     sample = (time.perf_counter() - started) / (8 * n * 5)
-    forward = _least(lambda: losses(ensemble.learner, ensemble.loss, ensemble.state.weights, x, y), device)
+    net, loss = ensemble.evaluator.net, ensemble.members.loss
+    forward = _least(lambda: losses(net, loss, ensemble.state.weights, x, y), device)
     return forward / (8 * n * 1000), sample
 
 
@@ -163,24 +161,20 @@ def _eigen(device: torch.device) -> float:
     return _least(lambda: torch.linalg.eigh(matrix), device) / 400**3
 
 
-def _fastest(device: torch.device) -> Engine:
-    """The fused engine, or the reference engine where there is none."""
-    if device.type == "cuda":
-        return FusedCudaEngine()
-    return ReferenceEngine() if native.library() is None else FusedCpuEngine()
-
-
-def _ensemble(config: Config, E: int, engine: Engine, device: torch.device) -> Ensemble:
+def _ensemble(config: Config, E: int, engine: str, device: torch.device) -> Ensemble:
+    """An ensemble in this engine's hands, or in the reference engine's if it cannot train here."""
     goal = Goal(Opt("", 0.0, 0.0, "noise", 0.0, 0.0, 1.0), 1.0)
-    return Ensemble([replace(config, seed=seed) for seed in range(E)], [goal] * E, engine, device)
+    able = lookup(engine) if lookup(engine).lacks_on(config, device.type) is None else lookup(FALLBACK)
+    shape = Shape.of([replace(config, seed=seed) for seed in range(E)], able)
+    return Ensemble(shape, [goal] * E, able.stepper(device), device)
 
 
-def _step(config: Config, E: int, engine: Engine, device: torch.device, most: int = 512) -> float:
+def _step(config: Config, E: int, engine: str, device: torch.device, most: int = CHUNK_STEPS) -> float:
     """Least seconds of a step of all members, of three chunks that take about the budget, of `most` steps at most."""
     ensemble, steps = _ensemble(config, E, engine, device), 2
     while True:
-        chunk = ensemble._chunk(0, 0, steps)
-        advance = partial(engine.advance, ensemble.rule, ensemble.state, chunk)
+        chunk = ensemble.feed.chunk(0, 0, steps)
+        advance = partial(ensemble.stepper.advance, ensemble.rule, ensemble.state, chunk)
         taken = min(_least(advance, device, 0.0) for _ in range(3))
         if taken > _BUDGET / 2 or steps >= most:
             return taken / steps
@@ -188,7 +182,11 @@ def _step(config: Config, E: int, engine: Engine, device: torch.device, most: in
 
 
 def _least(work: Callable[[], object], device: torch.device, budget: float = _BUDGET) -> float:
-    """Least seconds of some work, done once at least."""
+    """Return the least seconds of some work, which is done once at least.
+
+    torch.utils.benchmark.Timer tells the means of blocks of calls. While other programs ran on the same two cores, the
+    least of these means was 1.5 to 2.8 times as long as the least call (a matrix product, a sum).
+    """
     best, deadline = float("inf"), time.perf_counter() + budget
     while True:
         started = time.perf_counter()

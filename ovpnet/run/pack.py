@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 import ovpnet
-from ovpnet.engine import engine
+from ovpnet.engine.base import Shape
+from ovpnet.engine.choice import engine_on, shape_of
 from ovpnet.problem.opt import empirical_opt
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -29,7 +30,8 @@ from ovpnet.spec.config import Config
 from ovpnet.spec.errors import CheckpointError, ConfigError, DeviceLostError, InterruptionError, StoreError
 from ovpnet.spec.identity import SCHEMA_VERSION, opt_id, run_id
 from ovpnet.terminal.words import count
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +47,15 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
     steps: on True a checkpoint is kept. Raises StoreError, ConfigError (no such device), InterruptionError,
     DeviceLostError.
     """
+    return _run(shape_of(configs), on_steps, interrupted)
+
+
+def _run(shape: Shape, on_steps: Callable[[int], None], interrupted: Callable[[], bool]) -> list[Row]:
     if interrupted():
         raise InterruptionError
-    shared = configs[0]
+    shared, configs = shape.shared, shape.configs
     store, where = Store(shared.store), device(shared.device)
-    training = _Training(configs, where, on_steps, interrupted)
+    training = _Training(shape, where, on_steps, interrupted)
     failure: Row | None = None
     try:
         rows, curves = training.results(store)
@@ -69,7 +75,7 @@ def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda
             on_steps(-training.steps)
             middle = len(configs) // 2
             return [row for half in (configs[:middle], configs[middle:])
-                    for row in run_pack(half, on_steps, interrupted)]
+                    for row in _run(shape.part(half), on_steps, interrupted)]
         rows, curves = [config_row(shared) | failure], []
         log.error("run %s failed: %s", rows[0]["run_id"], failure["error"])
     about = {
@@ -94,14 +100,14 @@ def failed_row(config: Config, kind: str, error: str) -> Row:
 class _Training:
     """The training of a pack, with its checkpoints."""
 
-    def __init__(self, configs: Sequence[Config], where: torch.device, on_steps: Callable[[int], None],
+    def __init__(self, shape: Shape, where: torch.device, on_steps: Callable[[int], None],
                  interrupted: Callable[[], bool]):
-        self.configs, self.where = configs, where
+        self.shape, self.configs, self.where = shape, shape.configs, where
         self.on_steps, self.interrupted = on_steps, interrupted
-        self.engine = engine(configs, where)
-        self.checkpoints = Checkpoints(Path(configs[0].store))
+        self.engine = engine_on(shape, where)
+        self.checkpoints = Checkpoints(Path(shape.shared.store))
         of_code = {name: versions()[name] for name in ("ovpnet_version", "git_revision", "torch_version")}
-        self.identity = {"run_ids": [run_id(config) for config in configs], "engine": self.engine.name, **of_code}
+        self.identity = {"run_ids": [run_id(config) for config in self.configs], "engine": self.engine.name, **of_code}
         self.steps = 0
         self.started = self.saved = time.perf_counter()
 
@@ -120,7 +126,7 @@ class _Training:
         goals = [goal(config, opts[opt_id(config)]) for config in self.configs]
         ensemble = None
         try:
-            ensemble = Ensemble(self.configs, goals, self.engine, self.where)
+            ensemble = Ensemble(self.shape, goals, self.engine.stepper(self.where), self.where)
             self._restore(ensemble)
             outcome = ensemble.train(self._count, partial(self._between_chunks, ensemble))
         except Exception as error:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ovpnet.problem.complexity import concept_log_C_eps, concept_log_C_s
+from ovpnet.problem.means import Mean, means
 from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import flat, run_id
-from ovpnet.training.diagnostics import events
-from ovpnet.training.ensemble import Goal, Outcome
-from ovpnet.training.risk import Mean, average_over_iterates, means
+from ovpnet.training.outcome import Goal, Outcome
+from ovpnet.training.risk import average_over_iterates
 
 Row = dict[str, Any]
 
@@ -84,9 +84,11 @@ def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Ro
 
 
 def _diagnosed(config: Config, outcome: Outcome, curve: list[Row]) -> Row:
-    """The last values of what is measured besides risks, and the visits to saddle points."""
-    last = {name: curve[-1][name] for name in outcome.points[-1].diagnostics}
-    return last | (events(curve, config.diagnostics.escape_fraction) if config.diagnostics.saddles else {})
+    """The last values of what is measured besides risks, and what the diagnostics say of the whole run."""
+    row: Row = {name: curve[-1][name] for name in outcome.points[-1].diagnostics}
+    for diagnostic in config.diagnostics.chosen():
+        row |= diagnostic.of_run(config, curve)
+    return row
 
 
 def _complexities(config: Config, goal: Goal) -> Row:

@@ -171,8 +171,11 @@ class Learner(Choice):
                        choices=("hidden", "last", "ntk", "quadratic", "all"))
     biases: bool = key(False, "hidden biases are trained with W and V (learner.trained=hidden, ntk, quadratic); "
                        "frozen in the theorems, trained in the presets of Section 7 but for their NTK")
-    a_std: float = key(1.0, "standard deviation eps_a of the output weights at initialization", above=0,
-                       per_member=True)
+    a_std: float = key(1.0, "standard deviation eps_a of the output weights at initialization, if a_std_exponent=0",
+                       above=0, per_member=True)
+    a_std_exponent: float = key(0.0, "s: the output weights' standard deviation is a_std m^-s, m the width of the last "
+                                "hidden layer; 0 = NTK scaling with lr/m, 1/2 to 1 = towards mean field", low=0,
+                                per_member=True, added=0.0)
 
     # The matrices of its hidden layers, and whether it is the limit m = infinity.
     matrices: ClassVar[tuple[str, ...]]
@@ -183,7 +186,7 @@ class Learner(Choice):
         """Return the net that computes: its forward pass, gradients and initialization."""
 
     @property
-    def layers(self) -> int:
+    def hidden_layers(self) -> int:
         """The number of hidden layers."""
         return len(self.matrices)
 
@@ -204,10 +207,21 @@ class Learner(Choice):
             return ("rest",)
         return (*self.matrices, "rest") if self.biases or self.trained == "all" else self.matrices
 
+    def output_std(self, config: "Config") -> float:
+        """Return the standard deviation of the output weights at initialization: a_std m^-s."""
+        return self.a_std * config.second_width**-self.a_std_exponent
+
     def check(self, config: "Config") -> None:
         if self.biases and self.trained in ("last", "all"):
             raise ConfigError("learner.biases", True, f"must be false with learner.trained={self.trained}; it "
                               "belongs to hidden, ntk and quadratic")
+        if config.width2 is not None and (self.hidden_layers < 2 or self.infinite):
+            raise ConfigError("width2", config.width2, f"learner={self.name} has no second hidden layer of a width; "
+                              "allowed: null")
+
+    def canonical(self, config: "Config") -> "Config":
+        # One net, however its second width is given.
+        return with_values(config, width2=None) if config.width2 == config.width else config
 
 
 @dataclass
@@ -232,6 +246,19 @@ class Algorithm(Choice):
     @abstractmethod
     def total_steps(self, config: "Config") -> int:
         """Return the number of SGD steps of a run."""
+
+    @property
+    def flips(self) -> bool:
+        """Whether its steps flip the increments by random signs Sigma."""
+        return False
+
+    def smoothing(self, config: "Config") -> Mapping[str, float]:
+        """Return the standard deviations of the noise W^rho and V^rho of its steps, under the matrices' names."""
+        return {"W": 0.0, "V": 0.0}
+
+    def rate(self, config: "Config") -> float | None:
+        """Return the part of lambda that a round takes away, if it decays; None if there is no lambda."""
+        return None
 
     def penalty_units(self, config: "Config") -> Mapping[str, float]:
         """Return what regularizer=table1 multiplies the penalties of W, V and the rest by."""
@@ -265,6 +292,11 @@ class Regularizer(Choice):
 
     # The algorithm multiplies the penalties' factors (Table 1).
     scaled_by_algorithm: ClassVar[bool]
+
+    def quadratic(self, layer: str) -> bool:
+        """Tell whether the penalty of a layer (W, V or rest), if it has one, is half the sum of squares."""
+        kind = getattr(self, layer)
+        return kind == "none" or PENALTIES[kind].quadratic
 
     def units(self, config: "Config") -> Mapping[str, float]:
         """Return what the factors of the penalties of W, V and the rest are multiplied by."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 
 from ovpnet.spec.activation import ACTIVATIONS
 from ovpnet.spec.choices import Algorithm, Concept, Inputs, Learner, Loss, Noise, Regularizer
+from ovpnet.spec.diagnostic import DIAGNOSTICS, Diagnostic
 from ovpnet.spec.keys import LARGEST_SEED, MISSING, key
 
 
@@ -22,7 +23,7 @@ class RiskConfig:
 class DiagnosticsConfig:
     """What is measured along training besides risks, at every point of the learning curve; nothing by default.
 
-    The columns are explained in `ovpnet/training/diagnostics/`. What has no meaning for a learner is null.
+    The columns are explained below. What has no meaning for a learner is null.
     """
 
     name: str = key("none", "label; not part of the run's identity", identity=False)
@@ -50,7 +51,12 @@ class DiagnosticsConfig:
     @property
     def measured(self) -> bool:
         """Whether anything is."""
-        return self.norms or self.approximations or self.saddles
+        return any(getattr(self, name) for name in DIAGNOSTICS.names())
+
+    def chosen(self) -> list[Diagnostic]:
+        """Return the diagnostics that are switched on, in the order of their keys."""
+        known = DIAGNOSTICS.names()
+        return [DIAGNOSTICS[item.name]() for item in fields(self) if item.name in known and getattr(self, item.name)]
 
 
 @dataclass
@@ -92,6 +98,8 @@ class Config:
 
     width: int = key(256, "m, neurons of each hidden layer: at least 1. 0 stands for m = infinity, and is what the "
                      "infinite-width learners make of any width", low=0, high=100_000_000)
+    width2: int | None = key(None, "m2, neurons of the second hidden layer (learner=three_layer), beside m1 = width; "
+                             "null = width", low=1, high=100_000_000, added=None)
     samples: int = key(400, "N, size of the training set", low=1, per_member=True)
     seed: int = key(0, "seed of everything random in a run but the target itself", low=0, high=LARGEST_SEED,
                     per_member=True)
@@ -101,7 +109,8 @@ class Config:
                             choices=("relative", "absolute"), per_member=True)
     lr: float = key(0.5, "learning rate eta, in units set by lr_scaling", above=0, per_member=True)
     lr_scaling: str = key("inverse_width", "`inverse_width`: eta = lr / m (Theorem 1), so one grid serves all widths; "
-                          "`none`: eta = lr", choices=("inverse_width", "none"), per_member=True)
+                          "m is `width`, whatever width2; `none`: eta = lr", choices=("inverse_width", "none"),
+                          per_member=True)
     weight_decay: float = key(0.0, "coefficient of the regularizer", low=0, per_member=True)
     batch_size: int = key(50, "samples a step", low=1)
     steps: int | None = key(None, "number of SGD steps T; give steps or epochs", low=1)
@@ -132,6 +141,11 @@ class Config:
                                     identity=False)
     study: str = key("default", "label of the study this run was asked for in; the W&B group", identity=False)
     tracker: TrackerConfig = MISSING
+
+    @property
+    def second_width(self) -> int:
+        """m2, the width of the second hidden layer: width2, or width if that is null. Of two layers, m."""
+        return self.width if self.width2 is None else self.width2
 
     @property
     def step_size(self) -> float:

@@ -107,15 +107,19 @@ def later_keys() -> list[LaterKey]:
 
 def not_identity() -> list[str]:
     """Return the dotted keys of all choices that can change no number of a run, but for epochs."""
-    found: dict[str, None] = {}
+    return [name for name, metadata in _all_keys() if not metadata["identity"] and name != "epochs"]
+
+
+def _all_keys() -> list[tuple[str, Any]]:
+    """Return the dotted keys of all choices, each with its metadata."""
+    found: dict[str, Any] = {}
     for item in fields(Config):
         if item.name in NODES:
             classes: list[Any] = list(KINDS[item.name]) if item.name in KINDS else [item.type]
-            found |= dict.fromkeys(f"{item.name}.{each.name}" for cls in classes for each in fields(cls)
-                                   if not each.metadata["identity"])
-        elif not item.metadata["identity"] and item.name != "epochs":
-            found[item.name] = None
-    return list(found)
+            found |= {f"{item.name}.{each.name}": each.metadata for cls in classes for each in fields(cls)}
+        else:
+            found[item.name] = item.metadata
+    return list(found.items())
 
 
 @cache

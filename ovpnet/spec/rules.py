@@ -4,6 +4,7 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from ovpnet.spec.config import Config
+from ovpnet.spec.diagnostic import DIAGNOSTICS
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import keys_of
 from ovpnet.spec.keys import check_value
@@ -57,10 +58,9 @@ def _check_entries(name: str, entries: list[Any], metadata: Mapping[str, Any]) -
 
 def _check_diagnostics(config: Config) -> None:
     """Refuses only if nothing at all would be measured: a sweep over learners may ask for all of it."""
-    diagnostics, learner = config.diagnostics, config.learner
-    if diagnostics.measured and learner.infinite:
-        raise ConfigError("diagnostics.name", diagnostics.name, f"learner={learner.name} has no weights to measure; "
-                          "allowed: none")
-    if diagnostics.measured and learner.trained == "last" and not diagnostics.saddles:
-        raise ConfigError("diagnostics.name", diagnostics.name, "learner.trained=last moves no hidden weight; allowed: "
-                          "none, saddles, all")
+    chosen = config.diagnostics.chosen()
+    reasons = [reason for each in chosen if (reason := each.lacks(config.learner)) is not None]
+    if chosen and len(reasons) == len(chosen):
+        able = [each.name for each in DIAGNOSTICS if each().lacks(config.learner) is None]
+        raise ConfigError("diagnostics.name", config.diagnostics.name, f"{reasons[0]}; allowed: "
+                          + ", ".join(["none", *able, *(["all"] if able else [])]))

@@ -23,27 +23,28 @@ against this cut-off keeps every direction.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from ovpnet.engine import State
-from ovpnet.engine.dual import group_numbers
-from ovpnet.nets.base import Factors, LinearNet, Net, Weights, gram
-from ovpnet.nets.infinite import InfiniteNet
+from ovpnet.engine.steppers.dual import group_numbers
+from ovpnet.engine.steps import State
+from ovpnet.nets.base import Factors, Net, Weights, gram
 from ovpnet.nets.regularization import layer_of
 from ovpnet.spec.config import Config
 
 
 @torch.no_grad()
-def fit(learner: Net, state: State, x: Tensor, y: Tensor, configs: Sequence[Config]) -> None:
-    """Put the minimum into the weights of every member of a linear learner.
+def fit(net: Net, state: State, x: Tensor, y: Tensor, configs: Sequence[Config]) -> None:
+    """Put the minimum into the weights of every member of a linear net. Raises TypeError for one that is not linear.
 
     x [E, N, d] and y [E, N, k] are the training sets, padded to the largest N, in float64. Of the configs (of one
     signature, as `config.check` wants them for algorithm=kernel_ridge) samples, weight_decay and the regularizer count.
     An infinitely wide net gets its training inputs and alpha.
     """
+    learner = net.linear
+    if learner is None:
+        raise TypeError(f"{type(net).__name__} is not linear in what it trains: {', '.join(net.trained)}")
     layers, regularizer = configs[0].learner.trained_layers, configs[0].regularizer
     free = getattr(regularizer, layers[0]) == "none"
     # With no penalty, what gradient descent finds from the initialization.
@@ -59,20 +60,19 @@ def fit(learner: Net, state: State, x: Tensor, y: Tensor, configs: Sequence[Conf
             weights |= {name: torch.zeros_like(weights[name]) for name in learner.trained}
         residuals = y[members, :n] - learner.output(weights, x[first, :n])
         ridges = [0.0 if free else n * configs[e].weight_decay / 2 for e in members]
-        if isinstance(learner, InfiniteNet):
+        factors = learner.factors(weights, x[first, :n])
+        if factors is None:
             system = _decompose(learner.kernel(weights, x[first, :n], x[first, :n])[0], n)
-            solutions |= {e: {"alpha": torch.nn.functional.pad(system.solve(r, ridge), (0, 0, 0, x.shape[1] - n))}
+            room = (0, 0, 0, x.shape[1] - n)
+            solutions |= {e: {"x": x[e], "alpha": torch.nn.functional.pad(system.solve(r, ridge), room)}
                           for e, r, ridge in zip(members, residuals, ridges, strict=True)}
             continue
-        factors = cast(LinearNet, learner).factors(weights, x[first, :n])
         of_matrices = {name: scales[members[0]][layer_of(name)] for name in learner.trained}
         moves = _moves(factors, of_matrices, residuals, ridges)
         for e, move in zip(members, moves, strict=True):
             solutions[e] = {name: weights[name][0] + move[name].view_as(weights[name][0]) for name in move}
-    for name in learner.trained:
+    for name in solutions[0]:
         state.weights[name] = torch.stack([solutions[e][name] for e in range(len(configs))])
-    if isinstance(learner, InfiniteNet):
-        state.weights["x"] = x
 
 
 def _sharing(learner: Net, state: State, x: Tensor, scales: Sequence[dict[str, float]]) -> list[list[int]]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Perturbation, State, scaled
+from ovpnet.engine.steps import Perturbation, State, scaled
 from ovpnet.nets.base import Weights
 from ovpnet.nets.regularization import per_member
 from ovpnet.problem.philox import gaussians, words

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from ovpnet import native
+from ovpnet.engine.limits import CHUNK_STEPS
 from ovpnet.problem.philox import words
 from ovpnet.problem.streams import Stream
 from ovpnet.spec.config import Config
-
-# Steps between two looks at the ensemble, at most: bounds the memory of the minibatch table.
-CHUNK_STEPS = 512
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import diagnostic_figures, diagnostics, report
+from analysis import diagnostics
+from analysis.exhibits import diagnostics as shown_diagnostics
+from analysis.exhibits.evidence import Evidence
 from analysis.load import Stored, with_problem
+from analysis.render import figures, page
 from analysis.verdict import analyze
 from ovpnet.record.store import Store
 
@@ -44,8 +47,8 @@ def test_last_values_are_those_of_the_best_setting_at_the_largest_samples(measur
     assert set(rows["lr"]) == {0.5}
     assert set(rows["samples"]) == {900}
     assert "gap_linear" not in rows
-    assert [panel.title for panel in diagnostics.panels(rows)] == [
-        "increment of W", "m ||W||$_{2,4}^4$ / ||W||$_F^4$, in [1, m]", "smallest eigenvalue"]
+    assert [family.title for family in diagnostics.families(rows)] == [
+        "increment of W", "m ||W||_{2,4}^{4} / ||W||_{F}^{4}, in [1, m]", "smallest eigenvalue"]
     table = diagnostics.medians(rows)
     assert table["norm_ratio"].tolist() == [1.5, 1.5]
     assert table["norm_W"].tolist() == [1 / 16, 1 / 64]
@@ -53,19 +56,18 @@ def test_last_values_are_those_of_the_best_setting_at_the_largest_samples(measur
 
 def test_figures_and_the_report_show_them(measured, tmp_path):
     runs, curves = with_problem(measured[0]), measured[1]
-    analysis = analyze(runs)
-    rows = diagnostics.last_values(runs, analysis.best)
-    (paths,) = diagnostic_figures.save(rows, curves, tmp_path).values()
-    assert [path.name.split("-")[0] for path in paths] == ["diagnostics", "curvature"]
-    figure = diagnostic_figures.width_figure("p", rows)
-    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
-    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1 / 16, 1 / 64])
     store = Store(tmp_path / "store")
     store.prepare()
     store.write_pack([{"run_id": "none"}], curves.to_dict("records"))
-    page = report.write(Stored(runs, [], store), analysis, tmp_path / "r").read_text()
-    assert page.index("<h2>Sample complexity") < page.index("<h2>Diagnostics") < page.index("<h2>Tuning")
-    shown = page[page.index("<h2>Diagnostics"):page.index("<h2>Tuning")]
+    evidence = Evidence(Stored(runs, [], store))
+    charts = list(shown_diagnostics.Diagnostics(evidence).of_problem(runs["problem"].iloc[0]))
+    assert [figures.write(chart, tmp_path).name.split("-")[0] for chart in charts] == ["diagnostics", "curvature"]
+    figure = figures.draw(charts[0])
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [1 / 16, 1 / 64])
+    html = page.write(evidence, tmp_path / "r").read_text()
+    assert html.index("<h2>Sample complexity") < html.index("<h2>Diagnostics") < html.index("<h2>Tuning")
+    shown = html[html.index("<h2>Diagnostics"):html.index("<h2>Tuning")]
     # Three panels against m, four quantities along training; and the table of medians.
     assert shown.count('class="chart small"') == 3 + 4
     assert "<strong>m ||W||_2,4^4 / ||W||_F^4, in [1, m]</strong>" in shown
@@ -77,6 +79,6 @@ def test_no_diagnostics_no_section(make_runs, tmp_path):
     runs = with_problem(make_runs(widths=[16, 64], samples=[400, 900], seeds=[0], lrs=[0.5]))
     analysis = analyze(runs)
     assert diagnostics.last_values(runs, analysis.best).empty
-    page = report.write(Stored(runs, [], Store("nowhere")), analysis, tmp_path).read_text()
-    assert "<h2>Diagnostics" not in page
-    assert "<h2>Learning curves" not in page
+    html = page.write(Evidence(Stored(runs, [], Store("nowhere"))), tmp_path).read_text()
+    assert "<h2>Diagnostics" not in html
+    assert "<h2>Learning curves" not in html

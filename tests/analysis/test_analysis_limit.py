@@ -3,10 +3,13 @@
 import pandas as pd
 import pytest
 
-from analysis import report
-from analysis.figures import risk_figure, save
-from analysis.limit import limit_of
+from analysis.exhibits import risk
+from analysis.exhibits.evidence import Evidence
+from analysis.exhibits.registry import FIGURES
+from analysis.exhibits.risk import limit_of
 from analysis.load import INFINITE, Stored, with_problem
+from analysis.render import page
+from analysis.render.figures import draw, save
 from analysis.verdict import LIMIT, OPEN, analyze
 from ovpnet.record.store import Store
 
@@ -34,11 +37,10 @@ def test_infinite_width_is_a_reference_without_a_law(runs):
 
 
 def test_figures_and_report_have_it_as_a_line(runs, tmp_path):
-    analysis = analyze(runs)
-    paths = save(analysis, tmp_path)
+    evidence = Evidence(Stored(runs, [], Store("nowhere")))
+    paths = save(evidence, tmp_path, FIGURES)
     assert sorted(len(each) for each in paths.values()) == [1, 1, 2]
-    page = report.write(Stored(runs, [], Store("nowhere")), analysis, tmp_path).read_text()
-    assert "infinity" in page
+    assert "infinity" in page.write(evidence, tmp_path).read_text()
 
 
 def test_the_line_is_that_of_the_same_problem(runs):
@@ -47,6 +49,6 @@ def test_the_line_is_that_of_the_same_problem(runs):
     limit = limit_of(analysis, finite)
     assert limit["problem"].nunique() == 1
     assert "inputs.family=half_sphere" in limit["problem"].iloc[0]
-    labels = [line.get_label() for line in risk_figure(finite, analysis.best, limit).axes[0].lines]
+    labels = [line.get_label() for line in draw(risk.chart(finite, analysis.best, limit)).axes[0].lines]
     assert "m = infinity" in labels
     assert limit_of(analysis, limit["problem"].iloc[0]) is None

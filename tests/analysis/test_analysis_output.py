@@ -11,6 +11,7 @@ import pytest
 
 from analysis import compare, output
 from analysis.__main__ import main
+from analysis.exhibits.base import Table
 from analysis.load import with_problem
 from analysis.verdict import analyze
 from analysis.watch import fingerprint, watch
@@ -26,30 +27,30 @@ TABLE = pd.DataFrame({"width": [64, 0], "who": ["a_b & 50% | #1", "x^2 ~ \\ {y}"
 @pytest.mark.parametrize("name", ["csv", "parquet"])
 def test_formats_for_programs_keep_every_digit(name, tmp_path):
     path = tmp_path / "new" / f"t{output.SUFFIXES[name]}"
-    output.write(TABLE, out=path)
+    output.write([Table(TABLE)], out=path)
     pd.testing.assert_frame_equal(getattr(pd, f"read_{name}")(path), TABLE, check_exact=True)
 
 
 def test_markdown_is_one_table_whatever_its_cells_hold(capsys):
-    output.write(TABLE, "markdown")
+    output.write([Table(TABLE)], "markdown")
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["| width | who | risk | good |", "| ---: | --- | ---: | --- |",
                      r"| 64 | a_b & 50% \| #1 | 0.1235 | yes |", r"| infinity | x^2 \~ \\ {y} | – | no |"]
 
 
 def test_markdown_escapes_what_markdown_would_read(capsys):
-    output.write(pd.DataFrame({"who": ["<b>x</b> `y`", "_z_ *a* a_b", "\\|", "two\r\nlines"]}), "markdown")
+    output.write([Table(pd.DataFrame({"who": ["<b>x</b> `y`", "_z_ *a* a_b", "\\|", "two\r\nlines"]}))], "markdown")
     assert capsys.readouterr().out.splitlines()[2:] == [
         r"| \<b\>x\</b\> \`y\` |", r"| \_z\_ \*a\* a_b |", r"| \\\| |", "| two lines |"]
 
 
 def test_latex_escapes_what_latex_would_read(capsys):
-    output.write(TABLE, "latex")
+    output.write([Table(TABLE)], "latex")
     out = capsys.readouterr().out
     assert r"64 & a\_b \& 50\% \textbar{} \#1 & 0.1235 & yes \\" in out
     assert r"infinity & x\textasciicircum{}2 \textasciitilde{} \textbackslash{} \{y\} & -- & no \\" in out
     assert out.startswith("\\begin{tabular}{rlrl}\n\\toprule\n")
-    output.write(pd.DataFrame({"who": ["[4pt]", "*<"]}), "latex")  # after \\, a length and a star
+    output.write([Table(pd.DataFrame({"who": ["[4pt]", "*<"]}))], "latex")  # after \\, a length and a star
     assert "{[}4pt] \\\\\n{*}\\textless{} \\\\\n" in capsys.readouterr().out
 
 
@@ -62,7 +63,7 @@ def test_latex_compiles(command, tmp_path):
         pytest.skip(lack)
     out = tmp_path / "t.tex"
     if command is None:
-        output.write(TABLE.assign(more=["[4pt] *", "< > – \" ' `"]), out=out)
+        output.write([Table(TABLE.assign(more=["[4pt] *", "< > – \" ' `"]))], out=out)
     else:
         assert main([*command.split(), "--store", str(GOLDEN / "scales"), "--out", str(out)]) == 0
     (tmp_path / "d.tex").write_text("\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{t}"
@@ -74,7 +75,7 @@ def test_latex_compiles(command, tmp_path):
 
 
 def test_text_shows_brackets_as_they_are(capsys):
-    output.write(TABLE.assign(who=["[bold]x", "[/red] :smile:"]))
+    output.write([Table(TABLE.assign(who=["[bold]x", "[/red] :smile:"]))])
     out = capsys.readouterr().out
     assert "[bold]x" in out
     assert "[/red] :smile:" in out

@@ -167,7 +167,9 @@ def test_the_command_on_real_runs(trained, tmp_path, capsys):
 
 
 def test_the_figures_of_the_published_points(published, tmp_path):
-    from analysis import paper_figures
+    from analysis.exhibits.paper import charts
+    from analysis.render.figures import write
 
-    paths = paper_figures.save(paper.points(published), paper.reference(), tmp_path)
+    compared = paper.compare(paper.points(published), paper.reference())
+    paths = [write(chart, tmp_path) for chart in charts(compared, paper.reference())]
     assert [path.name for path in paths] == ["figure1a.pdf", "figure1b.pdf"]

@@ -40,18 +40,14 @@ def test_too_few_data_never_pass_for_no_scaling(make_runs):
     ({"widths": [64]}, "at least 2 widths", "width=64,256,1024"),
     ({"seeds": [3]}, "at least 2 seeds", "seed=0,1,2,3,4"),
     ({"sigma": 0.5, "seeds": range(3)}, "too few seeds (3)", "seed=range("),
-    ({"samples": [100, 300, 900, 2700, 8100]}, "grid of samples is too coarse", "samples=100,300,520,520,900")])
+    ({"samples": [100, 300, 900, 2700, 8100]}, "grid of samples is too coarse",
+     "samples=100,300,520,900,1559,2700,8100 ")])  # the steps that hold some N_eps are cut evenly in log N
 def test_inconclusive_says_why_and_what_to_run(make_runs, options, why, wanted):
     row = only(make_runs(0.0, lrs=[0.2, 0.5], **options))
     assert row["verdict"] == OPEN
     assert why in row["why"]
     assert row["next"].startswith(as_typed("train -m "))
-    if "520" in wanted:
-        added = set(_axis(row["next"], "samples")) - {100, 300, 900, 2700, 8100}
-        assert added
-        assert all(300 < each < 2700 for each in added)
-    else:
-        assert wanted in row["next"]
+    assert wanted in row["next"]
     assert "lr=0.2,0.5" in row["next"]
 
 
@@ -63,11 +59,6 @@ def test_a_grid_that_says_nothing_is_called_so(make_runs):
     assert "which N from 400 to 800 pass at width 64, 256, 1024, 4096 says nothing of where N_eps lies" in row["why"]
     assert "already passes" not in row["why"]
     assert "samples=100,200,400,800,1600,3200" in row["next"]
-
-
-def _axis(command: str, name: str) -> list[int]:
-    word = next(word for word in command.split() if word.startswith(f"{name}="))
-    return [int(value) for value in word.split("=")[1].split(",")]
 
 
 def test_next_reproduces_the_problem(make_runs):

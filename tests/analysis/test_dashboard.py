@@ -13,11 +13,12 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from PIL import Image
 
-from analysis import dashboard, dashboard_views
+from analysis import dashboard
 from analysis.__main__ import main
 from analysis.dashboard import Asked, plan, publish
+from analysis.exhibits.evidence import Evidence
 from analysis.load import load
-from analysis.verdict import Analysis, analyze
+from analysis.render import wandb as views
 from ovpnet.record.store import Store
 from ovpnet.record.tracking import Target, tracked, upload
 from ovpnet.record.uploads import remember
@@ -53,14 +54,14 @@ def next_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures of a pixel, as drawing takes a second."""
-    def save(analysis: Analysis, directory: Path) -> dict[str, list[Path]]:
+    def save(evidence: Evidence, directory: Path, medium: str) -> dict[str, list[Path]]:
         paths = {problem: [directory / f"{kind}-{number}.svg" for kind in ("complexity", "risk")]
-                 for number, problem in enumerate(analysis.findings)}
+                 for number, problem in enumerate(evidence.problems)}
         for path in (each for several in paths.values() for each in several):
-            Image.new("L", (1, 1), len(analysis.best) % 256).save(path.with_suffix(".png"))
+            Image.new("L", (1, 1), len(evidence.best) % 256).save(path.with_suffix(".png"))
         return paths
 
-    monkeypatch.setattr("analysis.figures.save", save)
+    monkeypatch.setattr("analysis.render.figures.save", save)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +87,8 @@ def put(runs: pd.DataFrame, tmp_path: Path) -> Callable[..., Path]:
     return put
 
 
-def told(path: Path, *filters: str, **options: Any) -> tuple[Asked, Any, Any]:
-    stored = load(path, filters, options.get("epsilons", ()))
-    return Asked(path, filters, **options), stored, analyze(stored.runs)
+def told(path: Path, *filters: str, **options: Any) -> Asked:
+    return Asked(path, Evidence(load(path, filters, options.get("epsilons", ()))), filters, **options)
 
 
 def kinds(server: WandbServer) -> dict[str, View]:
@@ -109,8 +109,9 @@ def texts(node: Any) -> str:
 def test_what_a_store_says_is_in_wandb_once(put, drawn, server: WandbServer):
     """Made, made again, and made again of more runs: each thing is there once, and as the store is."""
     path = put(norms=True)
-    asked, stored, analysis = told(path)
-    made = publish(asked, stored, analysis)
+    asked = told(path)
+    analysis = asked.evidence.analysis
+    made = publish(asked)
 
     assert made.changed
     views, (version,) = kinds(server), server.versions
@@ -130,12 +131,12 @@ def test_what_a_store_says_is_in_wandb_once(put, drawn, server: WandbServer):
     assert sum(name.endswith(".png") for name in server.runs[version.run].files) == 2
 
     before = len(server.requests)
-    again = publish(asked, stored, analysis)
+    again = publish(asked)
     assert (again.changed, again.workspace, again.artifact) == (False, made.workspace, made.artifact)
     assert not WRITES & {request.what for request in server.requests[before:]}
 
     put(widths=(1024,))
-    assert publish(*told(path)).changed
+    assert publish(told(path)).changed
     assert [view.saved for view in kinds(server).values()] == [2, 2]
     assert [each.committed for each in server.versions] == [True, True]
     assert len(server.runs) == 2, "the figures of both are in one W&B run"
@@ -143,8 +144,8 @@ def test_what_a_store_says_is_in_wandb_once(put, drawn, server: WandbServer):
 
 
 def test_the_clients_read_back_what_they_wrote(put, server: WandbServer):
-    asked, stored, analysis = told(put(), "width=64,256", name="ours")
-    made = publish(asked, stored, analysis)
+    asked = told(put(), "width=64,256", name="ours")
+    made = publish(asked)
     view = ws.Workspace.from_url(made.workspace)
     assert [section.name for section in view.sections] == ["Test risk by width", "Samples against risk"]
     assert [group.name for group in view.runset_settings.groupby] == ["concept.name", "learner.name", "width"]
@@ -160,7 +161,7 @@ def test_the_clients_read_back_what_they_wrote(put, server: WandbServer):
 
 def test_another_name_or_other_filters_make_a_dashboard_of_their_own(put):
     path = put()
-    plans = [plan(*told(path, *filters, **options)) for filters, options in (
+    plans = [plan(told(path, *filters, **options)) for filters, options in (
         ((), {}), (("width=64",), {}), ((), {"name": "ours"}))]
     assert [each.name for each in plans] == ["Sample complexity", "Sample complexity, width 64", "ours"]
     assert len({each.run for each in plans}) == len({each.artifact for each in plans}) == 3
@@ -183,7 +184,7 @@ def panels(spec: Any) -> Iterator[Any]:
 def test_panels_and_columns_name_what_is_logged(put, per: str):
     """Of a panel whose key nobody logs, W&B shows that there is nothing."""
     path = put({"tracker.per": per}, norms=True)
-    story = plan(*told(path))
+    story = plan(told(path))
     rows = Store(path).newest_runs().to_pylist()
     rows = [row for row in rows if row["width"] == 64] if per == "pack" else rows[:1]
     curves = [point for point in Store(path).newest_curves().to_pylist() if point["run_id"] in {
@@ -192,7 +193,7 @@ def test_panels_and_columns_name_what_is_logged(put, per: str):
     history = {name for point in run.points for name in point}
     config = {f"{name.partition('.')[0]}.value{''.join(name.partition('.')[1:])}" for name in run.config}
 
-    model = dashboard_views.workspace(story)._to_model().spec.model_dump(by_alias=True, exclude_none=True)
+    model = views.workspace(story)._to_model().spec.model_dump(by_alias=True, exclude_none=True)
     found = list(panels(model))
     curves_shown = [panel["config"] for panel in found if panel["viewType"] == "Run History Line Plot"]
     assert {key for one in curves_shown for key in (*one["metrics"], one["xAxis"])} == history & {
@@ -210,24 +211,24 @@ def test_panels_and_columns_name_what_is_logged(put, per: str):
 
 def test_a_study_that_is_a_wandb_run_shows_its_table(put):
     path = put({"tracker.per": "sweep"})
-    found = list(panels(dashboard_views.workspace(plan(*told(path)))._to_model().spec.model_dump(by_alias=True)))
+    found = list(panels(views.workspace(plan(told(path)))._to_model().spec.model_dump(by_alias=True)))
     assert [panel["viewType"] for panel in found] == ["Weave"]
 
 
 def test_what_was_uploaded_counts_and_not_what_runs_ask_for(put):
     path = put({"tracker.per": "run", "tracker.project": "q", "tracker.entity": "f"})
-    asked, stored, analysis = told(path)
-    assert plan(asked, stored, analysis).per == "run"
+    asked = told(path)
+    assert plan(asked).per == "run"
     rows = Store(path).newest_runs().to_pylist()
     remember(path, [upload(rows, Target("f", "q", dashboard.base_url(), "pack"))])
-    story = plan(asked, stored, analysis)
+    story = plan(asked)
     assert (story.entity, story.project, story.per) == ("f", "q", "pack")
 
 
 def test_filters_become_those_of_the_run_set(put):
     """Values as W&B has them; quotes in a text stay text; a run set of a W&B run a pack knows the study alone."""
     path = put({"study": "it's \"s\"", "concept.name": "a'b"})
-    model = dashboard_views.workspace(plan(*told(path, "width=64", "concept=\"a'b\"", "status=done")))._to_model()
+    model = views.workspace(plan(told(path, "width=64", "concept=\"a'b\"", "status=done")))._to_model()
     leaves = [(leaf["key"]["section"], leaf["key"]["name"], leaf["value"])
               for leaf in model.spec.section.run_sets[0].filters["filters"]]
     assert leaves == [("config", "study.value", ["it's \"s\""]), ("config", "width.value", [64]),
@@ -241,16 +242,16 @@ def test_a_problem_of_which_no_run_finished_is_told_of(put):
     put()
     path = put({"status": "failed", "test_risk": None, "validation_risk": None, "concept.seed": 7,
                 "run_id": lambda rows: rows["run_id"] + "-failed"})
-    story = plan(*told(path))
+    story = plan(told(path))
     assert "verdicts: 2 rows" in dashboard.described(story)
     assert "sample_complexity: 4 rows" in dashboard.described(story)
     assert any("none of the 20 runs finished" in getattr(block, "text", "")
-               for block in dashboard_views.report(story).blocks)
+               for block in views.report(story).blocks)
 
 
 def test_text_of_the_store_is_no_markup(put):
     path = put({"concept.name": "a|b *c* [d](http://e) <f>"})
-    blocks = dashboard_views.report(plan(*told(path))).blocks
+    blocks = views.report(plan(told(path))).blocks
     tables = [block.text for block in blocks if isinstance(block, wr.MarkdownBlock)]
     assert r"a\|b \*c\* \[d\](http://e) \<f\>" in tables[0]
     heads = [line.count(" | ") for line in tables[0].splitlines() if "---" not in line]
@@ -262,7 +263,7 @@ def test_text_of_the_store_is_no_markup(put):
 
 def test_nothing_is_sent_to_a_project_that_is_not_there(put, server: WandbServer):
     with pytest.raises(TrackerError, match=r"--project=q --entity=f: W&B at .* has no such project.*launch sync"):
-        publish(*told(put(), project="q", entity="f"))
+        publish(told(put(), project="q", entity="f"))
     assert not WRITES & set(server.counts())
 
 
@@ -283,10 +284,10 @@ def test_a_dashboard_that_was_refused_is_written_whole_later(put, drawn, server:
     path = put()
     server.status = lambda request: 400 if request.what == "UpsertView2" else 200
     with pytest.raises(TrackerError, match=r"did not take the dashboard \(.*told to fail"):
-        publish(*told(path))
+        publish(told(path))
     assert not server.views
     server.status = lambda request: 200
-    assert publish(*told(path)).changed
+    assert publish(told(path)).changed
     kinds(server)
     assert len(server.versions) == 1, "the tables were there already"
 
@@ -307,11 +308,11 @@ def test_runs_that_go_to_several_projects_need_a_choice(put):
     put({"tracker.project": "p"})
     path = put({"tracker.project": "q"}, widths=(1024,))
     with pytest.raises(TrackerError, match=r"tracker.project: the runs have p, q; choose one with --project"):
-        plan(*told(path))
-    assert plan(*told(path, project="r")).project == "r"
+        plan(told(path))
+    assert plan(told(path, project="r")).project == "r"
 
 
 @pytest.mark.parametrize("name", ["a = b", "x" * 129, " ", "\N{GRINNING FACE}"])
 def test_a_name_that_wandb_refuses_is_told(put, name: str):
     with pytest.raises(TrackerError, match=r"--name=.*1 to 128 characters, none of them a symbol"):
-        plan(*told(put(), name=name))
+        plan(told(put(), name=name))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import report
+from analysis.exhibits.evidence import Evidence
 from analysis.load import load
-from analysis.verdict import analyze
+from analysis.render.page import write
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -32,8 +32,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def written(rich_store, tmp_path_factory) -> Path:
-    stored = load(rich_store)
-    return report.write(stored, analyze(stored.runs), tmp_path_factory.mktemp("report"))
+    return write(Evidence(load(rich_store)), tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")
@@ -253,11 +252,10 @@ def test_a_dark_screen_has_light_words(visit):
 
 def test_a_watched_page_shows_what_is_new_by_itself(visit, rich_store, tmp_path):
     stored = load(rich_store, ["concept=figure1"])
-    analysis = analyze(stored.runs)
-    page = visit(report.write(stored, analysis, tmp_path, 0.1, reload_seconds=1.5))
+    page = visit(write(Evidence(stored, delta=0.1), tmp_path, reload_seconds=1.5))
     page.locator("header", has_text="(−0.1, 0.1)").wait_for()
-    report.write(stored, analysis, tmp_path, 0.3, reload_seconds=1.5)
+    write(Evidence(stored, delta=0.3), tmp_path, reload_seconds=1.5)
     page.locator("header", has_text="(−0.3, 0.3)").wait_for()
-    report.write(stored, analysis, tmp_path, 0.3)
+    write(Evidence(stored, delta=0.3), tmp_path)
     page.locator(".live").wait_for(state="detached")
     assert page.faults == []

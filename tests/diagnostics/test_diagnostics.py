@@ -1,21 +1,26 @@
 """What is measured, against literal formulas in float64, and how it gets into the rows."""
 
+import dataclasses
 import math
 from functools import partial
 
 import pytest
 import torch
 
-from ovpnet.engine import ReferenceEngine
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.steppers.reference import ReferenceStepper
 from ovpnet.problem.opt import Opt
 from ovpnet.run.results import result_rows
+from ovpnet.spec.config import DiagnosticsConfig
+from ovpnet.spec.diagnostic import DIAGNOSTICS
 from ovpnet.spec.errors import ConfigError
-from ovpnet.training.diagnostics import events
-from ovpnet.training.diagnostics.approximations import gaps
+from ovpnet.training.diagnostics.approximations import gaps, held_out
+from ovpnet.training.diagnostics.choices.saddles import events
 from ovpnet.training.diagnostics.net import net, start
 from ovpnet.training.diagnostics.norms import norms
 from ovpnet.training.diagnostics.signs import sign_changes
-from ovpnet.training.ensemble import Ensemble, goal
+from ovpnet.training.ensemble import Ensemble
+from ovpnet.training.outcome import goal
 
 LEARNERS = [("two_layer", "hidden"), ("three_layer", "hidden"), ("three_layer", "quadratic"), ("three_layer", "ntk"),
             ("three_layer", "all")]
@@ -25,7 +30,7 @@ SMALL = ["width=8", "steps=20", "evaluations=2", "dtype=float64", "lr=0.5", "dia
 
 def ensemble(*configs):
     goals = [goal(config, Opt("", 0, 0, "noise", 0, 0, 1)) for config in configs]
-    return Ensemble(configs, goals, ReferenceEngine(), torch.device("cpu"))
+    return Ensemble(shape_of(configs), goals, ReferenceStepper(), torch.device("cpu"))
 
 
 def rows_of(*configs):
@@ -37,7 +42,7 @@ def moved(make, name, trained, *overrides):
     """An ensemble of two after some steps, and its nets then and now."""
     options = [f"learner={name}", f"learner.trained={trained}", *SMALL, *overrides]
     made = ensemble(make(*options), make(*options, "seed=1"))
-    made.engine.advance(made.rule, made.state, made._chunk(0, 0, 20))
+    made.stepper.advance(made.rule, made.state, made.feed.chunk(0, 0, 20))
     return made, start(made.state), net(made.state.weights)
 
 
@@ -73,10 +78,12 @@ def linear(w0, w, x):
     return w["a"] @ (D_v * (of_W + of_V + w["b2"]))
 
 
-@pytest.mark.parametrize(("name", "trained"), LEARNERS)
-def test_norms_signs_and_gaps_equal_their_formulas(make, name, trained):
-    made, before, now = moved(make, name, trained, "concept.k=2" if trained != "ntk" else "concept.k=1")
-    x = made.diagnostics.held_out
+@pytest.mark.parametrize(("name", "trained", "width2"), [
+    *((*each, "null") for each in LEARNERS), *((*each, 5) for each in LEARNERS[1:])])
+def test_norms_signs_and_gaps_equal_their_formulas(make, name, trained, width2):
+    made, before, now = moved(make, name, trained, "concept.k=2" if trained != "ntk" else "concept.k=1",
+                              f"width2={width2}")
+    x = held_out(made.configs)
     measured = made.diagnostics.measure(20, made.state)
     f_of = {"quadratic": quadratic, "ntk": linear}.get(trained, lambda w0, w, x: plain(w, x))
     for e in range(2):
@@ -115,11 +122,12 @@ def grams(f, w, x, k):
     return rows @ rows.mT
 
 
-@pytest.mark.parametrize(("name", "trained", "k"), [("two_layer", "hidden", 1), ("three_layer", "hidden", 2),
-                                                    ("three_layer", "quadratic", 1)])
-def test_ntk_drift_equals_jacobians(make, name, trained, k):
-    made, before, now = moved(make, name, trained, f"concept.k={k}")
-    x = made.diagnostics.held_out[:, :7]
+@pytest.mark.parametrize(("name", "trained", "k", "width2"), [
+    ("two_layer", "hidden", 1, "null"), ("three_layer", "hidden", 2, "null"), ("three_layer", "quadratic", 1, "null"),
+    ("three_layer", "hidden", 2, 5), ("three_layer", "quadratic", 1, 13)])
+def test_ntk_drift_equals_jacobians(make, name, trained, k, width2):
+    made, before, now = moved(make, name, trained, f"concept.k={k}", f"width2={width2}")
+    x = held_out(made.configs)[:, :7]
     measured = made.diagnostics.measure(20, made.state)["ntk_drift"]
     for e in range(2):
         w0 = member(before, e)
@@ -141,7 +149,7 @@ def test_nothing_has_moved_at_initialization(make):
 
 def test_the_quadratic_approximation_is_exact_until_a_sign_changes(make):
     made = ensemble(make("learner=three_layer", *SMALL))
-    before, x = start(made.state), made.diagnostics.held_out[:, :3]
+    before, x = start(made.state), held_out(made.configs)[:, :3]
     draw = torch.Generator().manual_seed(0)
     for size in (1e-4, 1.0):
         now = before | {key: before[key] + size * torch.randn(before[key].shape, generator=draw).double()
@@ -166,6 +174,7 @@ def test_a_member_that_is_not_finite_has_nan_and_spares_the_others():
 
 
 @pytest.mark.parametrize("overrides", [["learner=three_layer"], ["learner=two_layer"],
+                                       ["learner=three_layer", "width2=5"],
                                        ["learner=three_layer", "learner.trained=ntk"],
                                        ["learner=three_layer", "learner.trained=last", "lr_scaling=none", "lr=0.05"],
                                        ["learner=three_layer", "algorithm=algorithm2", "steps=null", "lr=0.05",
@@ -232,3 +241,27 @@ def test_visits_to_saddle_points_and_their_escapes():
     assert events(curve, 0.9) == {"saddle_events": 3, "saddle_escape_steps": None}
     assert events([point(1, 1.0, None)], 0.1) == {"saddle_events": None, "saddle_escape_steps": None}
     assert events([point(1, 1.0, 0.0)], 0.1) == {"saddle_events": 0, "saddle_escape_steps": None}
+
+
+def test_every_diagnostic_has_a_switch():
+    switches = {item.name for item in dataclasses.fields(DiagnosticsConfig) if item.default is False}
+    assert switches == set(DIAGNOSTICS.names())
+    assert not DiagnosticsConfig().measured
+    for name in DIAGNOSTICS.names():
+        only = DiagnosticsConfig(**{name: True})
+        assert only.measured
+        assert [each.name for each in only.chosen()] == [name]
+
+
+@pytest.mark.parametrize("name", DIAGNOSTICS.names())
+def test_a_diagnostic_measures_the_columns_that_it_states(make, name):
+    options = ["learner=three_layer", *(each for each in SMALL if not each.startswith("diagnostics=")),
+               f"diagnostics={name}"]
+    config = make(*options)
+    (row,), curve = rows_of(config)
+    made = ensemble(off := make(*options[:-1]))
+    (plain,), plain_curve = result_rows([off], made.goals, made.train())
+    diagnostic = DIAGNOSTICS[name]
+    assert set(curve[0]) - set(plain_curve[0]) == set(diagnostic.columns)
+    assert set(row) - set(plain) == {*diagnostic.columns, *diagnostic.run_columns}
+    assert all([*diagnostic.columns.values(), *diagnostic.run_columns.values()])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ovpnet.engine import Perturbation, scaled
-from ovpnet.nets.regularization import Penalty, Regularizer
+from ovpnet.engine.steps import Perturbation, scaled
+from ovpnet.nets.regularization import Penalties, Penalty
 from ovpnet.spec.choices import LEARNERS, LOSSES
 from ovpnet.training.diagnostics.curvature import along, extremes
 from ovpnet.training.diagnostics.saddles import smoothed_norm
@@ -18,10 +18,10 @@ NONE = Perturbation({}, None, {})
 
 
 def objective(name, m, d, n, *, trained="hidden", biases=False, k=1, penalty=0.0, loss="l2", scale=1.0,
-              seed=3):
+              seed=3, m2=None):
     net = LEARNERS[name](trained=trained, biases=biases).net()
     rng = np.random.default_rng(seed)
-    initial = {key: value[None] for key, value in net.init(rng, m, d, k, 1.0).items()}
+    initial = {key: value[None] for key, value in net.init(rng, m, d, k, 1.0, m2).items()}
     weights = {key: value + 0.3 * torch.from_numpy(rng.standard_normal(value.shape)) if key in net.trained else value
                for key, value in initial.items()}
     x = torch.from_numpy(rng.standard_normal((1, n, d)))
@@ -29,7 +29,7 @@ def objective(name, m, d, n, *, trained="hidden", biases=False, k=1, penalty=0.0
     y = torch.nn.functional.one_hot(y.argmax(-1), k).double() if loss == "cross_entropy" else y
     coefficient = torch.tensor([penalty]).double()
     kinds = {"W": "row_24", "V": "frobenius"}
-    regularizer = Regularizer({key: Penalty(kinds[key], coefficient) for key in net.trained if key in kinds}, True)
+    regularizer = Penalties({key: Penalty(kinds[key], coefficient) for key in net.trained if key in kinds}, True)
     lam = torch.tensor([scale]).double()
     return Objective(net, LOSSES[loss](), regularizer, scaled(weights, lam),
                      {key: initial[key] for key in net.trained}, lam, x, y)
@@ -119,7 +119,8 @@ def three_layer_quadrature(goal):
 CASES = {"single neuron": (("two_layer", 1, 2, 1), {"seed": 0}, two_layer_closed_form),
          "two layers": (("two_layer", 4, 3, 3), {"biases": True}, two_layer_closed_form),
          "all of two layers": (("two_layer", 3, 2, 3), {"trained": "all"}, two_layer_closed_form),
-         "three layers": (("three_layer", 2, 2, 2), {"biases": True}, three_layer_quadrature)}
+         "three layers": (("three_layer", 2, 2, 2), {"biases": True}, three_layer_quadrature),
+         "three layers of two widths": (("three_layer", 2, 2, 2), {"m2": 3}, three_layer_quadrature)}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -166,9 +167,10 @@ def test_hessian_equals_differences_of_the_mean_gradient(name, loss, k):
                                atol=0.03 * differences.norm().item())
 
 
+@pytest.mark.parametrize("m2", [None, 2, 7])
 @pytest.mark.parametrize("trained", ["quadratic", "hidden"])
-def test_unsmoothed_value_and_gradient_equal_their_formula(trained):
-    goal = objective("three_layer", 4, 3, 5, trained=trained, penalty=0.2, scale=0.6)
+def test_unsmoothed_value_and_gradient_equal_their_formula(trained, m2):
+    goal = objective("three_layer", 4, 3, 5, trained=trained, penalty=0.2, scale=0.6, m2=m2)
 
     def value(parameters):
         output = goal.learner.output(goal.weights | parameters, goal.x)  # a has lambda in it already
@@ -190,7 +192,7 @@ def test_decay_scales_output_and_regularizer():
 
 def test_signs_flip_the_increments_and_their_derivatives():
     """Under one draw the objective of Algorithm 2 is Algorithm 3's at W0 + Sigma W' and V0 + V' Sigma."""
-    goal = objective("three_layer", 5, 3, 4)
+    goal = objective("three_layer", 5, 3, 4, m2=3)
     draws = gaussian_draws(goal, 1, signs=True)
     flips = {"W": draws.signs[:, :, None], "V": draws.signs[:, None, :]}
     moved = {name: goal.initial[name] + flips[name] * (goal.weights[name] - goal.initial[name]) for name in flips}

@@ -15,6 +15,7 @@ import ovpnet
 from launch.launchers.subprocess import Subprocess
 from launch.packs import Pack
 from launch.sweep import Sweep, read_json, sweeps
+from ovpnet.engine.choice import shape_of
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.spec.config import Config
@@ -33,7 +34,7 @@ EVIL = ["x; touch pwned", "$(touch pwned)", "`touch pwned`", "a\ntouch pwned\n",
 
 def packed(configs: Sequence[Config], size: int = 1) -> list[Pack]:
     """So many configs a pack, 10 s each."""
-    return [Pack(list(configs[start:start + size]), 10.0 * len(configs[start:start + size]))
+    return [Pack(shape_of(configs[start:start + size]), 10.0 * len(configs[start:start + size]))
             for start in range(0, len(configs), size)]
 
 

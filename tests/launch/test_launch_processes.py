@@ -27,9 +27,9 @@ import ovpnet.training.ensemble
 
 build = ovpnet.training.ensemble.Ensemble.__init__
 
-def poisoned(self, configs, *arguments):
-    build(self, configs, *arguments)
-    if any(config.seed in {seeds} for config in configs):
+def poisoned(self, shape, *arguments):
+    build(self, shape, *arguments)
+    if any(config.seed in {seeds} for config in shape.configs):
         {act}
 
 ovpnet.training.ensemble.Ensemble.__init__ = poisoned

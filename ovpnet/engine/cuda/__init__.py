@@ -1,1 +1,1 @@
-"""The Triton kernels of `ovpnet.engine.fused_cuda`; they import triton, which not every environment has."""
+"""The Triton kernels of `ovpnet.engine.steppers.fused_cuda`; they import triton, which not every environment has."""

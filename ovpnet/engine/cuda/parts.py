@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ovpnet.engine.base import Rule
+from ovpnet.engine.steps import Rule
 from ovpnet.nets.regularization import Penalty
 
 # Of `loss_and_slope`, one output each.

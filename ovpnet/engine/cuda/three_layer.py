@@ -21,7 +21,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ovpnet.engine.base import Chunk, Rule, State
 from ovpnet.engine.cuda.parts import (
     gather,
     loss_name,
@@ -35,7 +34,7 @@ from ovpnet.engine.cuda.parts import (
     residual_sizes,
     residuals,
 )
-from ovpnet.nets.three_layer import FrozenThreeLayerNet
+from ovpnet.engine.steps import Chunk, Rule, State
 
 # Rows or columns of V of a program, and those that it takes in at a time.
 BLOCK = 64
@@ -216,7 +215,7 @@ def update(V_ptr, b_ptr, a_ptr, V_initial_ptr, b_initial_ptr, V_velocity_ptr, b_
 
 def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
     """What takes the chunk's steps when it is called; as `two_layer.steps`, for W and V trained."""
-    if isinstance(rule.learner, FrozenThreeLayerNet) or "V" not in rule.learner.trained or "a" in rule.learner.trained:
+    if rule.learner.frozen or "V" not in rule.learner.trained or "a" in rule.learner.trained:
         raise ValueError("the Triton kernels cover three-layer nets whose hidden weights alone are trained")
     weights, velocity, start, penalties = state.weights, state.velocity, state.initial, rule.regularizer.penalties
     W, V, a = weights["W"], weights["V"], weights["a"]

@@ -22,7 +22,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ovpnet.engine.base import Chunk, Rule, State
 from ovpnet.engine.cuda.parts import (
     gather,
     loss_and_slope,
@@ -37,8 +36,8 @@ from ovpnet.engine.cuda.parts import (
     residual_sizes,
     residuals,
 )
+from ovpnet.engine.steps import Chunk, Rule, State
 from ovpnet.nets.base import Weights
-from ovpnet.nets.two_layer import FrozenTwoLayerNet
 
 # Entries of W (padded to powers of 2) that one program holds in registers, beside as many of v, by bytes of a number.
 # An SM has 64 Ki registers of 4 bytes: W and v of 8192 entries take a quarter of them; W0, a, b and a tile of
@@ -318,7 +317,7 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
                *(state.velocity.get(name) for name in initial), chunk.x, chunk.index, chunk.lr, rule.momentum,
                *(penalties[name].coefficient if name in penalties else None for name in initial)]
     options = {
-        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": isinstance(rule.learner, FrozenTwoLayerNet),
+        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": rule.learner.frozen,
         **{f"{name.upper()}_KIND": penalty_kind(penalties.get(name)) for name in initial},
         "INCREMENTS": rule.regularizer.of_increments, "D": sizes.inputs, "TILE": sizes.samples,
         "num_warps": sizes.warps}

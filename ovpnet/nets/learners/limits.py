@@ -22,7 +22,7 @@ class _Limit(Learner):
     def net(self) -> "Net":
         from ovpnet.nets.infinite import InfiniteNet
 
-        return InfiniteNet(self.layers + 1, self.trained, self.biases)
+        return InfiniteNet(self.hidden_layers + 1, self.trained, self.biases)
 
     def check(self, config: "Config") -> None:
         super().check(config)
@@ -33,6 +33,9 @@ class _Limit(Learner):
             if (weight := getattr(config.regularizer, f"weight_{layer}")) != 1:
                 raise ConfigError(f"regularizer.weight_{layer}", weight, f"must be 1 with learner={self.name}; scale "
                                   "weight_decay")
+        if self.a_std_exponent > 0:
+            raise ConfigError("learner.a_std_exponent", self.a_std_exponent, f"must be 0 with learner={self.name}, the "
+                              "limit at output weights of one size a_std; smaller ones have another limit (mean field)")
 
     def canonical(self, config: "Config") -> "Config":
         learner = with_values(self, a_std=1.0) if self.trained == "last" else self

@@ -16,6 +16,18 @@ class ThreeLayer(Learner):
     infinite = False
 
     def net(self) -> "Net":
-        from ovpnet.nets.three_layer import FrozenThreeLayerNet, ThreeLayerNet
+        from ovpnet.nets.three_layer import (
+            FrozenThreeLayerNet,
+            LastLayerThreeLayerNet,
+            LinearizedThreeLayerNet,
+            ThreeLayerNet,
+        )
 
-        return (FrozenThreeLayerNet if self.frozen else ThreeLayerNet)(self.trained, self.biases)
+        match self.trained:
+            case "last":
+                return LastLayerThreeLayerNet()
+            case "ntk":
+                return LinearizedThreeLayerNet(self.biases)
+            case "quadratic":
+                return FrozenThreeLayerNet(self.biases)
+        return ThreeLayerNet(self.trained, self.biases)

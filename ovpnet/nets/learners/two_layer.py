@@ -17,11 +17,13 @@ class TwoLayer(Learner):
     infinite = False
 
     def net(self) -> "Net":
-        from ovpnet.nets.two_layer import FrozenTwoLayerNet, TwoLayerNet
+        from ovpnet.nets.two_layer import FrozenTwoLayerNet, LastLayerTwoLayerNet, TwoLayerNet
 
+        if self.trained == "last":
+            return LastLayerTwoLayerNet()
         return FrozenTwoLayerNet(self.biases) if self.frozen else TwoLayerNet(self.trained, self.biases)
 
     def canonical(self, config: "Config") -> "Config":
         # One function: all terms of the quadratic approximation of two layers are linear.
         trained = "ntk" if self.trained == "quadratic" else self.trained
-        return with_values(config, learner=with_values(self, trained=trained))
+        return super().canonical(with_values(config, learner=with_values(self, trained=trained)))

@@ -42,7 +42,7 @@ class KernelRidge(Algorithm):
         layers = learner.trained_layers
         for layer in layers:
             kind, weight = getattr(regularizer, layer), getattr(regularizer, f"weight_{layer}")
-            if kind == "row_24":
+            if not regularizer.quadratic(layer):
                 raise ConfigError(f"regularizer.{layer}", kind, "algorithm=kernel_ridge minimizes squares; allowed: "
                                   "frobenius, none")
             if kind != getattr(regularizer, layers[0]):

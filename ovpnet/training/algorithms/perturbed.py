@@ -67,11 +67,14 @@ class Perturbed(Algorithm):
         """Return T: as given, or Theta(log(log(m1 m2) / eps0) / rate)."""
         if self.rounds is not None:
             return self.rounds
-        logarithm = math.log(max(1.0, 2 * math.log(config.width)) / self.eps0)
+        logarithm = math.log(max(1.0, math.log(config.width) + math.log(config.second_width)) / self.eps0)
         return math.ceil(self.rounds_multiplier * logarithm / self.rate(config))
 
+    @property
+    def flips(self) -> bool:
+        return self.signs
+
     def rate(self, config: "Config") -> float:
-        """Return the part of lambda that a round takes away, if it decays."""
         return config.step_size if self.lambda_rate is None else self.lambda_rate
 
     def lambdas(self, config: "Config", start: int, stop: int) -> "np.ndarray":
@@ -96,10 +99,9 @@ class Perturbed(Algorithm):
 
             log_C0 = concept_log_C0(config.concept, config.inputs.d, self.eps0, config.C_star)
             C0 = math.exp(log_C0) if log_C0 < 700 else math.inf
-        return Table1(config.width, config.width, self.eps0, C0)
+        return Table1(config.width, config.second_width, self.eps0, C0)
 
     def smoothing(self, config: "Config") -> dict[str, float]:
-        """Return the standard deviations of the entries of W^rho and V^rho, under the matrices' names."""
         parameters = self.table1(config)
         return {"W": _given(self.sigma_w, self.sigma_w_multiplier * parameters.sigma_w),
                 "V": _given(self.sigma_v, self.sigma_v_multiplier * parameters.sigma_v)}

@@ -9,13 +9,50 @@ current a, b1 and b2:
 Two layers have one and the same, a D_w (W x + b). They are the learners `quadratic` and `ntk` at the current weights.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from ovpnet.engine.steps import State, scaled
 from ovpnet.nets.base import Factors, Net, Weights, gram, initial
-from ovpnet.nets.three_layer import FrozenThreeLayerNet
-from ovpnet.nets.two_layer import FrozenTwoLayerNet
-from ovpnet.training.diagnostics.net import pre_activations
+from ovpnet.problem.streams import Stream, generator
+from ovpnet.spec.config import Config
+from ovpnet.training.diagnostics.measured import Measured
+from ovpnet.training.diagnostics.net import net, pre_activations, start
+from ovpnet.training.diagnostics.signs import sign_changes
+
+# Activations of the members that are measured at a time, at most (entries).
+_ENTRIES = 1 << 24
+
+
+class OnHeldOut:
+    """Measures the members of an ensemble on held-out x of their own."""
+
+    def __init__(self, ensemble: Measured):
+        self.net, self.wanted = ensemble.rule.learner, ensemble.configs[0].diagnostics
+        self.x = held_out(ensemble.configs).to(ensemble.x)
+
+    def __call__(self, step: int, state: State, scale: Tensor) -> dict[str, Tensor]:
+        """Return the columns of `sign_changes`, `gaps` and `ntk_drift`, of as many members at once as have room."""
+        size = max(1, _ENTRIES // (self.wanted.samples * self.net.activations(state.weights)))
+        blocks = torch.arange(len(self.x), device=self.x.device).split(size)
+        parts = [self._of(state.select(members), scale[members], self.x[members]) for members in blocks]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _of(self, state: State, scale: Tensor, x: Tensor) -> dict[str, Tensor]:
+        before, now = scaled(start(state), scale), scaled(net(state.weights), scale)
+        # Without what lambda alone changes: it is a factor of f, f_0 and their approximations.
+        measured = sign_changes(before, now, x) | gaps(self.net, scaled(state.weights, scale), before, now, x)
+        if self.net.linear is None:  # else its kernel does not move
+            measured |= ntk_drift(before, now, x[:, :self.wanted.drift_samples], self.net.frozen)
+        return measured
+
+
+def held_out(configs: Sequence[Config]) -> Tensor:
+    """Draw x [E, n, d] for each of the configs, float64."""
+    n = max(configs[0].diagnostics.samples, configs[0].diagnostics.drift_samples)
+    return torch.stack([config.inputs.sample(generator(config.seed, Stream.DIAGNOSTICS), n) for config in configs])
 
 
 def gaps(learner: Net, weights: Weights, start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
@@ -26,9 +63,8 @@ def gaps(learner: Net, weights: Weights, start: Weights, now: Weights, x: Tensor
     """
     f = learner.output(weights, x)
     frozen = now | {initial(name): value for name, value in start.items()}
-    names = {"gap_linear": "ntk", "gap_quadratic": "quadratic"}
-    models = {name: (FrozenThreeLayerNet(trained) if "V" in now else FrozenTwoLayerNet()).output(frozen, x)
-              for name, trained in names.items()}
+    models = {name: model.output(frozen, x)
+              for name, model in zip(("gap_linear", "gap_quadratic"), learner.approximations(), strict=True)}
     change = _root_mean_square(f - pre_activations(start, x)[-1].relu() @ start["a"].mT)
     measured = {name: _root_mean_square(f - model) for name, model in models.items()}
     return measured | {f"{name}_relative": value / change for name, value in measured.items()}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ovpnet.engine import State
+from ovpnet.engine.steps import State
 from ovpnet.nets.base import Weights
 
 _NAMES = ("W", "b", "b1", "V", "b2", "a")

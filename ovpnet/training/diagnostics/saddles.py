@@ -1,20 +1,19 @@
 """Saddle points of the smoothed objective (Section 6.4, Lemma 6.7): does curvature or weight decay lead out of them?"""
 
 import math
-from collections.abc import Mapping, Sequence
-from statistics import median
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Perturbation
+from ovpnet.engine.steps import Perturbation, State, scaled
 from ovpnet.nets.base import Weights
+from ovpnet.nets.regularization import Penalties, Penalty
 from ovpnet.problem.streams import Stream, generator
 from ovpnet.spec.config import Config, DiagnosticsConfig
-from ovpnet.training.algorithms.perturbed import Perturbed
 from ovpnet.training.diagnostics.curvature import along, extremes
+from ovpnet.training.diagnostics.measured import Measured
 from ovpnet.training.diagnostics.smoothed import Objective
 from ovpnet.training.schedule import learning_rates
 
@@ -22,10 +21,41 @@ from ovpnet.training.schedule import learning_rates
 _FIRST_VECTOR = 1 << 31
 
 
+class OfMembers:
+    """Measures the members of an ensemble, one after another."""
+
+    def __init__(self, ensemble: Measured, start: State):
+        self.ensemble = ensemble
+        one = ensemble.x.new_ones(len(ensemble.configs))
+        self.initial_norms = [gradient_norm(self._objective(e, start, one)) for e in range(len(one))]
+
+    def __call__(self, step: int, state: State, scale: Tensor) -> dict[str, Tensor]:
+        """Return the columns of `saddle`, [E] each; nan for what a member has not."""
+        rows = [self._saddle(e, step, state, scale) for e in range(len(self.initial_norms))]
+        names: dict[str, None] = dict.fromkeys(name for row in rows for name in row)
+        return {name: torch.tensor([row.get(name, torch.nan) for row in rows], dtype=torch.float64) for name in names}
+
+    def _saddle(self, e: int, step: int, state: State, scale: Tensor) -> dict[str, float]:
+        objective = self._objective(e, state, scale)
+        if not all(value.isfinite().all() for value in objective.parameters().values()):
+            return {}
+        return saddle(objective, self.ensemble.configs[e], step, self.initial_norms[e])
+
+    def _objective(self, e: int, state: State, scale: Tensor) -> Objective:
+        rule, x, y = self.ensemble.rule, self.ensemble.x, self.ensemble.y
+        one, n = slice(e, e + 1), self.ensemble.configs[e].samples
+        penalties = {name: Penalty(penalty.kind, penalty.coefficient[one])
+                     for name, penalty in rule.regularizer.penalties.items()}
+        weights, initial = ({name: value[one] for name, value in each.items()}
+                            for each in (state.weights, state.initial))
+        return Objective(rule.learner, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
+                         scaled(weights, scale[one]), initial, scale[one], x[one, :n], y[one, :n])
+
+
 def deviations(config: Config) -> dict[str, float]:
     """Standard deviations of W^rho and V^rho: given, or the algorithm's own where positive, or Table 1's."""
-    own = config.algorithm.smoothing(config) if isinstance(config.algorithm, Perturbed) else {"W": 0.0, "V": 0.0}
-    given, table1 = config.diagnostics, {"W": config.width**-0.99, "V": config.width**-0.51}
+    own = config.algorithm.smoothing(config)
+    given, table1 = config.diagnostics, {"W": config.width**-0.99, "V": config.second_width**-0.51}
     return {name: value or own[name] or table1[name] for name, value in (("W", given.sigma_w), ("V", given.sigma_v))}
 
 
@@ -49,7 +79,7 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
                 "smoothed_gradient_norm": smoothed_norm(objective.gradients(draws)),
                 "decay_decrease": math.nan if (rate := _decay(config, step)) is None
                 else objective.value(draws) - objective.value(draws, 1 - rate)}
-    if objective.learner.linear:  # and the loss is convex
+    if objective.learner.linear is not None:  # and the loss is convex
         return measured
     like = objective.parameters()
     first = generator(config.seed, Stream.DIAGNOSTICS, _FIRST_VECTOR).standard_normal(_size(like))
@@ -85,29 +115,9 @@ def is_saddle(measured: Mapping[str, float], size: DiagnosticsConfig, initial_no
     return float(flat and measured["curvature"] <= -size.saddle_curvature * measured["largest_eigenvalue"])
 
 
-def events(curve: Sequence[Mapping[str, Any]], escape_fraction: float) -> dict[str, float | None]:
-    """`saddle_events`, the visits to saddle points (of successive points of the learning curve one), and
-    `saddle_escape_steps`, the median over visits of the steps until the objective has fallen by `escape_fraction`.
-
-    A visit that no fall follows has no steps; where none has, or curvature was not measured, null. Steps are
-    known to the distance of the learning curve's points.
-    """
-    known = [row for row in curve if row.get("saddle") is not None]
-    if not known:
-        return {"saddle_events": None, "saddle_escape_steps": None}
-    entered = [i for i, row in enumerate(known) if row["saddle"] == 1 and (i == 0 or known[i - 1]["saddle"] != 1)]
-    escapes = []
-    for i in entered:
-        goal = (1 - escape_fraction) * known[i]["objective"]
-        left = next((row["step"] for row in known[i + 1:] if row["objective"] <= goal), None)
-        if left is not None:
-            escapes.append(left - known[i]["step"])
-    return {"saddle_events": len(entered), "saddle_escape_steps": float(median(escapes)) if escapes else None}
-
-
 def _decay(config: Config, step: int) -> float | None:
-    if isinstance(config.algorithm, Perturbed):
-        return config.algorithm.rate(config)
+    if (rate := config.algorithm.rate(config)) is not None:
+        return rate
     if not config.algorithm.iterative:
         return None
     return min(1.0, float(learning_rates(config, step - 1, step)[0]))
@@ -117,13 +127,12 @@ def _draws(config: Config, parameters: Weights, numbers: range, spread: Mapping[
     """Noise [S, ...] of W and V, where they are trained, and signs; the same at every point of a run."""
     noise: dict[str, list[Tensor]] = {name: [] for name in ("W", "V") if name in parameters}
     signs = []
-    with_signs = isinstance(config.algorithm, Perturbed) and config.algorithm.signs
     for number in numbers if noise else []:
         rng = generator(config.seed, Stream.DIAGNOSTICS, 1 + number)
         for name, drawn in noise.items():
             unit = rng.standard_normal(tuple(parameters[name].shape[1:]))
             drawn.append(torch.from_numpy(spread[name] * unit).to(parameters[name]))
-        if with_signs:
+        if config.algorithm.flips:
             signs.append(torch.from_numpy(2.0 * rng.integers(2, size=config.width) - 1).to(parameters["W"]))
     return Perturbation({name: torch.stack(drawn) for name, drawn in noise.items()},
                         torch.stack(signs) if signs else None, {})

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ovpnet.engine import Perturbation
+from ovpnet.engine.steps import Perturbation
 from ovpnet.nets.base import Net, Weights
-from ovpnet.nets.regularization import Regularizer
-from ovpnet.nets.three_layer import FrozenThreeLayerNet
-from ovpnet.nets.two_layer import FrozenTwoLayerNet
+from ovpnet.nets.regularization import Penalties
 from ovpnet.spec.choices import Loss
 from ovpnet.training.diagnostics.kinks import kinks
 
@@ -32,7 +30,7 @@ class Objective:
 
     learner: Net
     loss: Loss
-    regularizer: Regularizer
+    regularizer: Penalties
     weights: Weights  # lambda is a factor of the output weights a
     initial: Weights
     scale: Tensor  # lambda [1]
@@ -72,7 +70,7 @@ class Objective:
             risk = self.loss.value(self.learner.output(weights, x), y).mean() + self._penalty(leaves, 1.0)
             gradient = torch.autograd.grad(risk, list(leaves.values()), create_graph=True)
         of_kinks = None
-        if not isinstance(self.learner, FrozenTwoLayerNet | FrozenThreeLayerNet):
+        if not self.learner.frozen:
             with torch.no_grad():
                 mean, _, _ = self._drawn(Perturbation({}, draws.signs, {}), self.parameters())
                 of_kinks = kinks(self.loss, mean, self._drawn(draws, self.parameters())[0], deviations, self.x, self.y)

@@ -1,4 +1,4 @@
-"""The fused CPU engine: compiled loops that take all steps of a chunk, a member after another (`ovpnet/native/`)."""
+"""The steps of the fused engine on a CPU: compiled loops that take a chunk, a member after another."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from ovpnet import native
-from ovpnet.engine.base import Chunk, Rule, State, StepLosses
-from ovpnet.engine.choice import MOST_FUSED_INPUTS
+from ovpnet.engine.engines.fused import MOST_INPUTS
+from ovpnet.engine.steps import Chunk, Rule, State, StepLosses
 from ovpnet.nets.base import Net, Network, Weights, initial
 from ovpnet.nets.regularization import Penalty, layer_of
-from ovpnet.nets.three_layer import FrozenThreeLayerNet, ThreeLayerNet
-from ovpnet.nets.two_layer import FrozenTwoLayerNet, TwoLayerNet
 
 # The numbers that the compiled code knows these by.
 _PENALTIES = ("none", "frobenius", "row_24")
@@ -33,14 +31,14 @@ _THREE_LAYER = _Net("three_layer", ("W", "b1", "V", "b2", "a"), ("W", "V", "rest
                     ("hidden", "quadratic", "ntk", "last"))
 
 
-class FusedCpuEngine:
-    """Covers what `ovpnet.engine.choice.fused_lacks` names nothing of. A member's numbers are bit for bit the same in
-    any company and with any number of threads."""
+class FusedCpuStepper:
+    """Covers what `ovpnet.engine.engines.fused.Fused.lacks` says nothing against, through `ovpnet/native/`.
 
-    name = "fused"
+    A member's numbers are bit for bit the same in any company and with any number of threads.
+    """
 
     def measured(self, learner: Net) -> Network:
-        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayerNet) else learner
+        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
@@ -49,7 +47,7 @@ class FusedCpuEngine:
         m, dtype = state.weights["W"].shape[1], chunk.x.dtype
         absent = torch.empty(0, dtype=dtype)
         losses = torch.empty(E, S, dtype=dtype)
-        net = _THREE_LAYER if isinstance(rule.learner, ThreeLayerNet) else _TWO_LAYER
+        net = _THREE_LAYER if rule.learner.layers == 3 else _TWO_LAYER
         names, penalties = net.names, [self._penalty(rule, layer) for layer in net.layers]
         # A learner of frozen signs has its initial weights among the others.
         start = [state.weights.get(initial(name), state.initial.get(name, absent)) for name in names]
@@ -74,14 +72,14 @@ class FusedCpuEngine:
 class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory."""
 
-    learner: TwoLayerNet
+    learner: Net
 
     def activations(self, weights: Weights) -> int:
         return 1
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         (E, n, d), (_, k, m) = x.shape, weights["a"].shape
-        if d > MOST_FUSED_INPUTS:
+        if d > MOST_INPUTS:
             return self.learner.output(weights, x)
         outputs = x.new_empty(E, n, k)
         absent = x.new_empty(0)
@@ -96,10 +94,7 @@ def _function(name: str, dtype: torch.dtype) -> str:
 
 
 def _mode(learner: Net) -> str:
-    match learner:
-        case FrozenTwoLayerNet():
-            return "frozen"
-        case FrozenThreeLayerNet():
-            return "ntk" if learner.linear else "quadratic"
+    if learner.frozen:
+        return "frozen" if learner.layers == 2 else "ntk" if learner.linear else "quadratic"
     return "last" if "a" in learner.trained else "hidden"
 

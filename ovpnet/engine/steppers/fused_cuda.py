@@ -1,4 +1,4 @@
-"""The fused engine on CUDA: Triton kernels that take a chunk's steps without the host in between.
+"""The steps of the fused engine on CUDA: Triton kernels that take a chunk's steps without the host in between.
 
 Small two-layer nets take a chunk in one launch; for the rest, the launches of a chunk are recorded as a CUDA graph and
 replayed for every further chunk of that length. The kernels are in `ovpnet/engine/cuda/`.
@@ -6,35 +6,20 @@ replayed for every further chunk of that length. The kernels are in `ovpnet/engi
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from ovpnet.engine.base import Chunk, Rule, State, StepLosses
+from ovpnet.engine.steps import Chunk, Rule, State, StepLosses
 from ovpnet.nets.base import Net, Network, Weights
-from ovpnet.nets.two_layer import TwoLayerNet
-from ovpnet.spec.config import Config
 
 
-def cuda_lacks(config: Config) -> str | None:
-    """Why the kernels cannot train a run that `ovpnet.engine.choice.fused_lacks` says nothing against; None if they
-    can. torch's CUDA builds bring Triton along."""
-    if find_spec("triton") is None:
-        return "the fused engine needs the package triton on CUDA"
-    if config.learner.name == "three_layer" and config.learner.trained != "hidden":
-        return f"the fused engine covers no three_layer with learner.trained={config.learner.trained} on CUDA"
-    return None
-
-
-class FusedCudaEngine:
+class FusedCudaStepper:
     """Covers SGD, with momentum and penalties, of two-layer nets (hidden weights, last layer or frozen signs) and of
     three-layer nets' hidden weights, of one output, under the losses l2, huber and logistic.
 
     One instance follows one ensemble: its buffers and recorded launches go on from chunk to chunk.
     """
-
-    name = "fused"
 
     def __init__(self) -> None:
         self._tensors: list[Tensor] = []  # those that the launches read and write
@@ -42,7 +27,7 @@ class FusedCudaEngine:
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
-        """As `Engine.advance`. Raises ValueError for what the kernels do not cover."""
+        """As `Stepper.advance`. Raises ValueError for what the kernels do not cover."""
         if chunk.monitor_x is not None or chunk.scale is not None or chunk.perturbation is not None:
             raise ValueError("the fused engine covers neither fresh samples nor perturbations nor a scale")
         tensors = [chunk.x, chunk.y, rule.momentum, *state.weights.values(), *state.velocity.values(),
@@ -55,14 +40,14 @@ class FusedCudaEngine:
         return StepLosses(self._launches[steps].take(chunk), None)
 
     def measured(self, learner: Net) -> Network:
-        return _TwoLayerOutput(learner) if isinstance(learner, TwoLayerNet) else learner
+        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
 
 
 @dataclass(frozen=True)
 class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory, where the inputs are few."""
 
-    learner: TwoLayerNet
+    learner: Net
 
     def activations(self, weights: Weights) -> int:
         from ovpnet.engine.cuda import two_layer  # which needs triton

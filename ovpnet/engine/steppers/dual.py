@@ -1,8 +1,8 @@
-"""The dual engine: SGD of a learner that is linear in what it trains, at a cost a step that does not grow with m.
+"""The steps of the dual engine: SGD of a linear learner, at a cost per step that does not grow with m.
 
-Such an f is affine in its weights, f(x) = f_0(x) + <phi(x), W>, so every iterate of SGD with momentum and weight decay
-is a combination of the weights W and velocity v at the chunk's start, the initial weights W0 that increments are
-counted from, and the training samples' phi(x_i):
+An f that is linear in what is trained is affine in its weights, f(x) = f_0(x) + <phi(x), W>, so every iterate of SGD
+with momentum and weight decay is a combination of the weights W and velocity v at the chunk's start, the initial
+weights W0 that increments are counted from, and the training samples' phi(x_i):
 
     W_t = p_W W + p_v v + p_0 W0 + sum_i alpha_i phi(x_i),     and v_t likewise.
 
@@ -13,14 +13,13 @@ weights themselves are put together once, at the chunk's end. The iterates are t
 import torch
 from torch import Tensor
 
-from ovpnet.engine.base import Chunk, Rule, State, StepLosses
+from ovpnet.engine.steps import Chunk, Rule, State, StepLosses
 from ovpnet.nets.base import Net, Network, Weights
 from ovpnet.nets.regularization import Penalty, per_member
 
 
-class DualEngine:
-    """Covers a linear learner (of one output, or its last layer) with one Frobenius penalty or none, judged by its last
-    iterate (`ovpnet.engine.engine` sees to it).
+class DualStepper:
+    """Covers what `ovpnet.engine.engines.dual.Dual.lacks` says nothing against.
 
     One instance follows one ensemble: what it knows of the training samples' outputs goes on from chunk to chunk. What
     follows the weights only up to rounding it keeps in the state, so that another instance goes on bit for bit:
@@ -28,8 +27,6 @@ class DualEngine:
     Members that agree in data, features and minibatches (they differ in lr or weight decay, say) form a group: its rows
     of the kernel are read once a step and multiply all its members' coefficients.
     """
-
-    name = "dual"
 
     def __init__(self) -> None:
         self._of: tuple[Tensor, State] | None = None  # what the following are of
@@ -77,9 +74,11 @@ class DualEngine:
         self._groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
         N = chunk.x.shape[1]
         self._kernels = chunk.x.new_empty(len(self._groups.first), N, N)
+        learner = rule.learner.linear
+        assert learner is not None
         for kernel, e in zip(self._kernels, self._groups.first, strict=True):
             x = chunk.x[e:e + 1]
-            kernel[:] = rule.learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
+            kernel[:] = learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
         offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
         features = state.kept["features"] if state.kept else torch.stack(
             [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)

@@ -30,7 +30,7 @@ function visible(trace, wanted) {
   const meta = trace.meta || {};
   if (wanted.width && meta.width !== undefined && String(meta.width) !== wanted.width) return false;
   if (meta.samples === undefined) return trace.visible ?? true;
-  return wanted.samples ? String(meta.samples) === wanted.samples : meta.default;
+  return wanted.samples ? String(meta.samples) === wanted.samples : meta.first;
 }
 
 function draw(chart) {
@@ -110,12 +110,20 @@ function numbers(details) {
     if (trace.hoverinfo === "skip") continue;
     const name = plain(trace.name || "");
     if (trace.z) trace.z.flat().forEach((z, i) => table.append(row("td", ["", "", z, plain(trace.hovertext.flat()[i])])));
-    else trace.x.forEach((x, i) => table.append(row("td", [name, x, trace.y[i], plain((trace.hovertext || [])[i] || "")])));
+    else trace.x.forEach((x, i) => table.append(row("td", [name, x, trace.y[i], plain(told(trace, i))])));
   }
+  for (const shape of figure.layout.shapes || []) if (shape.showlegend) table.append(row("td", [plain(shape.name)]));
   const scroll = document.createElement("div");
   scroll.tabIndex = 0;
   scroll.append(table);
   details.append(scroll);
+}
+
+// What hovering tells of a point: its trace's template, filled in.
+function told(trace, i) {
+  const place = { x: trace.x[i], y: trace.y[i] };
+  return (trace.hovertemplate || "").replace(/%{(?:([xy])|customdata\[(\d+)\])(?::[^}]*)?}/g,
+    (_, axis, k) => axis ? place[axis] : trace.customdata[i][k]);
 }
 
 function row(kind, values) {
@@ -130,7 +138,7 @@ function row(kind, values) {
 
 // plotly's text has a few tags, and what the store says is escaped in it.
 function plain(text) {
-  return text.replace(/<[^>]*>/g, " ").replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
+  return text.replace(/<\/?(sub|sup)>/g, "").replace(/<[^>]*>/g, " ").replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
 }
 
 // --- printing, reloading ---

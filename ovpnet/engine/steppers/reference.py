@@ -1,16 +1,14 @@
-"""The reference engine: batched PyTorch on any device, one line of mathematics a line of code."""
+"""The steps of the reference engine: batched PyTorch, one line of mathematics a line of code."""
 
 import torch
 
-from ovpnet.engine.base import Chunk, Rule, State, StepLosses, scaled
+from ovpnet.engine.steps import Chunk, Rule, State, StepLosses, scaled
 from ovpnet.nets.base import Net, Network
 from ovpnet.nets.regularization import per_member
 
 
-class ReferenceEngine:
-    """Every other engine is tested against this one."""
-
-    name = "reference"
+class ReferenceStepper:
+    """Every other engine's steps are tested against these."""
 
     def measured(self, learner: Net) -> Network:
         return learner

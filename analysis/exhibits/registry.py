@@ -1,0 +1,74 @@
+"""What an exhibit is, and where all are registered: a class in a module of its own in this package."""
+
+import pkgutil
+from abc import ABC
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar
+
+from analysis.exhibits.base import Chart, Part
+from analysis.exhibits.evidence import Evidence
+
+TEXT, PAGE, FIGURES, WANDB = "text", "page", "figures", "wandb"
+MEDIA = (TEXT, PAGE, FIGURES, WANDB)
+FACTS = ("name", "title", "about", "place", "media")
+
+_registered: dict[str, type["Exhibit"]] = {}
+
+
+class Exhibit(ABC):
+    """Something to show of a store, described once for every medium.
+
+    A subclass states its facts: `name`, by which a command asks for it; `title`, its heading; `about`, what to read
+    off it (`{delta}` in it is the delta of the verdicts); `place`, a number that orders the exhibits of a medium; and
+    `media`, those that show it. It is refused (TypeError) if it lacks a fact, or if its name or place is another's. It
+    overrides one or both of the methods `of_problem` and `of_all`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[str]
+    place: ClassVar[float]
+    media: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls) -> None:
+        missing = [fact for fact in FACTS if not hasattr(cls, fact)]
+        if missing:
+            raise TypeError(f"exhibit {cls.__name__}: states no {', '.join(missing)}")
+        unknown = [medium for medium in cls.media if medium not in MEDIA]
+        if unknown or not cls.media:
+            raise TypeError(f"exhibit {cls.__name__}: media={cls.media}: must be some of {', '.join(MEDIA)}")
+        for other in _registered.values():
+            if cls.name == other.name or cls.place == other.place:
+                raise TypeError(f"exhibit {cls.__name__}: {other.__name__} has its name or place already")
+        _registered[cls.name] = cls
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+
+    @property
+    def words(self) -> str:
+        """What to read off it, of this evidence."""
+        return self.about.replace("{delta}", f"{self.evidence.delta:g}")
+
+    def of_problem(self, problem: str) -> Iterator[Chart]:
+        """Yield the charts of one problem, of which some run finished."""
+        yield from ()
+
+    def of_all(self) -> Iterator[Part]:
+        """Yield what is shown of all problems together."""
+        yield from ()
+
+
+def exhibits(evidence: Evidence, medium: str) -> list[Exhibit]:
+    """Return the exhibits that a medium shows, in their order."""
+    found = [cls for cls in registered().values() if medium in cls.media]
+    return [cls(evidence) for cls in sorted(found, key=lambda cls: cls.place)]
+
+
+def registered() -> dict[str, type[Exhibit]]:
+    """Return all exhibits by name. Every module of this package is imported, so that a new file is enough."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        import_module(f"analysis.exhibits.{module.name}")
+    return dict(_registered)

@@ -1,0 +1,1 @@
+"""What takes the steps of each engine, in torch."""

@@ -1,0 +1,1 @@
+"""The diagnostics, a module each: every class here is a switch of `diagnostics`."""
