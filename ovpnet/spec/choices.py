@@ -180,6 +180,8 @@ class Learner(Choice):
     # The matrices of its hidden layers, and whether it is the limit m = infinity.
     matrices: ClassVar[tuple[str, ...]]
     infinite: ClassVar[bool]
+    # It is the net of (3.2) or of Section 4, or its linearization: what compiled loops compute.
+    relu: ClassVar[bool]
 
     @abstractmethod
     def net(self) -> "Net":

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from ovpnet.engine.steps import Stepper
 
+# What the compiled code has of one output, which knows each by its place here.
+LOSSES = ("l2", "huber", "logistic")
+PENALTIES = ("none", "frobenius", "row_24")
 # Inputs of a neuron that the compiled loops of two-layer nets have room for.
 MOST_INPUTS = 256
 # Up to this size V and its velocity are one thread's (ovpnet/native/three_layer.cpp).
@@ -39,6 +42,12 @@ class Fused(Engine):
             return "learner.trained=all"
         if config.concept.k > 1:
             return f"concept.k={config.concept.k}"
+        if not config.learner.relu:
+            return f"learner={config.learner.name}"
+        if config.loss.name not in LOSSES:
+            return f"loss={config.loss.name}"
+        if any(getattr(config.regularizer, layer) not in PENALTIES for layer in config.learner.trained_layers):
+            return f"regularizer={config.regularizer.name}"
         if config.learner.hidden_layers == 1 and config.inputs.d > MOST_INPUTS:
             return f"inputs.d={config.inputs.d}"
         if trained == "last" and config.regularizer.rest == "row_24":

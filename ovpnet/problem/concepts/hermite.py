@@ -44,7 +44,6 @@ class Hermite(Concept):
     sum of the q_i and 0 <= e_i <= q_i. The complexities are those of this sum, and no minimum over all sums.
     """
 
-    name: str = "hermite"
     degrees: list[list[int]] = key([[2]], "degrees of each term in the directions u_1, u_2, ...; they add up to at "
                                    f"most {MAX_DEGREE}", low=0, high=MAX_DEGREE)
     coefficients: list[float] = key([1.0], "coefficient of each term, cycled")
