@@ -38,7 +38,7 @@ class Opt:
 
 
 def empirical_opt(config: Config, store: Store) -> Opt:
-    """OPT of the config's problem: read from the store, or computed and kept there. Raises StoreError."""
+    """Return OPT of the config's problem: read from the store, or computed and kept there. Raises StoreError."""
     kept = store.read_opt(opt_id(config))
     if kept is not None:
         return Opt(**{name: kept[name] for name in Opt.__dataclass_fields__})
@@ -48,7 +48,7 @@ def empirical_opt(config: Config, store: Store) -> Opt:
 
 
 def compute_opt(config: Config) -> Opt:
-    """OPT by the method that the config asks for."""
+    """Return OPT by the method that the config asks for."""
     problem, name = Problem(config), opt_id(config)
     loss = config.loss.value
     own, second_moment = Mean(), Mean()
@@ -68,7 +68,7 @@ def compute_opt(config: Config) -> Opt:
 
 
 def target_is_optimal(config: Config) -> bool:
-    """Whether the target is in the class and no other function has less risk on its noisy labels.
+    """Return whether the target is in the class and no other function has less risk on its noisy labels.
 
     True for zero-mean symmetric additive noise, and for classes drawn with the probabilities that the
     loss assigns to F*; false for hard or flipped classes (a steeper F does better) and for targets
@@ -81,7 +81,7 @@ def target_is_optimal(config: Config) -> bool:
 
 
 def noise_risk(config: Config) -> float | None:
-    """Closed form of E L(F*(x), y), or None where there is no simple one."""
+    """Return the closed form of E L(F*(x), y), or None if there is no simple one."""
     k, noise = config.concept.k, config.noise
     if config.loss.classes:
         return None
@@ -95,7 +95,7 @@ def noise_risk(config: Config) -> float | None:
 
 
 def _fit(config: Config, problem: Problem) -> Mean:
-    """Held-out risk of the best fit of the class: projected Adam from several random restarts, side by side.
+    """Return the held-out risk of the best fit of the class: projected Adam from several random restarts, side by side.
 
     One sample is fitted, a second chooses the restart and a third measures its risk, so that the estimate is
     unbiased for the function found, and an upper bound on OPT up to its standard error.
@@ -133,7 +133,7 @@ def _risk(fitted: Concept, weights: dict[str, Tensor], sample: tuple[Tensor, Ten
 
 
 def _restarts(fitted: Concept, config: Config) -> dict[str, Tensor]:
-    """Starting points [R, ...]: random ones, and the target itself where it is in the class that is fitted."""
+    """Return starting points [R, ...]: random ones, and the target itself if it is in the class that is fitted."""
     d = config.inputs.d
     starts = [fitted.draw(generator(config.concept.seed, Stream.OPT, 1 << 22 | restart), d)
               for restart in range(config.opt.restarts)]
@@ -143,7 +143,7 @@ def _restarts(fitted: Concept, config: Config) -> dict[str, Tensor]:
 
 
 def fitted_class(config: Config) -> Concept:
-    """The class that is fitted: the target's own, or (3.1) with opt.p neurons if it has none with weights."""
+    """Return the class that is fitted: the target's own, or (3.1) with opt.p neurons if it has none with weights."""
     concept = config.concept
     if concept.in_class and concept.draw(generator(0, Stream.OPT), config.inputs.d):
         return concept

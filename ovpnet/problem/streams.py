@@ -35,7 +35,7 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, block: int = 0) -> np.random.Generator:
-    """Generator of one block of one stream of a seed.
+    """Return the generator of one block of one stream of a seed.
 
     Raises ValueError unless `seed` is in [0, 2^64) and `block` in [0, 2^32).
     """

@@ -100,12 +100,12 @@ class Hermite(Concept):
 
     @property
     def directions(self) -> int:
-        """The number r of directions of an output."""
+        """Return the number r of directions of an output."""
         return max(map(len, self.degrees))
 
     @property
     def terms(self) -> dict[Degrees, float]:
-        """The coefficient of each product of Hermite polynomials, by its degrees in all r directions."""
+        """Return the coefficient of each product of Hermite polynomials, by its degrees in all r directions."""
         terms: dict[Degrees, float] = {}
         for t, degrees in enumerate(self.degrees):
             padded = (*degrees, *[0] * (self.directions - len(degrees)))
@@ -114,7 +114,7 @@ class Hermite(Concept):
 
     @property
     def information_exponent(self) -> int | None:
-        """k* of a single-index target: the least j >= 1 with E g(z) h_j(z) != 0 (Ben Arous et al., JMLR 2021).
+        """Return k* of a single-index target: the least j >= 1 with E g(z) h_j(z) != 0 (Ben Arous et al., JMLR 2021).
 
         None for a constant, and for several directions (see `leap`).
         """
@@ -123,7 +123,7 @@ class Hermite(Concept):
 
     @property
     def generative_exponent(self) -> int | None:
-        """p* of a single-index target: the least k* of T(y) over all T (Damian et al., COLT 2024), without noise.
+        """Return p* of a single-index target: the least k* of T(y) over all T (Damian et al., COLT 2024), without noise.
 
         It is 2 for an even polynomial g, else 1. None for a constant, and for several directions.
 
@@ -139,7 +139,7 @@ class Hermite(Concept):
 
     @property
     def leap(self) -> int | None:
-        """The least L with which all directions are found in turn, by components of degree at most L in new ones.
+        """Return the least L with which all directions are found in turn, by components of degree at most L in new ones.
 
         It is k* if r = 1. None for a constant. It does not depend on the basis of the directions (the isotropic leap of
         Abbe, Boix-Adsera, Misiakiewicz, COLT 2023): z_1 + z_2 + z_1 z_2 has leap 2, since z_1 + z_2 is found first, and
@@ -220,7 +220,7 @@ def _leap(terms: Mapping[Degrees, float]) -> int | None:
     rng = np.random.default_rng(0)
 
     def components(found: "np.ndarray", degree: int) -> "np.ndarray":
-        """Vectors in W [.., r] that components of this degree in W show; `found` is the projection on V."""
+        """Return vectors in W [.., r] that components of this degree in W show; `found` is the projection on V."""
         rest = np.eye(r) - found
         vectors = []
         for _ in range(r):
