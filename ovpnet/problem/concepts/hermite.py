@@ -123,7 +123,7 @@ class Hermite(Concept):
 
     @property
     def generative_exponent(self) -> int | None:
-        """Return p* of a single-index target: the least k* of T(y) over all T (Damian et al., COLT 2024), without noise.
+        """Return p* of a single-index target: the least k* over all T(y), without noise (Damian et al., COLT 2024).
 
         It is 2 for an even polynomial g, else 1. None for a constant, and for several directions.
 
@@ -139,7 +139,7 @@ class Hermite(Concept):
 
     @property
     def leap(self) -> int | None:
-        """Return the least L with which all directions are found in turn, by components of degree at most L in new ones.
+        """Return the least L with which components of degree at most L in new directions find all, one by one.
 
         It is k* if r = 1. None for a constant. It does not depend on the basis of the directions (the isotropic leap of
         Abbe, Boix-Adsera, Misiakiewicz, COLT 2023): z_1 + z_2 + z_1 z_2 has leap 2, since z_1 + z_2 is found first, and
