@@ -11,6 +11,7 @@ from launch.plugins import BisectConf
 from ovpnet.spec.activation import ACTIVATIONS
 from ovpnet.spec.choices import KINDS
 from ovpnet.spec.config import Config, OptConfig, RiskConfig
+from ovpnet.spec.diagnostic import DIAGNOSTICS
 from ovpnet.spec.identity import not_identity
 from ovpnet.spec.keys import allowed_values
 from ovpnet.spec.registry import Registry
@@ -30,6 +31,7 @@ choose among the nodes below: `concept=figure1` takes `conf/concept/figure1.yaml
 
 """
 
+BAR = "\\|"  # in a cell of a table
 # The lines of README.md between which its table of choices is.
 README = Path(__file__).parents[1] / "README.md"
 MARKS = ("<!-- choices: made by docs/configuration.py -->\n", "<!-- /choices -->\n")
@@ -41,7 +43,7 @@ def page() -> str:
     for group, named in schemas().items():
         parts += [_section(f"{group}: {name}" if len(named) > 1 else group, f"{group}.", schema)
                   for name, schema in named.items()]
-    parts += [_activations()]
+    parts += [_activations(), _columns()]
     parts += [_section("test", "test.", RiskConfig), _section("opt", "opt.", OptConfig)]
     parts += [_section(f"hydra/launcher={name}", "hydra.launcher.", node) for name, node in LAUNCHERS.items()]
     parts.append(_section("hydra/sweeper=bisect_samples", "hydra.sweeper.", BisectConf))
@@ -81,10 +83,20 @@ def _section(title: str, prefix: str, node: type) -> str:
     return "\n".join([f"## {title}", "", inspect.cleandoc(node.__doc__ or ""), "", *table, ""])
 
 
+def _columns() -> str:
+    """The columns that diagnostics add to learning curves and runs."""
+    rows = [f"| `{column}` | `diagnostics.{each.name}` | {meaning.replace('|', BAR)} |"
+            for each in DIAGNOSTICS for column, meaning in {**each.columns, **each.run_columns}.items()]
+    return "\n".join(["## Columns of the diagnostics", "",
+                      "Learning curves have them at every point, and runs their last values. The runs alone have "
+                      + ", ".join(f"`{column}`" for each in DIAGNOSTICS for column in each.run_columns) + ".", "",
+                      "| column | switch | meaning |", "|---|---|---|", *rows, ""])
+
+
 def _row(prefix: str, item: "dataclasses.Field[object]") -> str:
     value = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
     default = "" if value == "???" else f"`{'null' if value is None else value}`"
-    meaning = item.metadata["help"].replace("|", "\\|")
+    meaning = item.metadata["help"].replace("|", BAR)
     return f"| `{prefix}{item.name}` | {default} | {_allowed(item.metadata)} | {meaning} |"
 
 

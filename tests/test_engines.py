@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.plan import plan
+from launch.packs import packed
 from ovpnet.engine.base import Engine
 from ovpnet.engine.choice import chosen, engine_on, shape_of
 from ovpnet.engine.registry import ENGINES, engine, engines, lookup
@@ -26,7 +26,7 @@ RUNS = [["learner.trained=hidden"], ["learner=three_layer", "learner.trained=ntk
 
 ASK = """
 import pickle, sys
-from launch.plan import plan
+from launch.packs import packed
 from ovpnet.engine.choice import shape_of
 from ovpnet.engine.rates import EXAMPLE
 from ovpnet.engine.registry import engines
@@ -40,7 +40,7 @@ for configs in pickle.load(sys.stdin.buffer):
         engine.work(configs[0])
         if engine.lacks(configs[0]) is None:
             engine.lacks_on(configs[0], "cuda")
-    assert plan(configs, set()).packs[0].shape.engine is shape.engine
+    assert packed(configs, set())[0].shape.engine is shape.engine
 print(*sorted(names), "torch" in sys.modules)
 """
 
@@ -116,7 +116,7 @@ def test_a_new_engine_is_planned_and_trains_by_its_name_alone(scratch, make, tmp
     engine("null")(Null)
     config = replace(make(f"store={tmp_path}", "steps=30"), engine="null")
     Store(tmp_path).prepare()
-    [pack] = plan([config], set()).packs
+    [pack] = packed([config], set())
     assert pack.shape.engine.name == "null"
     assert pack.memory > 0
     [row] = run_pack([config])

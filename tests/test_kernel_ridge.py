@@ -139,7 +139,7 @@ def test_sgd_ends_there(make, learner):
     exact, _ = fitted(make("algorithm=kernel_ridge", *shared))
     sgd, _ = fitted(make("algorithm=momentum_sgd", *shared, "lr=0.05", "lr_scaling=none", "steps=4000",
                          "algorithm.decay_at=1"))
-    for name in sgd.learner.trained:
+    for name in sgd.members.learner.trained:
         torch.testing.assert_close(sgd.state.weights[name], exact.state.weights[name], rtol=1e-6, atol=1e-8)
 
 
@@ -182,14 +182,14 @@ def test_finite_widths_approach_the_limit(make, layers, trained):
     decay = 1e-3 * (a_std**2 if trained == "ntk" else 1)
     infinite = make(*shared, f"learner={layers}_layer_limit", f"weight_decay={decay}")
     ensemble, limit = fitted(*(replace(infinite, seed=seed) for seed in SEEDS))
-    x = ensemble.problems[0].sample(99, Stream.TEST, 500)[0].repeat(len(SEEDS), 1, 1)
+    x = ensemble.members.problems[0].sample(99, Stream.TEST, 500)[0].repeat(len(SEEDS), 1, 1)
     expected = ensemble.members.learner.output(ensemble.state.weights, x)
     distances = []
     for m in (32, 128, 512):
         scaled = decay * (m if trained == "ntk" else 1)
         net = make(*shared, f"learner={layers}_layer", f"width={m}", f"weight_decay={scaled}")
         nets, outcome = fitted(*(replace(net, seed=seed) for seed in SEEDS))
-        distances.append((nets.learner.output(nets.state.weights, x) - expected).square().mean().item())
+        distances.append((nets.members.learner.output(nets.state.weights, x) - expected).square().mean().item())
     assert distances[0] > 2 * distances[1] > 4 * distances[2]  # squared: of order 1/m
     risks = [np.mean([each.mean for each in measured.test]) for measured in (outcome, limit)]
     assert risks[0] == pytest.approx(risks[1], rel=0.1)

@@ -31,22 +31,24 @@ def chart(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = None) -
     `limit` has it."""
     finite = best[np.isfinite(best["test_risk"])]
     widths = sorted(best["width"].unique())
-    marks: list[Mark] = []
+    bands: list[Mark] = []
+    lines: list[Mark] = []
     for index, (width, colour) in enumerate(zip(widths, shades(len(widths)), strict=True)):
         rows = finite[finite["width"].eq(width)].groupby("samples")["test_risk"].agg(["mean", "min", "max", "size"])
         rows = rows.reset_index().set_axis(["x", "y", "low", "high", "seeds"], axis=1)
-        marks.append(Band(rows=rows[["x", "low", "high"]], colour=colour, width=int(width)))
-        marks.append(Series(rows=rows[["x", "y"]].assign(least=rows["low"], most=rows["high"], seeds=rows["seeds"]),
+        bands.append(Band(rows=rows[["x", "low", "high"]], colour=colour, width=int(width)))
+        lines.append(Series(rows=rows[["x", "y"]].assign(least=rows["low"], most=rows["high"], seeds=rows["seeds"]),
                             colour=colour, symbol=symbol(index), name=f"m = {width_text(width)}", width=int(width),
                             tip=f"m = {width_text(width)}, N = {{x}}\nmean {{y:.4g}} of {{seeds}} seeds\n"
                                 "{least:.4g} to {most:.4g}"))
     if limit is not None:
         rows = limit[np.isfinite(limit["test_risk"])].groupby("samples")["test_risk"].mean()
-        marks.append(Series(rows=rows.reset_index().set_axis(["x", "y"], axis=1), line="dashed", name="m = infinity"))
-    marks += _goal(best, finite) if len(finite) else []
+        lines.append(Series(rows=rows.reset_index().set_axis(["x", "y"], axis=1), line="dashed", name="m = infinity"))
+    lines += _goal(best, finite) if len(finite) else []
     return Chart("risk", "Test risk against samples",
                  "Best-tuned test risk against the number of samples N, a line for each width, with OPT + epsilon.",
-                 [Plot(Axis("samples N", "log", best["samples"]), Axis("test risk", "log"), marks)], problem)
+                 [Plot(Axis("samples N", "log", best["samples"]), Axis("test risk", "log"), [*bands, *lines])],
+                 problem)
 
 
 def _goal(best: pd.DataFrame, finite: pd.DataFrame) -> list[Mark]:

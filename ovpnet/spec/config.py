@@ -6,6 +6,7 @@ from ovpnet.spec.activation import ACTIVATIONS
 from ovpnet.spec.choices import Algorithm, Concept, Inputs, Learner, Loss, Noise, Regularizer
 from ovpnet.spec.diagnostic import DIAGNOSTICS, Diagnostic
 from ovpnet.spec.keys import LARGEST_SEED, MISSING, key
+from ovpnet.spec.registry import names_in
 
 
 @dataclass
@@ -133,7 +134,8 @@ class Config:
     engine: str = key("auto", "training engine: `reference`, batched PyTorch; `fused`, all steps in compiled loops; "
                       "`dual`, the same iterates of learners that are linear in what is trained (last, ntk), through "
                       "their kernel; `auto`, the fastest one that covers the run",
-                      choices=("auto", "reference", "fused", "dual"), identity=False)
+                      choices=lambda: ("auto", *names_in("ovpnet.engine.registry", "ENGINES")),
+                      identity=False)
     device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`", identity=False)
     store: str = key("store", "directory of the run store", printed=True, identity=False)
     checkpoint_minutes: float = key(5.0, "minutes of training between two checkpoints of a pack, in "

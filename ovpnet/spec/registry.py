@@ -85,6 +85,12 @@ class Registry(Generic[T]):
         self._classes = dict(sorted(self._classes.items(), key=lambda item: item[1].__module__))
 
 
+def names_in(module: str, registry: str) -> tuple[str, ...]:
+    """Return the names of a registry that a higher room holds; its module is imported when they are asked for."""
+    found: Registry[Any] = getattr(import_module(module), registry)
+    return found.names()
+
+
 def facts(base: type) -> tuple[str, ...]:
     """Return the names of what a class of this kind must state: class variables without a value, abstract methods."""
     found: dict[str, None] = {}

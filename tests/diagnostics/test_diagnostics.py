@@ -83,8 +83,8 @@ def linear(w0, w, x):
 def test_norms_signs_and_gaps_equal_their_formulas(make, name, trained, width2):
     made, before, now = moved(make, name, trained, "concept.k=2" if trained != "ntk" else "concept.k=1",
                               f"width2={width2}")
-    x = held_out(made.configs)
-    measured = made.diagnostics.measure(20, made.state)
+    x = held_out(made.members.configs)
+    measured = made.evaluator.diagnostics.measure(20, made.state)
     f_of = {"quadratic": quadratic, "ntk": linear}.get(trained, lambda w0, w, x: plain(w, x))
     for e in range(2):
         w0, w = member(before, e), member(now, e)
@@ -127,8 +127,8 @@ def grams(f, w, x, k):
     ("three_layer", "hidden", 2, 5), ("three_layer", "quadratic", 1, 13)])
 def test_ntk_drift_equals_jacobians(make, name, trained, k, width2):
     made, before, now = moved(make, name, trained, f"concept.k={k}", f"width2={width2}")
-    x = held_out(made.configs)[:, :7]
-    measured = made.diagnostics.measure(20, made.state)["ntk_drift"]
+    x = held_out(made.members.configs)[:, :7]
+    measured = made.evaluator.diagnostics.measure(20, made.state)["ntk_drift"]
     for e in range(2):
         w0 = member(before, e)
         f = plain if trained == "hidden" else partial(quadratic, w0)
@@ -138,7 +138,7 @@ def test_ntk_drift_equals_jacobians(make, name, trained, k, width2):
 
 def test_nothing_has_moved_at_initialization(make):
     made = ensemble(make("learner=three_layer", *SMALL))
-    measured = made.diagnostics.measure(1, made.state)
+    measured = made.evaluator.diagnostics.measure(1, made.state)
     for name in ("norm_W", "norm_W_24", "norm_V", "spectral_W", "spectral_V", "sign_changes_1", "sign_changes_2",
                  "ntk_drift"):
         assert measured[name].item() == 0, name
@@ -149,13 +149,13 @@ def test_nothing_has_moved_at_initialization(make):
 
 def test_the_quadratic_approximation_is_exact_until_a_sign_changes(make):
     made = ensemble(make("learner=three_layer", *SMALL))
-    before, x = start(made.state), held_out(made.configs)[:, :3]
+    before, x = start(made.state), held_out(made.members.configs)[:, :3]
     draw = torch.Generator().manual_seed(0)
     for size in (1e-4, 1.0):
         now = before | {key: before[key] + size * torch.randn(before[key].shape, generator=draw).double()
                         for key in ("W", "V")}
         changed = sum(sign_changes(before, now, x).values()).item()
-        found = gaps(made.learner, now, before, now, x)
+        found = gaps(made.members.learner, now, before, now, x)
         if size < 1:
             assert changed == 0
             assert found["gap_quadratic"].item() < 1e-13 < found["gap_linear"].item()
@@ -201,7 +201,7 @@ def test_alone_and_packed_agree_and_the_run_has_the_last_values(make, overrides)
 def test_off_adds_no_column_and_no_other_run(make):
     off, on = make(), make("diagnostics=norms")
     made = ensemble(off)
-    assert made.diagnostics is None
+    assert made.evaluator.diagnostics is None
     (row,), curves = result_rows([off], made.goals, made.train())
     (measured,), curves_on = rows_of(on)
     added = {name for name in measured if name not in row}
