@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ovpnet.engine.engines.fused import LOSSES
+from ovpnet.engine.limits import LOSSES
 from ovpnet.engine.steps import Rule
 from ovpnet.nets.regularization import Penalty
 

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ovpnet.engine.base import Engine, Shape
+from ovpnet.engine.limits import LOSSES, MOST_INPUTS, PENALTIES
 from ovpnet.engine.rates import Machine, at
 from ovpnet.engine.registry import engine
 from ovpnet.engine.sizes import hidden_products
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 
     from ovpnet.engine.steps import Stepper
 
-# What the compiled code has of one output, which knows each by its place here.
-LOSSES = ("l2", "huber", "logistic")
-PENALTIES = ("none", "frobenius", "row_24")
-# Inputs of a neuron that the compiled loops of two-layer nets have room for.
-MOST_INPUTS = 256
 # Up to this size V and its velocity are one thread's (ovpnet/native/three_layer.cpp).
 _CORE_CACHE = 1 << 20
 # A step by hidden layers and what is trained, measured in those of the hidden weights (1 if not named).

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ovpnet import native
-from ovpnet.engine.engines.fused import LOSSES, MOST_INPUTS, PENALTIES
+from ovpnet.engine.limits import LOSSES, MOST_INPUTS, PENALTIES
 from ovpnet.engine.steps import Chunk, Rule, State, StepLosses
 from ovpnet.nets.base import Net, Network, Weights, initial
 from ovpnet.nets.regularization import Penalty, layer_of
