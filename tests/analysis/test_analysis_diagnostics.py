@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis import diagnostic_figures, diagnostics, report
-from analysis.load import Stored, with_problem
+from analysis.load import Stored, with_later_keys, with_problem
+from analysis.rerun import problem_overrides
 from analysis.verdict import analyze
 from ovpnet.record.store import Store
 
@@ -80,3 +81,19 @@ def test_no_diagnostics_no_section(make_runs, tmp_path):
     page = report.write(Stored(runs, [], Store("nowhere")), analysis, tmp_path).read_text()
     assert "<h2>Diagnostics" not in page
     assert "<h2>Learning curves" not in page
+
+
+def test_runs_from_before_a_key_joined_are_of_the_problem_of_its_old_value(make_runs):
+    new = make_runs(overrides=["learner=three_layer"], widths=[16], samples=[400], seeds=range(2), lrs=[0.2])
+    old = new.drop(columns=["width2", "learner.a_std_exponent"]).assign(seed=new["seed"] + 2)
+    both = pd.concat([old, new], ignore_index=True)
+    assert with_problem(both)["problem"].nunique() == 2
+    assert with_problem(with_later_keys(both))["problem"].nunique() == 1
+    assert "width2" not in with_later_keys(old)
+    other = make_runs(overrides=["learner=three_layer", "width2=9"], widths=[16], samples=[400], seeds=range(2),
+                      lrs=[0.2])
+    found = with_problem(with_later_keys(pd.concat([both, other], ignore_index=True)))
+    assert found["problem"].nunique() == 2
+    overrides = problem_overrides(found[found["width2"].eq(9)])
+    assert "width2=9" in overrides
+    assert not any(each.startswith("learner.a_std_exponent") for each in overrides)
