@@ -221,10 +221,6 @@ class Learner(Choice):
             raise ConfigError("width2", config.width2, f"learner={self.name} has no second hidden layer of a width; "
                               "allowed: null")
 
-    def canonical(self, config: "Config") -> "Config":
-        # One net, however its second width is given.
-        return with_values(config, width2=None) if config.width2 == config.width else config
-
 
 @dataclass
 class Algorithm(Choice):
