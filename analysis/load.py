@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.filters import as_text, config_columns, select
 from ovpnet.spec.choices import LEARNERS
+from ovpnet.spec.diagnostic import DIAGNOSTICS
 from ovpnet.spec.errors import ConfigError, StoreError
 from ovpnet.spec.identity import SCHEMA_VERSION, not_identity
 from ovpnet.terminal.commands import as_typed
@@ -27,9 +28,6 @@ INFINITE_LEARNERS = tuple(name for name in LEARNERS.names() if LEARNERS[name].in
 
 # The width that the rows of infinitely wide learners have (ovpnet.spec.config.canonical).
 INFINITE = 0
-
-# The switches of the config group `diagnostics`.
-DIAGNOSTICS = ("norms", "approximations", "saddles")
 
 LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
@@ -171,7 +169,7 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     keys = problem_keys(runs)
     number = keys.groupby(list(keys), dropna=False).ngroup()
     labels = _labels(runs, keys, number)
-    measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS]).eq(True).sum(axis=1)
+    measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS.names()]).eq(True).sum(axis=1)
     order = runs[[*WITHIN_PROBLEM, "finished_at", "run_id"]].assign(
         _problem=number.map(labels.rank()), _failed=runs["status"].eq("failed"), _measured=measured)
     order = order.sort_values(["_problem", *WITHIN_PROBLEM, "_failed", "_measured", "finished_at", "run_id"],

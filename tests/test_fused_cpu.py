@@ -54,7 +54,7 @@ def ensembles(draw, dtype):
     kind = draw(st.sampled_from(kinds))
     coefficient = {layer: numbers(0, 0.1) for layer in ("W", "V", "rest")}
     penalties = {} if kind == "none" else {name: Penalty(kind, coefficient[layer_of(name)]) for name in net.trained}
-    rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))]()(),
+    rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))](),
                 Penalties(penalties, draw(st.booleans())), numbers(0, 0.95))
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained}, start)
     x = torch.from_numpy(rng.standard_normal((E, SAMPLES, d)))

@@ -62,7 +62,7 @@ def test_a_recipe_names_its_number_of_files(recipe):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_works_as_it_is_written(recipe, tmp_path):
-    for name in ("conf", "ovpnet", "launch", "analysis", "hydra_plugins", "tests", "docs"):
+    for name in ("conf", "ovpnet", "launch", "analysis", "hydra_plugins", "tests", "docs", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images"))
     for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)

@@ -6,8 +6,8 @@ For phi(z) = sum_i c_i z^i, R >= 0 and the paper's constant C* (10^4 in its rema
 both powers of C_eps being 1 at i = 0. Everything is computed in natural logarithms.
 
 The paper's C_s <= C_eps hides constants in two terms. C* |c_0| of C_s is larger than 2 |c_0| of C_eps. And
-2^1.75 C* R |c_1| is larger than (1 + sqrt(log(1/eps))) C* R |c_1| unless eps <= 0.0037. It holds from degree 2 on, term by term,
-for C* >= 7.
+2^1.75 C* R |c_1| is larger than (1 + sqrt(log(1/eps))) C* R |c_1| unless eps <= 0.0037. It holds from degree 2 on,
+term by term, for C* >= 7.
 """
 
 import math
@@ -153,10 +153,7 @@ def _truncation_degree(phi: Activation, log_r: float, log_epsilon: float) -> int
 
 
 def _log_series(phi: Activation, log_weight: Callable[["Floats"], "Floats"], degree: int | None) -> float:
-    """Return log sum_i exp(log_weight(i)) |c_i|, whose terms are unimodal in i.
-
-    The sum goes up to `degree`, or (None) until the terms no longer count.
-    """
+    """Return log sum_i exp(log_weight(i)) |c_i| up to `degree`; if None, until the unimodal terms no longer count."""
     total = -math.inf
     start, stop = 0, 64 if degree is None else degree + 1
     while start < MAX_DEGREE:
@@ -198,10 +195,7 @@ def _of_concept(concept: Concept, d: int, log_c: _Complexity, inner_exponent: fl
 
 
 def _by_layer(concept: Concept, series: Series, log_c: _Complexity, inner_exponent: float) -> tuple[float, float]:
-    """Return the log of max_phi C(phi, 1), and `_of_concept`: with two layers the same.
-
-    F* = 0 has no activation, and -inf.
-    """
+    """Return log max_phi C(phi, 1), and what `_of_concept` does: the same if two layers. F* = 0 has -inf."""
     largest = max((_keyed(concept, phi, 0.0, log_c) for phi in series.inner), default=-math.inf)
     if series.outer is None:
         return largest, largest

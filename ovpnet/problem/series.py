@@ -41,7 +41,7 @@ class Layer:
 
     @property
     def distinct(self) -> tuple[Activation, ...]:
-        """The different activations among its neurons."""
+        """Return the different activations among its neurons."""
         return tuple(self._columns)
 
     def suprema(self, radius: float, dtype: str) -> list[float]:
@@ -55,7 +55,7 @@ class Layer:
 
     @cached_property
     def _columns(self) -> dict[Activation, list[int]]:
-        """Neurons grouped by activation: one call for each distinct activation rather than for each neuron."""
+        """Group neurons by activation: one call for each distinct activation rather than for each neuron."""
         columns: dict[Activation, list[int]] = {}
         for i, phi in enumerate(self.neurons):
             columns.setdefault(phi, []).append(i)
@@ -94,12 +94,12 @@ class Series:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All layers."""
+        """Return all layers."""
         return tuple(each for each in (self.phi, self.phi2, self.outer) if each is not None)
 
     @property
     def inner(self) -> tuple[Activation, ...]:
-        """The distinct inner activations."""
+        """Return the distinct inner activations."""
         return (*self.phi.distinct, *(self.phi2.distinct if self.phi2 else ()))
 
     def check_domain(self, dtype: str) -> None:

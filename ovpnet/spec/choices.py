@@ -180,6 +180,8 @@ class Learner(Choice):
     # The matrices of its hidden layers, and whether it is the limit m = infinity.
     matrices: ClassVar[tuple[str, ...]]
     infinite: ClassVar[bool]
+    # It is the net of (3.2) or of Section 4, or its linearization: what compiled loops compute.
+    relu: ClassVar[bool]
 
     @abstractmethod
     def net(self) -> "Net":
@@ -218,10 +220,6 @@ class Learner(Choice):
         if config.width2 is not None and (self.hidden_layers < 2 or self.infinite):
             raise ConfigError("width2", config.width2, f"learner={self.name} has no second hidden layer of a width; "
                               "allowed: null")
-
-    def canonical(self, config: "Config") -> "Config":
-        # One net, however its second width is given.
-        return with_values(config, width2=None) if config.width2 == config.width else config
 
 
 @dataclass

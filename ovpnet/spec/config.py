@@ -100,7 +100,7 @@ class Config:
     width: int = key(256, "m, neurons of each hidden layer: at least 1. 0 stands for m = infinity, and is what the "
                      "infinite-width learners make of any width", low=0, high=100_000_000)
     width2: int | None = key(None, "m2, neurons of the second hidden layer (learner=three_layer), beside m1 = width; "
-                             "null = width", low=1, high=100_000_000, added=None)
+                             "null = width, in every run of a sweep", low=1, high=100_000_000, added=None)
     samples: int = key(400, "N, size of the training set", low=1, per_member=True)
     seed: int = key(0, "seed of everything random in a run but the target itself", low=0, high=LARGEST_SEED,
                     per_member=True)

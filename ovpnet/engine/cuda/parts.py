@@ -8,11 +8,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ovpnet.engine.limits import LOSSES
 from ovpnet.engine.steps import Rule
 from ovpnet.nets.regularization import Penalty
-
-# Of `loss_and_slope`, one output each.
-COVERED_LOSSES = ("l2", "huber", "logistic")
 
 
 @triton.jit
@@ -109,9 +107,9 @@ def refuse_more_outputs(a: Tensor) -> None:
 
 def loss_name(rule: Rule) -> str:
     """Return the name of the rule's loss. Raises ValueError for a loss without a kernel."""
-    if rule.loss.name in COVERED_LOSSES:
+    if rule.loss.name in LOSSES:
         return rule.loss.name
-    raise ValueError(f"the Triton kernels cover the losses {', '.join(COVERED_LOSSES)}")
+    raise ValueError(f"the Triton kernels cover the losses {', '.join(LOSSES)}")
 
 
 def penalty_kind(penalty: Penalty | None) -> str:

@@ -7,14 +7,10 @@ import torch
 from torch import Tensor
 
 from ovpnet import native
-from ovpnet.engine.engines.fused import MOST_INPUTS
+from ovpnet.engine.limits import LOSSES, MOST_INPUTS, PENALTIES
 from ovpnet.engine.steps import Chunk, Rule, State, StepLosses
 from ovpnet.nets.base import Net, Network, Weights, initial
 from ovpnet.nets.regularization import Penalty, layer_of
-
-# The numbers that the compiled code knows these by.
-_PENALTIES = ("none", "frobenius", "row_24")
-_LOSSES = ("l2", "huber", "logistic")
 
 
 class _Net(NamedTuple):
@@ -56,8 +52,8 @@ class FusedCpuStepper:
             *(each.contiguous() for each in (chunk.x, chunk.y, chunk.index, chunk.lr)),
             *(state.weights[name] for name in names), *(state.velocity.get(name, absent) for name in names), *start,
             rule.momentum, *(each.coefficient for each in penalties), losses,
-            E, N, d, m, S, B, net.modes.index(_mode(rule.learner)), _LOSSES.index(rule.loss.name),
-            *(_PENALTIES.index(each.kind) for each in penalties), rule.regularizer.of_increments,
+            E, N, d, m, S, B, net.modes.index(_mode(rule.learner)), LOSSES.index(rule.loss.name),
+            *(PENALTIES.index(each.kind) for each in penalties), rule.regularizer.of_increments,
             torch.get_num_threads())
         return StepLosses(losses, None)
 

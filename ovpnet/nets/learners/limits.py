@@ -18,6 +18,7 @@ class _Limit(Learner):
     """
 
     infinite = True
+    relu = True
 
     def net(self) -> "Net":
         from ovpnet.nets.infinite import InfiniteNet

@@ -47,7 +47,6 @@ class Hermite(Concept):
     m the sum of the q_i and 0 <= e_i <= q_i. The complexities are those of this sum, and no minimum over all sums.
     """
 
-    name: str = "hermite"
     degrees: list[list[int]] = key([[2]], "degrees of each term in the directions u_1, u_2, ...; they add up to at "
                                    f"most {MAX_DEGREE}", low=0, high=MAX_DEGREE)
     coefficients: list[float] = key([1.0], "coefficient of each term, cycled")
@@ -104,12 +103,12 @@ class Hermite(Concept):
 
     @property
     def directions(self) -> int:
-        """The number r of directions of an output."""
+        """Return the number r of directions of an output."""
         return max(map(len, self.degrees))
 
     @property
     def terms(self) -> dict[Degrees, float]:
-        """The coefficient of each product of Hermite polynomials, by its degrees in all r directions."""
+        """Return the coefficient of each product of Hermite polynomials, by its degrees in all r directions."""
         terms: dict[Degrees, float] = {}
         for t, degrees in enumerate(self.degrees):
             padded = (*degrees, *[0] * (self.directions - len(degrees)))
@@ -118,7 +117,7 @@ class Hermite(Concept):
 
     @property
     def information_exponent(self) -> int | None:
-        """k* of a single-index target: the least j >= 1 with E g(z) h_j(z) != 0 (Ben Arous et al., JMLR 2021).
+        """Return k* of a single-index target: the least j >= 1 with E g(z) h_j(z) != 0 (Ben Arous et al., JMLR 2021).
 
         It is None for a constant, and for several directions (see `leap`).
         """
@@ -127,7 +126,7 @@ class Hermite(Concept):
 
     @property
     def generative_exponent(self) -> int | None:
-        """p* of a single-index target: the least k* of T(y) over all T (Damian et al., COLT 2024), without noise.
+        """Return p* of a single-index target: the least k* over all T(y), without noise (Damian et al., COLT 2024).
 
         It is 2 for an even polynomial g, else 1. None for a constant, and for several directions.
 
@@ -143,7 +142,7 @@ class Hermite(Concept):
 
     @property
     def leap(self) -> int | None:
-        """The least L with which all directions are found in turn, by components of degree at most L in new ones.
+        """Return the least L with which components of degree at most L in new directions find all, one by one.
 
         It is k* if r = 1, and None for a constant. It does not depend on the basis of the directions (the isotropic
         leap of Abbe, Boix-Adsera, Misiakiewicz, COLT 2023). For example, z_1 + z_2 + z_1 z_2 has leap 2: z_1 + z_2 is
