@@ -48,7 +48,7 @@ BAD = [
       "steps=null"],
      "algorithm.C0=null", "series"),
     (["inputs.d=1"], "inputs.d=1", "at least 2"),
-    (["width2=8"], "width2=8", "learner=two_layer has no second hidden layer of a width; allowed: null"),
+    (["width2=8"], "width2=8", "learner=two_layer has no second hidden layer of finite width; allowed: null"),
     (["width2=16"], "width2=16", "allowed: null"),
     (["learner=three_layer_limit", "algorithm=kernel_ridge", "learner.trained=ntk", "width2=8"], "width2=8", "null"),
     (["learner=three_layer", "width2=0"], "width2=0", "at least 1"),

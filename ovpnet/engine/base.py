@@ -111,12 +111,13 @@ class Shape:
 
     @property
     def activations(self) -> int:
-        """Activations per sample of the widest hidden layer; of an infinitely wide net, entries of its kernel."""
+        """The number of activations per sample of the widest hidden layer; at infinite width, of entries of the kernel.
+        """
         return self.samples if self.sizes.limit else max(self.sizes.neurons)
 
     @cached_property
     def memory(self) -> int:
-        """Bytes that training takes at its peak, on its device and on the host together."""
+        """The bytes that training takes at its peak, on its device and on the host together."""
         config, sizes, E, s = self.shared, self.sizes, self.members, self.sizes.itemsize
         test, inputs, limit = config.test, sizes.inputs, sizes.limit
         kept = s * inputs * (self.samples + test.curve_samples) + s * config.evaluations * test.curve_samples
@@ -163,16 +164,16 @@ class Shape:
 
     @property
     def _side(self) -> int:
-        """Rows of the matrix that is decomposed for kernel ridge regression."""
+        """The number of rows of the matrix that is decomposed for kernel ridge regression."""
         return self.samples if self.sizes.limit else min(self.samples, self.sizes.trained)
 
     def _solving(self) -> int:
-        """Bytes of kernel ridge regression: a group's matrix with its eigenvectors and workspace, in float64."""
+        """Count the bytes of kernel ridge regression: a group's matrix, its eigenvectors and workspace, in float64."""
         n, side, sizes = self.samples, self._side, self.sizes
         features = n * (max(sizes.neurons) * 2 * sizes.layers if side == n else 2 * sizes.trained)
         return 8 * (5 * side * side + features) + 2 * 8 * self.members * sizes.trained
 
     def _stepping(self) -> int:
-        """Bytes of steps: the minibatch table of a chunk, and what the engine takes."""
+        """Count the bytes of steps: the minibatch table of a chunk, and what the engine takes."""
         table = 8 * min(CHUNK_STEPS, self.steps) * self.shared.batch_size * 2
         return self.members * table + self.engine.step_bytes(self)

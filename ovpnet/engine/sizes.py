@@ -14,7 +14,7 @@ class Sizes:
 
     @cached_property
     def itemsize(self) -> int:
-        """Bytes of a number in training."""
+        """The bytes of a number in training."""
         return 4 if self.config.dtype == "float32" else 8
 
     @cached_property
@@ -24,12 +24,12 @@ class Sizes:
 
     @cached_property
     def neurons(self) -> tuple[int, ...]:
-        """Neurons of each hidden layer."""
+        """The number of neurons of each hidden layer."""
         return (self.config.width, self.config.second_width)[:self.layers]
 
     @cached_property
     def squares(self) -> int:
-        """Entries of V, m^2 if both hidden layers have m neurons; 0 of two layers."""
+        """The number of entries of V, m^2 if both hidden layers have m neurons; 0 for two layers."""
         return self.neurons[0] * self.neurons[1] if self.layers == 2 else 0
 
     @cached_property
@@ -39,7 +39,7 @@ class Sizes:
 
     @cached_property
     def inputs(self) -> int:
-        """Numbers of a sample, x and y."""
+        """The count of numbers in a sample, x and y."""
         return self.config.inputs.d + self.config.concept.k
 
     @cached_property
@@ -69,12 +69,12 @@ class Sizes:
 
     @cached_property
     def products(self) -> int:
-        """Multiplications of a sample's way through the net."""
+        """The number of multiplications on a sample's way through the net."""
         return self.config.width * self.config.inputs.d + self.squares + self.config.concept.k * self.neurons[-1]
 
     @cached_property
     def forward_entries(self) -> int:
-        """Numbers that are alive per evaluated sample and neuron."""
+        """The count of numbers that are alive per evaluated sample and neuron."""
         if self.limit:
             return 6
         return (4 if self.frozen else 2) if self.layers == 2 else (3 if self.frozen else 1)

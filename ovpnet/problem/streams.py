@@ -40,5 +40,5 @@ def generator(seed: int, stream: Stream, block: int = 0) -> np.random.Generator:
     Raises ValueError unless `seed` is in [0, 2^64) and `block` in [0, 2^32).
     """
     if not (0 <= seed < 1 << 64 and 0 <= block < 1 << 32):
-        raise ValueError(f"no stream of seed {seed} has a block {block}")
+        raise ValueError(f"seed={seed}, block={block}: must be in [0, 2^64) and [0, 2^32)")
     return np.random.Generator(np.random.Philox(key=np.array([seed, (stream << 32) | block], dtype=np.uint64)))

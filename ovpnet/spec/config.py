@@ -146,12 +146,12 @@ class Config:
 
     @property
     def second_width(self) -> int:
-        """m2, the width of the second hidden layer: width2, or width if that is null. Of two layers, m."""
+        """The width m2 of the second hidden layer: width2, or width if that is null. With two layers it is m."""
         return self.width if self.width2 is None else self.width2
 
     @property
     def step_size(self) -> float:
-        """eta before any decay: lr, or lr / m."""
+        """The step size eta before any decay: lr, or lr / m."""
         return self.lr / self.width if self.lr_scaling == "inverse_width" else self.lr
 
     @property

@@ -18,7 +18,7 @@ class Goal:
 
     @property
     def threshold(self) -> float:
-        """OPT + epsilon."""
+        """The goal OPT + epsilon, in units of the loss."""
         return self.opt.opt + self.epsilon
 
 

@@ -109,7 +109,7 @@ def loss_name(rule: Rule) -> str:
     """Return the name of the rule's loss. Raises ValueError for a loss without a kernel."""
     if rule.loss.name in LOSSES:
         return rule.loss.name
-    raise ValueError(f"the Triton kernels cover the losses {', '.join(LOSSES)}")
+    raise ValueError(f"the Triton kernels cover the losses {', '.join(LOSSES)}, not {rule.loss.name}")
 
 
 def penalty_kind(penalty: Penalty | None) -> str:

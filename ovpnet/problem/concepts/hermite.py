@@ -128,7 +128,7 @@ class Hermite(Concept):
     def generative_exponent(self) -> int | None:
         """Return p* of a single-index target: the least k* over all T(y), without noise (Damian et al., COLT 2024).
 
-        It is 2 for an even polynomial g, else 1. None for a constant, and for several directions.
+        It is 2 for an even polynomial g, else 1; None for a constant, and for several directions.
 
         p* = 1 unless E[z | y] = 0 for almost all y. For large |y|, g(z) = y has one real root if the degree of g is
         odd, and E[z | y] is that root. If it is even there are two, z1 < 0 < z2. Then E[z | y] = 0 says that the
