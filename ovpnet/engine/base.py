@@ -111,7 +111,7 @@ class Shape:
 
     @property
     def activations(self) -> int:
-        """The number of activations per sample of the widest hidden layer; at infinite width, of entries of the kernel.
+        """The number of activations per sample of the widest hidden layer; at infinite width, of the kernel's entries.
         """
         return self.samples if self.sizes.limit else max(self.sizes.neurons)
 
