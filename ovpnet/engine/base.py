@@ -111,8 +111,7 @@ class Shape:
 
     @property
     def activations(self) -> int:
-        """The number of activations per sample of the widest hidden layer; at infinite width, of the kernel's entries.
-        """
+        """The number of activations per sample of the widest hidden layer; at infinite width, of kernel entries."""
         return self.samples if self.sizes.limit else max(self.sizes.neurons)
 
     @cached_property

@@ -16,7 +16,7 @@ from ovpnet.spec.choices import Loss
 class Rule:
     """The rule of a step, the same at every step: v <- momentum v + grad (L + R); W <- W - lr v."""
 
-    learner: Net
+    net: Net
     loss: Loss
     regularizer: Penalties
     momentum: Tensor  # [E]
@@ -99,6 +99,6 @@ class Stepper(Protocol):
         """Take the chunk's steps, changing `state` in place. No member's numbers depend on another member's."""
         ...
 
-    def measured(self, learner: Net) -> Network:
-        """Return the net that risks are measured with: the learner itself, or a form of it that takes less."""
+    def measured(self, net: Net) -> Network:
+        """Return the net that risks are measured with: the net itself, or a form of it that takes less."""
         ...

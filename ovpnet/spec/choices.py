@@ -218,8 +218,8 @@ class Learner(Choice):
             raise ConfigError("learner.biases", True, f"must be false with learner.trained={self.trained}; it "
                               "belongs to hidden, ntk and quadratic")
         if config.width2 is not None and (self.hidden_layers < 2 or self.infinite):
-            raise ConfigError("width2", config.width2, f"learner={self.name} has no second hidden layer of finite width; "
-                              "allowed: null")
+            raise ConfigError("width2", config.width2, f"learner={self.name} has no second hidden layer of finite "
+                              "width; allowed: null")
 
 
 @dataclass

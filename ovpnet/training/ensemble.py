@@ -46,7 +46,7 @@ class Ensemble:
         self.perturbed = (StepDraws(configs, self.state, self.members.put)
                           if shape.shared.algorithm.perturbed else None)
         self.feed = Feed(self.members, self.perturbed)
-        self.evaluator = Evaluator(self.members, self.goals, stepper.measured(self.members.learner),
+        self.evaluator = Evaluator(self.members, self.goals, stepper.measured(self.members.net),
                                    diagnostics(configs, self.rule, self.state, x, y))
 
     def train(self, on_steps: Callable[[int], None] = lambda steps: None,
@@ -90,7 +90,7 @@ class Ensemble:
         if self.whole is None:
             raise ValueError("a chunk of steps is not finished")
         state, trace = self.whole, self.trace
-        tensors = {f"weights.{name}": state.weights[name] for name in self.members.learner.trained}
+        tensors = {f"weights.{name}": state.weights[name] for name in self.members.net.trained}
         tensors |= {f"velocity.{name}": value for name, value in state.velocity.items()}
         tensors |= {f"kept.{name}": value for name, value in state.kept.items()}
         since = {"train": trace.train, "iterates": trace.iterates}
@@ -141,7 +141,7 @@ class Ensemble:
     def _solve(self, on_steps: Callable[[int], None]) -> Outcome:
         """Put the exact optimum in place of steps; the learning curve is one point."""
         members = self.members
-        kernel_ridge.fit(members.learner, self.state, members.x, members.y, members.configs)
+        kernel_ridge.fit(members.net, self.state, members.x, members.y, members.configs)
         outcome = self.evaluator.outcome([], self.state.weights)
         point = self.evaluator.point(1, outcome.train, self.state.weights, self.state)
         on_steps(len(members.configs))

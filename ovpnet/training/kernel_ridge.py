@@ -42,8 +42,8 @@ def fit(net: Net, state: State, x: Tensor, y: Tensor, configs: Sequence[Config])
     signature, as `config.check` wants them for algorithm=kernel_ridge) samples, weight_decay and the regularizer count.
     An infinitely wide net gets its training inputs and alpha.
     """
-    learner = net.linear
-    if learner is None:
+    linear = net.linear
+    if linear is None:
         raise TypeError(f"{type(net).__name__} is not linear in what it trains: {', '.join(net.trained)}")
     layers, regularizer = configs[0].learner.trained_layers, configs[0].regularizer
     free = getattr(regularizer, layers[0]) == "none"
@@ -52,22 +52,22 @@ def fit(net: Net, state: State, x: Tensor, y: Tensor, configs: Sequence[Config])
     scales = [{layer: 1.0 if free else getattr(config.regularizer, f"weight_{layer}") for layer in layers}
               for config in configs]
     solutions: dict[int, Weights] = {}
-    for members in _sharing(learner, state, x, scales):
+    for members in _sharing(linear, state, x, scales):
         first = slice(members[0], members[0] + 1)
         n = configs[members[0]].samples
         weights = {name: value[first] for name, value in state.weights.items()}
         if not of_increments:
-            weights |= {name: torch.zeros_like(weights[name]) for name in learner.trained}
-        residuals = y[members, :n] - learner.output(weights, x[first, :n])
+            weights |= {name: torch.zeros_like(weights[name]) for name in linear.trained}
+        residuals = y[members, :n] - linear.output(weights, x[first, :n])
         ridges = [0.0 if free else n * configs[e].weight_decay / 2 for e in members]
-        factors = learner.factors(weights, x[first, :n])
+        factors = linear.factors(weights, x[first, :n])
         if factors is None:
-            system = _decompose(learner.kernel(weights, x[first, :n], x[first, :n])[0], n)
+            system = _decompose(linear.kernel(weights, x[first, :n], x[first, :n])[0], n)
             room = (0, 0, 0, x.shape[1] - n)
             solutions |= {e: {"x": x[e], "alpha": torch.nn.functional.pad(system.solve(r, ridge), room)}
                           for e, r, ridge in zip(members, residuals, ridges, strict=True)}
             continue
-        of_matrices = {name: scales[members[0]][layer_of(name)] for name in learner.trained}
+        of_matrices = {name: scales[members[0]][layer_of(name)] for name in linear.trained}
         moves = _moves(factors, of_matrices, residuals, ridges)
         for e, move in zip(members, moves, strict=True):
             solutions[e] = {name: weights[name][0] + move[name].view_as(weights[name][0]) for name in move}
@@ -75,9 +75,9 @@ def fit(net: Net, state: State, x: Tensor, y: Tensor, configs: Sequence[Config])
         state.weights[name] = torch.stack([solutions[e][name] for e in range(len(configs))])
 
 
-def _sharing(learner: Net, state: State, x: Tensor, scales: Sequence[dict[str, float]]) -> list[list[int]]:
+def _sharing(net: Net, state: State, x: Tensor, scales: Sequence[dict[str, float]]) -> list[list[int]]:
     """Return the members in groups of one training set, features, start and scales."""
-    frozen = [value for name, value in state.weights.items() if name not in learner.trained]
+    frozen = [value for name, value in state.weights.items() if name not in net.trained]
     numbers = group_numbers([x, torch.tensor([list(each.values()) for each in scales]), *frozen,
                              *state.initial.values()])
     return [[e for e, number in enumerate(numbers) if number == group] for group in range(max(numbers) + 1)]

@@ -22,7 +22,7 @@ class Members:
             raise ValueError("the members of an ensemble must share one static signature")
         self.shape, self.configs, self.shared, self.device = shape, shape.configs, shape.shared, device
         self.dtype: torch.dtype = getattr(torch, self.shared.dtype)
-        self.learner, self.loss = self.shared.learner.net(), self.shared.loss
+        self.net, self.loss = self.shared.learner.net(), self.shared.loss
         problems: dict[str, Problem] = {}
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in self.configs]
         # The training sets, x [E, N, d] and y [E, N, k].
@@ -45,23 +45,23 @@ class Members:
     def rule(self) -> Rule:
         """Return what a step does."""
         momentum = self._numbers([config.algorithm.momentum for config in self.configs])
-        return Rule(self.learner, self.loss, self._penalties(), momentum)
+        return Rule(self.net, self.loss, self._penalties(), momentum)
 
     def initial_state(self) -> State:
         """Return the members at initialization."""
         k, d = self.shared.concept.k, self.shared.inputs.d
         weights: Weights = {}
         for e, config in enumerate(self.configs):
-            member = self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k,
-                                       config.learner.output_std(config), config.second_width)
+            member = self.net.init(generator(config.seed, Stream.INIT), config.width, d, k,
+                                   config.learner.output_std(config), config.second_width)
             if not weights:
                 weights = {name: self._empty(*value.shape) for name, value in member.items()}
             for name, value in member.items():
                 weights[name][e] = value
-        velocity = {name: torch.zeros_like(weights[name]) for name in self.learner.trained}
+        velocity = {name: torch.zeros_like(weights[name]) for name in self.net.trained}
         # Learners whose signs are frozen keep W and V at initialization among their weights.
         start = {name: weights[initial(name)] if initial(name) in weights else weights[name].clone()
-                 for name in self.learner.trained}
+                 for name in self.net.trained}
         return State(weights, velocity, start)
 
     def put(self, value: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Members:
 
     def _penalties(self) -> Penalties:
         each = [coefficients(config) for config in self.configs]
-        return penalties(self.shared.regularizer, self.learner.trained,
+        return penalties(self.shared.regularizer, self.net.trained,
                          {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
 
     def _numbers(self, values: Sequence[float]) -> Tensor:

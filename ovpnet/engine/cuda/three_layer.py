@@ -216,13 +216,13 @@ def update(V_ptr, b_ptr, a_ptr, V_initial_ptr, b_initial_ptr, V_velocity_ptr, b_
 
 def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
     """Return what takes the chunk's steps when it is called; as `two_layer.steps`, for W and V trained."""
-    if rule.learner.frozen or "V" not in rule.learner.trained or "a" in rule.learner.trained:
+    if rule.net.frozen or "V" not in rule.net.trained or "a" in rule.net.trained:
         raise ValueError("the Triton kernels cover three-layer nets whose hidden weights alone are trained")
     weights, velocity, start, penalties = state.weights, state.velocity, state.initial, rule.regularizer.penalties
     W, V, a = weights["W"], weights["V"], weights["a"]
     refuse_more_outputs(a)
     (E, m, d), (S, B), N = W.shape, chunk.index.shape[1:], chunk.x.shape[1]
-    biases, increments, loss = "b1" in rule.learner.trained, rule.regularizer.of_increments, loss_name(rule)
+    biases, increments, loss = "b1" in rule.net.trained, rule.regularizer.of_increments, loss_name(rule)
     decay = {name: penalty.coefficient for name, penalty in penalties.items()}
     kind = {name: penalty_kind(penalties.get(name)) for name in weights}
     inputs = power_of_2(d)

@@ -306,7 +306,7 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
     W, a = state.weights["W"], state.weights["a"]
     refuse_more_outputs(a)
     (E, m, d), (S, B), N = W.shape, chunk.index.shape[1:], chunk.x.shape[1]
-    trained, penalties = rule.learner.trained, rule.regularizer.penalties
+    trained, penalties = rule.net.trained, rule.regularizer.penalties
     if {"W", "a"} <= set(trained):
         raise ValueError("the Triton kernels cover learner.trained=hidden, last and ntk, not all")
     if "a" in penalties and penalties["a"].kind == "row_24":  # whose gradient needs the norm of all of a
@@ -317,7 +317,7 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
                *(state.velocity.get(name) for name in initial), chunk.x, chunk.index, chunk.lr, rule.momentum,
                *(penalties[name].coefficient if name in penalties else None for name in initial)]
     options = {
-        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": rule.learner.frozen,
+        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": rule.net.frozen,
         **{f"{name.upper()}_KIND": penalty_kind(penalties.get(name)) for name in initial},
         "INCREMENTS": rule.regularizer.of_increments, "D": sizes.inputs, "TILE": sizes.samples,
         "num_warps": sizes.warps}

@@ -35,8 +35,8 @@ class DualStepper:
         self._offset: Tensor  # [G, N, M, k], f_0 at the training samples
         self._features: Tensor  # [G, N, M, k, 3], <phi(x_i), .> of the chunk's three starting points
 
-    def measured(self, learner: Net) -> Network:
-        return learner
+    def measured(self, net: Net) -> Network:
+        return net
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
@@ -70,18 +70,18 @@ class DualStepper:
 
     def _prepare(self, rule: Rule, state: State, chunk: Chunk) -> None:
         """Make the groups, and what is known of their training sets, in the first chunk."""
-        frozen = [value for name, value in state.weights.items() if name not in rule.learner.trained]
+        frozen = [value for name, value in state.weights.items() if name not in rule.net.trained]
         self._groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
         N = chunk.x.shape[1]
         self._kernels = chunk.x.new_empty(len(self._groups.first), N, N)
-        learner = rule.learner.linear
-        assert learner is not None
+        linear = rule.net.linear
+        assert linear is not None
         for kernel, e in zip(self._kernels, self._groups.first, strict=True):
             x = chunk.x[e:e + 1]
-            kernel[:] = learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
-        offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
+            kernel[:] = linear.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
+        offset = rule.net.output(state.weights | _zeros(state.velocity), chunk.x)
         features = state.kept["features"] if state.kept else torch.stack(
-            [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)
+            [rule.net.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)
         self._offset, self._features = (self._groups.spread(each).transpose(1, 2).contiguous()
                                         for each in (offset, features))
         self._of = chunk.x, state
@@ -95,9 +95,9 @@ class DualStepper:
         state.kept["features"] = self._groups.collect(self._features.transpose(1, 2))
         at_end = [(self._groups.collect(p[:, 0]), self._groups.collect(alpha.transpose(1, 2))) for p, alpha in at_end]
         starts = _starts(rule, state)
-        _, pullback = rule.learner.output_and_gradient(state.weights, chunk.x)
+        _, pullback = rule.net.output_and_gradient(state.weights, chunk.x)
         of_features = [pullback(alpha) for _, alpha in at_end]
-        for name in rule.learner.trained:
+        for name in rule.net.trained:
             new = []
             for (p, _), features in zip(at_end, of_features, strict=True):
                 total = features[name]
@@ -136,7 +136,7 @@ def _decay(rule: Rule) -> Tensor:
 
 def _starts(rule: Rule, state: State) -> list[Weights]:
     """Return the weights that iterates are combinations of, beside the samples' phi(x_i): W, v and W0."""
-    return [{name: state.weights[name] for name in rule.learner.trained}, state.velocity, state.initial]
+    return [{name: state.weights[name] for name in rule.net.trained}, state.velocity, state.initial]
 
 
 def _zeros(weights: Weights) -> Weights:

@@ -39,26 +39,26 @@ class FusedCudaStepper:
             self._launches[steps] = _Launches.of(rule, state, chunk)
         return StepLosses(self._launches[steps].take(chunk), None)
 
-    def measured(self, learner: Net) -> Network:
-        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
+    def measured(self, net: Net) -> Network:
+        return _TwoLayerOutput(net) if net.layers == 2 else net
 
 
 @dataclass(frozen=True)
 class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory, if the inputs are few."""
 
-    learner: Net
+    net: Net
 
     def activations(self, weights: Weights) -> int:
         from ovpnet.engine.cuda import two_layer  # which needs triton
 
-        return self.learner.activations(weights) if weights["W"].shape[-1] > two_layer.MOST_OUTPUT_INPUTS else 1
+        return self.net.activations(weights) if weights["W"].shape[-1] > two_layer.MOST_OUTPUT_INPUTS else 1
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         from ovpnet.engine.cuda import two_layer  # which needs triton
 
         if x.shape[-1] > two_layer.MOST_OUTPUT_INPUTS:
-            return self.learner.output(weights, x)
+            return self.net.output(weights, x)
         with torch.cuda.device_of(x):
             return two_layer.output(weights, x)
 

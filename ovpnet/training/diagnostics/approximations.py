@@ -30,7 +30,7 @@ class OnHeldOut:
     """Measures the members of an ensemble on held-out x of their own."""
 
     def __init__(self, ensemble: Measured):
-        self.net, self.wanted = ensemble.rule.learner, ensemble.configs[0].diagnostics
+        self.net, self.wanted = ensemble.rule.net, ensemble.configs[0].diagnostics
         self.x = held_out(ensemble.configs).to(ensemble.x)
 
     def __call__(self, step: int, state: State, scale: Tensor) -> dict[str, Tensor]:
@@ -55,16 +55,16 @@ def held_out(configs: Sequence[Config]) -> Tensor:
     return torch.stack([config.inputs.sample(generator(config.seed, Stream.DIAGNOSTICS), n) for config in configs])
 
 
-def gaps(learner: Net, weights: Weights, start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
+def gaps(trained: Net, weights: Weights, start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
     """Return `gap_quadratic` and `gap_linear` [E], and both `_relative` to the change f - f_0 since initialization.
 
     A gap is the root mean square of f - quadratic or f - linear over x [E, n, d] and outputs; the change is measured
-    likewise. f is the learner's own function of `weights`; `start` and `now` are the plain net then and now.
+    likewise. f is the trained net's function of `weights`; `start` and `now` are the plain net then and now.
     """
-    f = learner.output(weights, x)
+    f = trained.output(weights, x)
     frozen = now | {initial(name): value for name, value in start.items()}
     models = {name: model.output(frozen, x)
-              for name, model in zip(("gap_linear", "gap_quadratic"), learner.approximations(), strict=True)}
+              for name, model in zip(("gap_linear", "gap_quadratic"), trained.approximations(), strict=True)}
     change = _root_mean_square(f - pre_activations(start, x)[-1].relu() @ start["a"].mT)
     measured = {name: _root_mean_square(f - model) for name, model in models.items()}
     return measured | {f"{name}_relative": value / change for name, value in measured.items()}

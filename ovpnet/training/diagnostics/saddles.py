@@ -48,7 +48,7 @@ class OfMembers:
                      for name, penalty in rule.regularizer.penalties.items()}
         weights, initial = ({name: value[one] for name, value in each.items()}
                             for each in (state.weights, state.initial))
-        return Objective(rule.learner, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
+        return Objective(rule.net, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
                          scaled(weights, scale[one]), initial, scale[one], x[one, :n], y[one, :n])
 
 
@@ -79,7 +79,7 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
                 "smoothed_gradient_norm": smoothed_norm(objective.gradients(draws)),
                 "decay_decrease": math.nan if (rate := _decay(config, step)) is None
                 else objective.value(draws) - objective.value(draws, 1 - rate)}
-    if objective.learner.linear is not None:  # and the loss is convex
+    if objective.net.linear is not None:  # and the loss is convex
         return measured
     like = objective.parameters()
     first = generator(config.seed, Stream.DIAGNOSTICS, _FIRST_VECTOR).standard_normal(_size(like))

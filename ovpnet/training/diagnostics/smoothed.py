@@ -28,7 +28,7 @@ Product = Callable[[Weights], Weights]
 class Objective:
     """The objective of one member: tensors have E = 1, the training set x [1, N, d], y [1, N, k] is not padded."""
 
-    learner: Net
+    net: Net
     loss: Loss
     regularizer: Penalties
     weights: Weights  # lambda is a factor of the output weights a
@@ -39,12 +39,12 @@ class Objective:
 
     def parameters(self) -> Weights:
         """Return the trained weights."""
-        return {name: self.weights[name] for name in self.learner.trained}
+        return {name: self.weights[name] for name in self.net.trained}
 
     def gradients(self, draws: Perturbation) -> Weights:
         """Return the gradients [S, ...] of the objective under each of S draws."""
         weights, x, y = self._drawn(draws, self.parameters())
-        output, pullback = self.learner.output_and_gradient(weights, x)
+        output, pullback = self.net.output_and_gradient(weights, x)
         gradients = pullback(self.loss.gradient(output, y) / x.shape[1])
         draws.pull_back(gradients)
         for name, penalty in self.regularizer.penalties.items():
@@ -55,7 +55,7 @@ class Objective:
     def value(self, draws: Perturbation, factor: float = 1.0) -> float:
         """Return the objective with `factor` lambda in place of lambda."""
         weights, x, y = self._drawn(draws, self.parameters())
-        risk = self.loss.value(factor * self.learner.output(weights, x).double(), y.double()).mean()
+        risk = self.loss.value(factor * self.net.output(weights, x).double(), y.double()).mean()
         return (risk + self._penalty(self.parameters(), factor)).item()
 
     def hessian(self, draws: Perturbation, deviations: dict[str, float]) -> Product:
@@ -68,10 +68,10 @@ class Objective:
         leaves = {name: value.clone().requires_grad_() for name, value in self.parameters().items()}
         with torch.enable_grad():
             weights, x, y = self._drawn(draws, leaves)
-            risk = self.loss.value(self.learner.output(weights, x), y).mean() + self._penalty(leaves, 1.0)
+            risk = self.loss.value(self.net.output(weights, x), y).mean() + self._penalty(leaves, 1.0)
             gradient = torch.autograd.grad(risk, list(leaves.values()), create_graph=True)
         of_kinks = None
-        if not self.learner.frozen:
+        if not self.net.frozen:
             with torch.no_grad():
                 mean, _, _ = self._drawn(Perturbation({}, draws.signs, {}), self.parameters())
                 of_kinks = kinks(self.loss, mean, self._drawn(draws, self.parameters())[0], deviations, self.x, self.y)
