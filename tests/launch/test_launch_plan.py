@@ -1,6 +1,7 @@
 """The numbers that plans, submissions and jobs go by: each is seen from outside, so none can be changed unseen."""
 
 import os
+import re
 import signal
 import time
 from dataclasses import replace
@@ -33,6 +34,7 @@ from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
 from ovpnet.spec.errors import ConfigError, OvpnetError
 from ovpnet.spec.identity import run_id
+from ovpnet.terminal.commands import as_typed
 from tests.launch.test_launch_status import finished, supervised, training
 
 
@@ -187,7 +189,7 @@ def test_a_search_waits_a_minute_for_what_ended_jobs_have_stored(configs, monkey
     monkeypatch.setattr(run, "train", lambda configs, launcher: None)
     what = Search(cells([["seed=0"]], configs[:1], among), spacing(2.0))
     if lost:
-        with pytest.raises(OvpnetError, match="1 run not trained: python -m launch logs"):
+        with pytest.raises(OvpnetError, match=re.escape(f"1 run not trained: {as_typed('launch logs')}")):
             search(what, Slurm())
         assert 60 <= clock[0] <= 70
     else:
@@ -315,7 +317,7 @@ def test_a_sweep_is_looked_at_less_often_if_a_look_takes_long(configs, recorded,
 @pytest.mark.parametrize(("launcher", "given", "mode"), [("slurm", "auto", "offline"), ("slurm", "online", "online"),
                                                          ("subprocess", "auto", "auto"), ("local", "auto", "auto")])
 def test_nodes_of_a_cluster_have_no_network_unless_told_otherwise(configs, recorded, launcher, given, mode):
-    """`python -m launch sync` reports their runs."""
+    """`ovpnet launch sync` reports their runs."""
     config = replace(configs[0], tracker=replace(configs[0].tracker, mode=given))
     record = recorded([config], launcher=launcher)
     [pack] = Work(record, record.group(0), 0, launcher_of(record.group(0))).left()

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -287,7 +288,8 @@ def test_a_round_that_others_train_is_waited_for_whatever_the_scheduler_says(gri
 def test_a_round_that_nobody_trains_is_an_error(grid, monkeypatch):
     jobs, configs = grid(width=[8], seed=[0, 1], lr=[1.0, 2.0])
     submitted(monkeypatch, {"a sweep": {"a run"}}, {})
-    with pytest.raises(OvpnetError, match=r"4 runs not trained: python -m launch logs.*the same command goes on"):
+    logs = re.escape(as_typed("launch logs"))
+    with pytest.raises(OvpnetError, match=f"4 runs not trained: {logs}.*the same command goes on"):
         search(Search(cells(jobs, configs, AMONG), spacing(RESOLUTION)), Subprocess())
 
 
