@@ -82,7 +82,7 @@ def linear_model(ensemble, config, start):
     """Features [N k, P] of the trained weights, and the residuals [N k] of the labels at `start`."""
     def output(flat):
         return ensemble.members.net.output(ensemble.state.weights | unflat(ensemble, flat),
-                                   ensemble.members.x[:1, :config.samples]).flatten()
+                                           ensemble.members.x[:1, :config.samples]).flatten()
 
     residual = ensemble.members.y[0, :config.samples].flatten() - output(start)
     return jacrev(output)(start), residual

@@ -1,6 +1,6 @@
 """The kinds of choices that a run is made of, and the facts that each choice of a kind must state.
 
-A choice is a config node (its fields are keys) and knows what others ask of it. Its class is in the package where it
+A choice is a config node (its fields are keys) and knows what others ask of it. Its class is in the room where it
 computes, in a module of its own; torch is imported in the methods that compute.
 """
 

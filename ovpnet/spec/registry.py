@@ -86,7 +86,7 @@ class Registry(Generic[T]):
 
 
 def names_in(module: str, registry: str) -> tuple[str, ...]:
-    """Return the names of a registry that a higher package holds; its module is imported when they are asked for."""
+    """Return the names of a registry that a higher room holds; its module is imported when they are asked for."""
     found: Registry[Any] = getattr(import_module(module), registry)
     return found.names()
 
