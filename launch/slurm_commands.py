@@ -1,4 +1,4 @@
-"""What SLURM's commands say, asked from any shell, long after the one that submitted the jobs is gone."""
+"""SLURM's commands, which any shell can ask long after the one that submitted the jobs is gone."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ def queued() -> list[Queued]:
 
 
 def accounted(names: Iterable[str], since: str) -> Iterator[Start]:
-    """Yield the starts of the jobs of these names, those of a requeued one each; none without accounting."""
+    """Yield the starts of the jobs of these names, each start of a requeued job; none if SLURM keeps no accounting."""
     columns = "JobID,JobName,State,ElapsedRaw,AllocTRES,NodeList"
     try:
         # Times in UTC, as the record of a sweep has them.
