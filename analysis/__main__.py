@@ -24,7 +24,7 @@ WATCH_SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code: 0, or 1 after a one-line message on stderr."""
+    """Run a subcommand; return the exit code: 0, or 1 after a one-line message on stderr."""
     options = _parser().parse_args(arguments)
     from analysis import commands  # pandas alone takes half a second
     from ovpnet.spec.errors import OvpnetError

@@ -1,14 +1,14 @@
-"""What would settle an open verdict: the power of the deciding test with more seeds, widths or samples.
+"""Power of the test that decides a verdict, with more seeds, widths or samples: it says what settles an open one.
 
-The interval of alpha is alpha_hat +- max(t_{S-1} x standard error, what the grid of samples leaves open), so its power
+The interval of alpha is alpha_hat +- max(t_{S-1} x standard error, what the grid of samples leaves open). So its power
 follows from the variance of one seed's slope, at the parameters that were estimated:
 
-    V = tilt^2 + (sigma^2 + h^2 / 12) / Sxx,    standard error^2 = V / S,
+    V = tilt^2 + (sigma^2 + h^2 / 12) / Sxx,    standard error^2 = V / S.
 
-with Sxx the sum of squares of log m about its mean, h the log step of the grid of samples around N_eps (a uniform error
-within it), and tilt the part of the seeds' spread that the residuals do not explain and that only more seeds reduce.
-Where sigma is below h / sqrt(12) the seeds share their cells of the grid and do not average its error out: slopes up to
-h / (range of log m) beside the estimate stay possible whatever S is.
+Sxx is the sum of squares of log m about its mean. h is the log step of the grid of samples around N_eps, with a uniform
+error within it. tilt is the part of the seeds' spread that the residuals do not explain, and that only more seeds
+reduce. If sigma is below h / sqrt(12), the seeds share their cells of the grid and do not average its error out. Then
+slopes up to h / (range of log m) beside the estimate stay possible whatever S is.
 """
 
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a fitted law says of its own errors: alpha, sigma and tilt (see the module)."""
+    """The errors of a fitted law, as it tells them itself: alpha, sigma and tilt (see the module)."""
 
     alpha: float
     sigma: float
@@ -53,7 +53,8 @@ class Estimates:
 
     @classmethod
     def of(cls, alpha: float, alpha_se: float, sigma: float, plan: Plan) -> "Estimates":
-        """From a law fitted to `plan`: the tilt is what alpha_se has beyond the residuals' part."""
+        """Return the estimates of a law fitted to `plan`: tilt is the part of alpha_se that the residuals leave
+        unexplained."""
         explained = (sigma**2 + plan.step**2 / 12) / plan.spread
         return cls(alpha, sigma, float(np.sqrt(max(plan.seeds * alpha_se**2 - explained, 0.0))))
 
@@ -61,14 +62,16 @@ class Estimates:
         return self.tilt**2 + (self.sigma**2 + plan.step**2 / 12) / plan.spread
 
     def resolution(self, plan: Plan) -> float:
-        """How far beside the estimate the grid leaves slopes possible, whatever the number of seeds."""
+        """Return how far beside the estimate the grid leaves slopes possible, whatever the number of seeds."""
         return plan.step / plan.span if self.sigma < plan.step / np.sqrt(12) else 0.0
 
 
 def power(estimates: Estimates, plan: Plan, delta: float) -> float:
-    """Probability that the 95% interval of alpha lies inside (-delta, delta), above delta or below -delta, if alpha
-    is what was estimated. The estimate is Gaussian and its variance chi-squared with S - 1 degrees of freedom, the
-    latter integrated by quantiles."""
+    """Return the probability that the interval decides, if alpha is as estimated.
+
+    The 95% interval of alpha decides if it lies inside (-delta, delta), above delta or below -delta. The estimate is
+    Gaussian. Its variance is chi-squared with S - 1 degrees of freedom, and is integrated by quantiles.
+    """
     freedom = plan.seeds - 1
     error = np.sqrt(estimates.slope_variance(plan) / plan.seeds)
     chances = (np.arange(NODES) + 0.5) / NODES
@@ -81,7 +84,7 @@ def power(estimates: Estimates, plan: Plan, delta: float) -> float:
 
 
 def seeds_needed(estimates: Estimates, plan: Plan, delta: float) -> int | None:
-    """The least number of seeds with power ENOUGH, the rest of `plan` as it is; None beyond MOST_SEEDS."""
+    """Return the least number of seeds with power ENOUGH, the rest of `plan` as it is; None beyond MOST_SEEDS."""
     def settles(seeds: int) -> bool:
         return power(estimates, replace(plan, seeds=seeds), delta) >= ENOUGH
 
@@ -100,6 +103,6 @@ def seeds_needed(estimates: Estimates, plan: Plan, delta: float) -> int | None:
 
 
 def wider(widths: tuple[int, ...], more: int) -> tuple[int, ...]:
-    """`widths` and `more` further ones, each larger than the last by the typical ratio of neighbours (2 at least)."""
+    """Return `widths` and `more` larger ones, each the typical ratio of neighbours (at least 2) times the last."""
     ratio = max(2, round(float(np.exp(np.median(np.diff(np.log(np.array(widths, dtype=float))))))))
     return (*widths, *(widths[-1] * ratio ** (k + 1) for k in range(more)))

@@ -1,9 +1,9 @@
-"""How excess risk falls with N, and N_eps grows with 1/epsilon, p, k, d and the concept's complexity, beside theorems.
+"""Rates: how excess risk falls with N and N_eps grows with 1/epsilon, p, k, d and the complexity, beside theorems.
 
 Exponents are those of the law of `analysis.scaling`, log N_eps = c_m + exponent x log(quantity) + u_seed + e, with a
-free level c_m at each width, fitted to the intervals that the grid of samples leaves for N_eps; their 95% intervals are
-over seeds. Between problems N_eps is judged at one epsilon in units of the loss, the geometric mean of theirs: a
-relative epsilon is another goal where E||y||^2 is another, and the theorems' epsilon is of the loss.
+free level c_m at each width. It is fitted to the intervals that the grid of samples leaves for N_eps; the 95% intervals
+of the exponents are over seeds. Between problems N_eps is judged at one epsilon in units of the loss, the geometric
+mean of theirs. A relative epsilon would be another goal for another E||y||^2, and the theorems' epsilon is of the loss.
 """
 
 from collections.abc import Iterator
@@ -43,22 +43,28 @@ COLUMNS = ["of", "quantity", "values", "problems", "epsilon", "widths", "seeds",
 
 
 def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
-    """Measured exponents beside the theorems', one row an exponent. `runs` comes from `load.with_problem`.
+    """Return measured exponents beside the theorems', one row per exponent. `runs` comes from `load.with_problem`.
 
-    - of "excess risk", in quantity N: of each problem, from its best-tuned runs at all N. A run's excess risk is
-      known to within 2 standard errors; one that may be 0 is bounded from above alone.
-    - of "N_eps", in quantity 1/epsilon: of each problem, judged at 6 epsilons between the excess risks that it has.
-    - of "N_eps", in quantity m: of each problem that Theorem 3 is about, at its own epsilon.
-    - of "N_eps", in quantity p, p1, p2, k or d: of problems that differ in that key alone.
-    - of "N_eps", in quantity C_s or C_eps: of concepts with other values of it, all but the concept being equal, p and
-      k too.
+    - Of "excess risk", in quantity N: of each problem, from its best-tuned runs at all N. A run's excess risk is known
+    to within 2 standard errors; one that may be 0 is bounded from above alone.
 
-    Columns: of, quantity, values (the quantity's, as text), problems (labels, one a line), epsilon (in units of the
+    - Of "N_eps", in quantity 1/epsilon: of each problem, judged at 6 epsilons between the excess risks that it has.
+
+    - Of "N_eps", in quantity m: of each problem that Theorem 3 is about, at its own epsilon.
+
+    - Of "N_eps", in quantity p, p1, p2, k or d: of problems that differ in that key alone.
+
+    - Of "N_eps", in quantity C_s or C_eps: of concepts with other values of it; all keys but the concept's are equal, p
+    and k too.
+
+    Columns: of, quantity, values (the quantity's, as text), problems (labels, one per line), epsilon (in units of the
     loss; nan for the first two kinds), widths and seeds (numbers of), exponent, low, high (95%, clustered by seed;
-    infinite = unbounded), predicted (the exponent of the theorem's bound, nan where it has none), theorem (1, 2 or 3,
-    by learner and algorithm), stated (whether the theorem is about this algorithm and concept; else it is a comparison
-    beyond its statement), compatible (unless the interval lies above the bound; None without a prediction), finding
-    ("below the bound", "at the bound": the bound is in the interval, "above the bound", or "no bound").
+    infinite = unbounded), predicted, theorem, stated, compatible, finding.
+
+    predicted is the exponent of the theorem's bound, nan if it has none. theorem is 1, 2 or 3, by learner and
+    algorithm. stated is True if the theorem is about this algorithm and concept; else the comparison goes beyond its
+    statement. compatible is True unless the interval lies above the bound, and None without a prediction. finding is
+    "below the bound", "at the bound" (the bound is in the interval), "above the bound" or "no bound".
     """
     best = best_tuned(runs, tuning)
     measured = runs[runs["status"].ne("failed")]
@@ -75,7 +81,7 @@ def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
 
 
 def _distinct_risks(first: pd.DataFrame) -> pd.Index:
-    """Problems of which no two have the same risks: of those that differ in epsilon alone, one."""
+    """Return problems of which no two have the same risks: one of those that differ in epsilon alone."""
     return problem_keys(first).drop(columns=["epsilon", "epsilon_unit"]).drop_duplicates().index
 
 
@@ -131,8 +137,10 @@ def _between(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dic
 
 def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataFrame, quantity: str,
               logs: pd.Series) -> Iterator[dict[str, object]]:
-    """An exponent for each set of problems that agree in `same` and have several values of the quantity, of which
-    `logs` are the logarithms."""
+    """Yield an exponent for each set of problems that agree in `same` and have several values of the quantity.
+
+    `logs` are the logarithms of these values.
+    """
     logs = logs[np.isfinite(logs)]
     for _, group in first.loc[logs.index].groupby(list(same.loc[logs.index].T.to_numpy())):
         if logs[group.index].nunique() < 2:
@@ -145,7 +153,7 @@ def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataF
 
 
 def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """Intervals of N_eps of one problem at an epsilon in units of the loss."""
+    """Return the intervals of N_eps of one problem at an epsilon in units of the loss."""
     return sample_complexity(best.assign(reached=best["test_risk"].le(best["opt"] + epsilon)))
 
 
@@ -153,8 +161,10 @@ def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 
 
 def _fitted(intervals: pd.DataFrame, quantity: str) -> tuple[float, float, float]:
-    """The exponent of the quantity whose logarithm is `log_value` in the intervals `low` to `high`, with a free level
-    at each width (but for m), and its 95% interval."""
+    """Return the exponent of the quantity whose logarithm is `log_value`, and its 95% interval.
+
+    It is fitted to the intervals `low` to `high`, with a free level at each width (but for m).
+    """
     centre = float(intervals["log_value"].mean())
     widths = np.unique(intervals["width"].astype(float)) if quantity != "m" else np.empty(1)
 
@@ -184,8 +194,11 @@ def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame
 
 
 def _bound(theorem: int, quantity: str, problems: pd.DataFrame) -> float:
-    """The exponent of the theorem's bound; nan where it has none. That of p2, 1 + 2 d log C_eps / d log p2, is the
-    least-squares slope over these problems: their C_eps is that of Phi at a radius with sqrt(p2) in it."""
+    """Return the exponent of the theorem's bound; nan if it has none.
+
+    The exponent of p2 is 1 + 2 d log C_eps / d log p2. It is the least-squares slope over these problems, since their
+    C_eps is that of Phi at a radius with sqrt(p2) in it.
+    """
     if (theorem, quantity) == (2, "p2") and problems[COMPLEXITIES["C_eps"]].notna().all():
         logs = np.log(problems[KEYS["p2"]].astype(float))
         return 1 + 2 * float(np.polyfit(logs, problems[COMPLEXITIES["C_eps"]].astype(float), 1)[0])
@@ -199,7 +212,10 @@ def _theorem(problem: pd.Series) -> int:
 
 
 def _stated(problem: pd.Series) -> bool:
-    """Whether a theorem is about this problem: Algorithm 1 on (3.1) with two layers, 2 or 3 on (4.1) with three."""
+    """Return whether a theorem is about this problem.
+
+    That is Algorithm 1 on (3.1) with two layers, or Algorithm 2 or 3 on (4.1) with three.
+    """
     layers = {"sgd": "two_layer", "algorithm2": "three_layer", "algorithm3": "three_layer"}
     expected = layers.get(problem["algorithm.name"])
     return (problem["learner.name"], problem["learner.trained"], problem["concept.family"]) == (
@@ -207,6 +223,6 @@ def _stated(problem: pd.Series) -> bool:
 
 
 def _texts(logs: pd.Series) -> str:
-    """The values whose logarithms these are; C_eps may be beyond what a float holds."""
+    """Return the values whose logarithms these are; C_eps may be beyond what a float holds."""
     return ", ".join(f"exp({log:.4g})" if log > MOST else f"{np.exp(log):.0f}" if log > np.log(1000) else
                      f"{np.exp(log):.3g}" for log in np.unique(logs.round(9)))

@@ -40,29 +40,27 @@ class ScalingLaw:
 
 
 class Inference:
-    """Maximum likelihood of one law with intervals and p-values of its coefficients, the seeds being the sample.
+    """Maximum likelihood of one law, with intervals and p-values of its coefficients; the seeds are the sample.
 
-    An interval is the hull of two:
+    An interval is the hull of two. The first is estimate +- t_{S-1} x standard error of the delete-one-seed jackknife,
+    S the number of seeds. Seeds are independent; their widths share data. A seed may shift the law (tau) or tilt it (no
+    parameter of the likelihood), and the jackknife knows all of it. For complete data it is the t interval of the
+    seeds' own slopes, exact for Gaussian ones.
 
-    - estimate +- t_{S-1} x standard error of the delete-one-seed jackknife, S the number of seeds. Seeds are what is
-      independent: their widths share data, a seed may shift the law (tau) or tilt it (no parameter of the likelihood),
-      and the jackknife knows all of it. For complete data it is the t interval of the seeds' own slopes, exact for
-      Gaussian ones.
-    - profile likelihood, with the threshold n log(1 + t^2 / (n - k)) of Student's t in place of chi-squared, n the
-      number of uncensored intervals and k of coefficients (exact for complete Gaussian data with no effect of the
-      seed), its root reduced to the
-      share that the grid has in a residual's standard deviation, the root of (h^2 / 12) / (sigma^2 + h^2 / 12), h the
-      log step of the grid around N_eps. It knows what the grid cannot tell: where all seeds fall into one interval, the
-      jackknife's error is 0, and every slope that fits through the intervals is as likely. On a fine grid, where the
-      jackknife alone is exact, it has next to no part. Where a width is censored, or nothing is known, its share is
-      1, and the interval may be unbounded.
+    The second is profile likelihood. Its threshold is n log(1 + t^2 / (n - k)) of Student's t in place of chi-squared,
+    with n uncensored intervals and k coefficients. It is exact for complete Gaussian data with no effect of the seed.
+    Its root is reduced to the share that the grid has in a residual's standard deviation. With h the log step of the
+    grid around N_eps, that is the root of (h^2 / 12) / (sigma^2 + h^2 / 12). It knows what the grid cannot tell. If all
+    seeds fall into one interval, the jackknife's error is 0, and every slope that fits through the intervals is as
+    likely. On a fine grid the jackknife alone is exact, and the likelihood has next to no part. If a width is censored,
+    or nothing is known, its share is 1, and the interval may be unbounded.
 
-    A one-sided p-value is likewise the larger of the two, so that an interval's ends are where it crosses 2.5%.
+    A one-sided p-value is likewise the larger of the two, so an interval ends at the value at which it crosses 2.5%.
     """
 
     def __init__(self, panel: Panel, best: Maximum | None = None, left_out: Array | None = None):
-        """best and left_out: the fit, and the coefficients of the fits without each seed [S, k], where they are known
-        already."""
+        """Fit the law, unless `best` is the fit already, and `left_out` the coefficients of the fits without each seed
+        [S, k]."""
         self.panel, self.seeds, self.floor = panel, panel.low.shape[0], panel.floor
         self.best = best or maximize(panel, floor=self.floor)
         if left_out is not None:
@@ -81,23 +79,23 @@ class Inference:
         return float(self.best.beta[0, column])
 
     def error(self, column: int) -> float:
-        """Standard error by the jackknife over seeds; nan with one seed."""
+        """Return the standard error by the jackknife over seeds; nan with one seed."""
         values = self.left_out[:, column]
         return float(np.sqrt((self.seeds - 1) / self.seeds * ((values - values.mean()) ** 2).sum()))
 
     def root(self, column: int, values: Array) -> Array:
-        """Root of twice the log-likelihood ratio of the estimate to each value of the coefficient."""
+        """Return the root of twice the log-likelihood ratio of the estimate to each value of the coefficient."""
         start = np.delete(self.best.parameters[0], column)
         profiled = maximize(self.panel.with_fixed(column, np.asarray(values, float)), start=start, floor=self.floor,
                             search=True)
         return np.sqrt(2 * np.maximum(self.best.log_likelihood - profiled.log_likelihood, 0.0))
 
     def p_below(self, column: int, value: float) -> float:
-        """One-sided p-value of "the coefficient is at least `value`"."""
+        """Return the one-sided p-value of "the coefficient is at least `value`"."""
         return self._p(column, value, value - self.estimate(column))
 
     def p_above(self, column: int, value: float) -> float:
-        """One-sided p-value of "the coefficient is at most `value`"."""
+        """Return the one-sided p-value of "the coefficient is at most `value`"."""
         return self._p(column, value, self.estimate(column) - value)
 
     def _p(self, column: int, value: float, distance: float) -> float:
@@ -107,13 +105,13 @@ class Inference:
         return by_seeds if distance <= 0 else max(by_seeds, self.p_of_root(self.root(column, np.array([value]))[0]))
 
     def p_of_seeds(self, column: int, distance: float) -> float:
-        """The jackknife's part in a p-value of a value at `distance` from the estimate."""
+        """Return the jackknife's part in a p-value of a value at `distance` from the estimate."""
         error = self.error(column)
         in_errors = distance / error if error > 0 else float(np.copysign(np.inf, distance)) if distance else 0.0
         return float(stdtr(self.freedom, -in_errors))
 
     def p_of_root(self, root: float) -> float:
-        """The likelihood's part in the p-value of a value with this `root`."""
+        """Return the likelihood's part in the p-value of a value with this `root`."""
         if not self.share:
             return 0.0
         ratio = (root / self.share) ** 2
@@ -122,7 +120,7 @@ class Inference:
         return float(stdtr(self.spare, -in_errors))
 
     def interval(self, column: int) -> tuple[float, float]:
-        """95% interval of a coefficient; unbounded with a single seed."""
+        """Return the 95% interval of a coefficient; unbounded with a single seed."""
         if self.seeds < 2:
             return -np.inf, np.inf
         reach, centre = float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.error(column), self.estimate(column)
@@ -136,7 +134,10 @@ class Inference:
         return centre - below, centre + above
 
     def bootstrap(self, column: int) -> tuple[float, float]:
-        """95% percentiles of the estimate over resamples of whole seeds, a few Newton steps each; nan with one seed."""
+        """Return 95% percentiles of the estimate over resamples of whole seeds; nan with one seed.
+
+        Each resample takes a few Newton steps.
+        """
         if self.seeds < 2:
             return np.nan, np.nan
         draws = np.random.default_rng(0).multinomial(self.seeds, np.full(self.seeds, 1 / self.seeds), size=RESAMPLES)
@@ -146,7 +147,7 @@ class Inference:
         return float(low), float(high)
 
     def at(self, transform: Array) -> "Inference":
-        """The same law in other coefficients: design @ transform takes the place of the design."""
+        """Return the same law in other coefficients: design @ transform takes the place of the design."""
         inverse = np.linalg.inv(transform).T
         parameters = np.column_stack([self.best.parameters[:, :-2] @ inverse, self.best.parameters[:, -2:]])
         best = replace(self.best, beta=self.best.beta @ inverse, parameters=parameters)
@@ -155,15 +156,16 @@ class Inference:
 
 
 def fit(intervals: pd.DataFrame, delta: float) -> ScalingLaw:
-    """Fit the scaling law of one problem. `intervals`: columns width, seed, low, high (in samples), one row a seed
-    and width, as made by `complexity.sample_complexity`; delta: the exponent that the p-values compare alpha with.
-    Needs at least 2 widths (ValueError otherwise).
+    """Fit the scaling law of one problem. Raises ValueError for fewer than 2 widths.
 
-    The interval of alpha that decides is that of `Inference`. docs/statistics.md has how often it covers, in
-    simulations of problems whose law is known. The percentiles of a cluster bootstrap over seeds are reported beside
-    it and decide nothing: with 3 to 5 seeds they are too narrow, and where all seeds agree (a coarse grid) they have no
-    width at all. What the interval leaves out: a deviation of the true N_eps(m) from a power law that is common to
-    all seeds; `bent_p` and `analysis.models` look for it.
+    `intervals` has the columns width, seed, low, high (in samples), one row per seed and width, as
+    `complexity.sample_complexity` makes them. delta: the exponent that the p-values compare alpha with.
+
+    The interval of alpha that decides is that of `Inference`. docs/statistics.md says how often it covers, in
+    simulations of problems whose law is known. The percentiles of a cluster bootstrap over seeds are reported beside it
+    and decide nothing. With 3 to 5 seeds they are too narrow, and if all seeds agree (a coarse grid) they have no width
+    at all. The interval leaves out a deviation of the true N_eps(m) from a power law that is common to all seeds;
+    `bent_p` and `analysis.models` look for it.
     """
     log_m = np.log(intervals["width"].to_numpy(float))
     if len(np.unique(log_m)) < 2:
@@ -181,12 +183,12 @@ def fit(intervals: pd.DataFrame, delta: float) -> ScalingLaw:
 
 
 def epsilon_law(intervals: pd.DataFrame) -> pd.DataFrame:
-    """The law over several epsilons, log N_eps = c + alpha log m + beta log(1/epsilon) + u_seed + e, fitted to
-    `intervals` with a column epsilon besides (one row a seed, width and epsilon).
+    """Fit the law over several epsilons, log N_eps = c + alpha log m + beta log(1/epsilon) + u_seed + e.
 
-    Returns the rows alpha and beta: coefficient, estimate, low, high (95%), se. A run judged at two epsilons counts in
-    both, so that their errors go together; the interval is over seeds and does not mind. Needs at least 2 widths, 2
-    epsilons and 2 seeds (ValueError otherwise).
+    `intervals` has a column epsilon besides, and one row per seed, width and epsilon. Return the rows alpha and beta:
+    coefficient, estimate, low, high (95%), se. A run judged at two epsilons counts in both, so their errors go
+    together; the interval is over seeds and does not mind. Raises ValueError for fewer than 2 widths, 2 epsilons or 2
+    seeds.
     """
     for name, what in (("width", "widths"), ("epsilon", "epsilons"), ("seed", "seeds")):
         if intervals[name].nunique() < 2:
@@ -200,10 +202,10 @@ def epsilon_law(intervals: pd.DataFrame) -> pd.DataFrame:
 
 
 def band(intervals: pd.DataFrame, widths: Array) -> pd.DataFrame:
-    """The fitted law and its 95% band at `widths`: columns width, law, low, high (in samples).
+    """Return the fitted law and its 95% band at `widths`: columns width, law, low, high (in samples).
 
-    The level at a width is the intercept of the law whose log m is measured from that width, so its interval
-    is found as alpha's is. Ends may be 0 or inf.
+    The level at a width is the intercept of a law that measures log m from that width. So its interval is found as
+    alpha's is. Ends may be 0 or inf.
     """
     centre = float(np.log(intervals["width"].astype(float)).mean())
     law = Inference(panel_of(intervals, lambda cells: [np.log(cells["width"]) - centre]))
@@ -217,10 +219,11 @@ def band(intervals: pd.DataFrame, widths: Array) -> pd.DataFrame:
 
 def panel_of(intervals: pd.DataFrame, covariates: Callable[[pd.DataFrame], list[pd.Series]],
              cells: list[str] | None = None) -> Panel:
-    """The rows of `intervals` as seeds x cells, a constant and the covariates of each cell as design.
+    """Return the rows of `intervals` as seeds x cells, with a constant and the covariates of each cell as design.
 
     covariates: from a frame of the cells (columns `cells`, by default width alone, as floats) to its columns. A cell
-    that a seed has no row for is unknown. Of several rows for one seed and cell the narrowest intersection is kept.
+    that a seed has no row for is unknown. If a seed has several rows for one cell, their narrowest intersection is
+    kept.
     """
     names = cells or ["width"]
     columns = pd.MultiIndex.from_frame(intervals[names].astype(float))
@@ -237,9 +240,11 @@ def panel_of(intervals: pd.DataFrame, covariates: Callable[[pd.DataFrame], list[
 
 
 def _edges(excess: Callable[[Array, Array], Array], least: float, allowed: float) -> tuple[float, float]:
-    """The distances below and above, at least `least`, up to which the likelihood holds values possible; infinite
-    beyond LIMIT. excess: of the root over what is allowed, by side (-1 or 1) and distance. The root is nearly linear in
-    the distance, so that regula falsi (with Illinois' halving) finds an end in a few steps."""
+    """Return the distances below and above, at least `least`, up to which the likelihood holds values possible.
+
+    They are infinite beyond LIMIT. excess: the root over what is allowed, by side (-1 or 1) and distance. The root is
+    nearly linear in the distance, so regula falsi (with Illinois' halving) finds an end in a few steps.
+    """
     sides, near = np.array([-1.0, 1.0]), np.full(2, max(least, 1e-3))
     at_near = excess(sides, near)
     ends = np.where(at_near >= 0, least, np.inf)
@@ -268,10 +273,12 @@ def _edges(excess: Callable[[Array, Array], Array], least: float, allowed: float
 
 
 def _bent(intervals: pd.DataFrame, line: Inference) -> float:
-    """p-value of the likelihood-ratio test of the line against a free level at each width, by the F distribution; nan
-    for 2 widths. Of complete balanced data whose seeds differ in level (tau > 0) it is exact: both laws have the same
-    differences between seeds there, so the ratio is that of residuals within them, which have a seed fewer. Where
-    tau = 0 it is a little too small (1.6% for 1% with 3 seeds, less with more)."""
+    """Return the p-value of the likelihood-ratio test of the line against a free level at each width; nan for 2 widths.
+
+    It is by the F distribution. For complete balanced data whose seeds differ in level (tau > 0) it is exact. There
+    both laws have the same differences between seeds, so the ratio is that of residuals within them, which have a seed
+    fewer. For tau = 0 it is a little too small (1.6% for 1% with 3 seeds, less with more).
+    """
     widths = np.sort(intervals["width"].unique()).astype(float)
     within = len(intervals) - line.seeds
     extra, freedom = len(widths) - 2, within - len(widths) + 1

@@ -1,4 +1,5 @@
-"""What an open verdict lacks: runs, widths, seeds, or a better grid of samples; how much of it, and the command."""
+"""Find what an open verdict lacks: runs, widths, seeds, or a better grid of samples; how much of it, and the command.
+"""
 
 import math
 from collections.abc import Iterable
@@ -19,7 +20,8 @@ MORE_WIDTHS = (1, 2)
 
 @dataclass(frozen=True)
 class Lack:
-    """Why a problem is open and the command that would settle it; `plans`: the ways considered, see `plans`."""
+    """The reason why a problem is open, and the command that would settle it; `plans`: the ways considered, see
+    `plans`."""
 
     why: str
     next: str
@@ -27,7 +29,7 @@ class Lack:
 
 
 def lacking(runs: pd.DataFrame, intervals: pd.DataFrame) -> Lack | None:
-    """What a law cannot be fitted without; None where it can."""
+    """Return what keeps a law from being fitted; None if it can be."""
     if intervals.empty:
         return _lack(f"none of the {len(runs)} runs finished", rerun.command(runs))
     widths = sorted(intervals["width"].unique())
@@ -40,7 +42,7 @@ def lacking(runs: pd.DataFrame, intervals: pd.DataFrame) -> Lack | None:
 
 
 def open_because(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: float, found: str) -> Lack:
-    """Why a fitted law leaves the verdict open; `found`: the interval of alpha as text."""
+    """Return why a fitted law leaves the verdict open; `found`: the interval of alpha as text."""
     beyond = _beyond_the_grid(runs, intervals)
     if beyond:
         reasons, samples = beyond
@@ -62,12 +64,12 @@ def open_because(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, d
 
 
 def plans(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: float) -> pd.DataFrame:
-    """Ways to settle the verdict of one problem, one row a way, at the parameters that were estimated.
+    """Return ways to settle the verdict of one problem, one row per way, at the parameters that were estimated.
 
-    Columns: problem, change ("seeds", "samples", "widths", "seeds and samples": what there would be more of), seeds,
-    widths and samples (lists of all that there would be), new_runs, cost (sum of m over the new runs: training time
-    is proportional to it), power (probability that the verdict is then decided, `power.power`; below ENOUGH where even
-    the most that is considered does not settle it), command.
+    Columns: problem, change, seeds, widths and samples (lists of all that there would be), new_runs, cost, power,
+    command. change ("seeds", "samples", "widths", "seeds and samples") says what there would be more of. cost is the
+    sum of m over the new runs, since training time is proportional to it. power is the probability that the verdict is
+    then decided (`power.power`). It is below ENOUGH if even the most that is considered does not settle the verdict.
     """
     now = Plan(intervals["seed"].nunique(), tuple(int(width) for width in np.sort(intervals["width"].unique())),
                _grid_step(intervals))
@@ -97,7 +99,7 @@ def plans(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: f
 
 
 def no_plans() -> pd.DataFrame:
-    """`plans` with no row."""
+    """Return `plans` with no row."""
     return pd.DataFrame(columns=COLUMNS)
 
 
@@ -114,7 +116,8 @@ def _way(row: dict[str, object]) -> str:
 
 
 def _beyond_the_grid(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[list[str], list[int]] | None:
-    """Widths of which at least half the seeds are beyond the grid of samples: the reasons, and the grid to run."""
+    """Return the reasons, and the grid to run, if at some width at least half the seeds are beyond the grid of samples.
+    """
     table = by_width(intervals)
     left, right = 2 * table["left"] >= table["seeds"], 2 * table["right"] >= table["seeds"]
     unknown, left, right = table[left & right], table[left & ~right], table[right & ~left]
@@ -135,13 +138,13 @@ def _beyond_the_grid(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[list[
 
 
 def _grid_step(intervals: pd.DataFrame) -> float:
-    """Typical log ratio of neighbouring N around N_eps; 0 where every seed is censored."""
+    """Return the typical log ratio of neighbouring N around N_eps; 0 if every seed is censored."""
     known = intervals[intervals["censored"].eq("")]
     return float(np.log(known["high"] / known["low"]).median()) if len(known) else 0.0
 
 
 def _finer(runs: pd.DataFrame, intervals: pd.DataFrame, halvings: int) -> list[int]:
-    """The grid of samples with every step that holds some N_eps cut into 2^halvings, evenly in log N."""
+    """Return the grid of samples with every step that holds some N_eps cut into 2^halvings, evenly in log N."""
     known = intervals[intervals["censored"].eq("")]
     parts = np.arange(1, 2**halvings) / 2**halvings
     between = np.exp(np.log(known["low"].to_numpy())[:, None] * (1 - parts)
@@ -150,14 +153,17 @@ def _finer(runs: pd.DataFrame, intervals: pd.DataFrame, halvings: int) -> list[i
 
 
 def _seeds(runs: pd.DataFrame, wanted: int) -> list[int]:
-    """The seeds there are, and the smallest unused ones, `wanted` in all."""
+    """Return the seeds there are, and the smallest unused ones, `wanted` in all."""
     present = {int(seed) for seed in runs["seed"].unique()}
     unused = (seed for seed in range(wanted + len(present)) if seed not in present)
     return sorted([*present, *(next(unused) for _ in range(max(wanted - len(present), 0)))])
 
 
 def _new(runs: pd.DataFrame, axes: dict[str, list[int]]) -> tuple[int, int]:
-    """Runs that the grid of `axes` adds to `runs`, and the sum of their widths. Failed ones are trained again."""
+    """Return the number of runs that the grid of `axes` adds to `runs`, and the sum of their widths.
+
+    Failed runs are trained again.
+    """
     settings = len(runs[["lr", "weight_decay"]].drop_duplicates())
     present = runs[runs["status"].ne("failed")].drop_duplicates(["width", "samples", "seed", "lr", "weight_decay"])
     present = present[present["width"].isin(axes["width"]) & present["samples"].isin(axes["samples"])]

@@ -1,4 +1,4 @@
-"""Risk along training: learning curves of the best-tuned learner, a colour for each width."""
+"""Risk along training: learning curves of the best-tuned learner, a colour per width."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -16,7 +16,7 @@ MOST_SAMPLES = 4  # numbers of samples that have learning curves
 
 
 class Curves(Exhibit):
-    """A chart for each problem of which the store has learning curves."""
+    """A chart per problem of which the store has learning curves."""
 
     name = "curves"
     title = "Learning curves"
@@ -41,7 +41,7 @@ class Curves(Exhibit):
 
 
 def chart(problem: str, curves: pd.DataFrame, threshold: float) -> Chart:
-    """Return test and training risk along training. `curves` comes from `thinned_curves`."""
+    """Return the chart of test and training risk along training. `curves` comes from `thinned_curves`."""
     widths, largest = sorted(curves["width"].unique()), curves["samples"].max()
     marks: list[Mark] = [Rule(y=threshold, colour=ORANGE, name="OPT + ε")]
     for (width, samples), rows in curves.groupby(["width", "samples"]):
@@ -60,8 +60,11 @@ def chart(problem: str, curves: pd.DataFrame, threshold: float) -> Chart:
 
 
 def curve_runs(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs whose learning curves are shown: those of `best` (any number of problems) at MOST_SAMPLES numbers
-    of samples, from the least to the greatest. Columns: run_id, problem, width, samples."""
+    """Return the runs whose learning curves are shown: those of `best` at MOST_SAMPLES numbers of samples.
+
+    `best` may hold any number of problems. The numbers of samples of each are spread from the least to the greatest.
+    Columns: run_id, problem, width, samples.
+    """
     kept = [rows[rows["samples"].isin(spread(rows["samples"], MOST_SAMPLES))] for _, rows in best.groupby("problem")]
     keys = ["problem", "width", "samples", "seed", *SETTING]
     found = pd.concat(kept or [best])[keys].merge(runs[["run_id", *keys]], on=keys)
@@ -69,8 +72,10 @@ def curve_runs(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def thinned_curves(shown: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """Return medians over seeds of learning curves, with at most MOST_POINTS steps each: columns problem, width,
-    samples, step, test_risk, train_risk. `shown` comes from `curve_runs`."""
+    """Return medians over seeds of learning curves, with at most MOST_POINTS steps each.
+
+    Columns: problem, width, samples, step, test_risk, train_risk. `shown` comes from `curve_runs`.
+    """
     medians = curves.merge(shown, on="run_id").groupby(["problem", "width", "samples", "step"], as_index=False)[
         ["test_risk", "train_risk"]].median()
     parts = [rows[rows["step"].isin(spread(rows["step"], MOST_POINTS))]

@@ -1,4 +1,4 @@
-"""What the runs measured besides the risks: every quantity against the width, and curvature along training."""
+"""The diagnostics of runs: every quantity against the width, and curvature along training."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -33,7 +33,7 @@ TRACES = {"objective": "training objective", "smoothed_gradient_norm": "gradient
 
 
 class Diagnostics(Exhibit):
-    """Two charts for each problem with diagnostics, and a table of medians."""
+    """Two charts per problem with diagnostics, and a table of medians."""
 
     name = "diagnostics"
     title = "Diagnostics"
@@ -69,7 +69,7 @@ class Diagnostics(Exhibit):
 
 
 def against_width(problem: str, rows: pd.DataFrame) -> Chart:
-    """Return the last values of each family of quantities in `rows` (from `diagnostics.last_values`) against m."""
+    """Return the chart of each family of quantities in `rows` (from `diagnostics.last_values`) against m."""
     plots = []
     for family in diagnostics.families(rows):
         y, marks = value_axis("", rows[list(family.columns)].to_numpy(dtype=float))
@@ -96,8 +96,10 @@ def _quantities(family: Quantities, rows: pd.DataFrame, scale: str) -> Iterator[
 
 
 def along_training(problem: str, traced: pd.DataFrame) -> Chart:
-    """Return the smoothed objective's quantities along training (rows of `diagnostics.traces`), a line for each
-    width. The smallest eigenvalue lies in the band."""
+    """Return the chart of the smoothed objective's quantities along training, a line per width.
+
+    `traced` are rows of `diagnostics.traces`. The smallest eigenvalue lies in the band.
+    """
     widths, plots = sorted(traced["width"].unique()), []
     for column, title in TRACES.items():
         y, marks = value_axis("", traced[column].to_numpy(float))

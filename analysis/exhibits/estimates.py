@@ -1,4 +1,4 @@
-"""The estimates behind the verdicts, and what stands beside them."""
+"""The estimates behind the verdicts, and other estimates beside them."""
 
 from collections.abc import Iterator
 

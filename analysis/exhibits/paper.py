@@ -25,7 +25,7 @@ TARGETS = {1: "(sin 3x_{1} + sin 3x_{2} + sin 3x_{3} − 2)^{2} cos 7x_{4}",
 
 
 class Paper(Exhibit):
-    """A chart for each panel that the store has runs of, a table of the points, and the order of the series."""
+    """A chart per panel that the store has runs of, a table of the points, and the order of the series."""
 
     name = "paper"
     title = "Beside the paper"
@@ -45,15 +45,18 @@ class Paper(Exhibit):
 
 
 def parts(points: pd.DataFrame, published: pd.DataFrame) -> Iterator[Part]:
-    """Yield what is shown of our points, beside the `published` ones (`paper.compare` makes `points` of both)."""
+    """Yield the charts, table and notes of our points and the `published` ones (`paper.compare` makes `points` of
+    both)."""
     yield from charts(points, published)
     yield _table(points)
     yield from _notes(points)
 
 
 def charts(points: pd.DataFrame, published: pd.DataFrame) -> Iterator[Chart]:
-    """Yield each panel that `points` has: its metric against m, or in panel (b) of Figures 1 and 2 against N. Ours are
-    solid, the published ones dashed in the same colour."""
+    """Yield each panel that `points` has: its metric against m, or in panel (b) of Figures 1 and 2 against N.
+
+    Ours are solid, the published ones dashed in the same colour.
+    """
     for (number, panel), ours in points.groupby(["figure", "panel"]):
         theirs = published[published["figure"].eq(number) & published["panel"].eq(panel)]
         against_n = panel == "b" and number != 3
@@ -82,7 +85,7 @@ def _setting(ours: pd.DataFrame, theirs: pd.DataFrame, against_n: bool) -> str:
 
 
 def _marked(series: str) -> str:
-    """A series as a label, whose power is raised."""
+    """Return a series as a label, whose power is raised."""
     return series.replace("}^4", "}^{4}")
 
 

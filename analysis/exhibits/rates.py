@@ -1,4 +1,4 @@
-"""How risk and sample complexity grow with N, 1/epsilon and a concept's size, beside the theorems' bounds."""
+"""Exponents of risk and sample complexity in N, 1/epsilon and a concept's size, beside the theorems' bounds."""
 
 from collections.abc import Iterator
 

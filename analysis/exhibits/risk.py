@@ -1,4 +1,4 @@
-"""Test risk of the best-tuned learner against the number of samples N, a line for each width."""
+"""Test risk of the best-tuned learner against the number of samples N, a line per width."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from analysis.verdict import Analysis
 
 
 class Risk(Exhibit):
-    """A chart for each problem."""
+    """A chart per problem."""
 
     name = "risk"
     title = "Test risk"
@@ -27,8 +27,10 @@ class Risk(Exhibit):
 
 
 def chart(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = None) -> Chart:
-    """Return the risks of `best` with OPT and OPT + epsilon; and those of the same learner of infinite width, if
-    `limit` has it."""
+    """Return the chart of the risks of `best`, with OPT and OPT + epsilon.
+
+    It has those of the same learner of infinite width, too, if `limit` is given.
+    """
     finite = best[np.isfinite(best["test_risk"])]
     widths = sorted(best["width"].unique())
     bands: list[Mark] = []
@@ -61,8 +63,10 @@ def _goal(best: pd.DataFrame, finite: pd.DataFrame) -> list[Mark]:
 
 
 def limit_of(analysis: Analysis, problem: str) -> pd.DataFrame | None:
-    """Return `best` of the learner of infinite width with the same trained part, concept, inputs, noise, loss and
-    epsilon; None if there is none."""
+    """Return the rows of `best` of the infinitely wide learner that the problem's learner tends to; None without one.
+
+    It has the same trained part, concept, inputs, noise, loss and epsilon.
+    """
     runs = analysis.runs
     first = runs[runs["problem"].eq(problem)].iloc[0]
     same = [name for name in runs if name.split(".")[0] in ("concept", "inputs", "noise", "loss")

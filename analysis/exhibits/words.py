@@ -18,13 +18,16 @@ HEADINGS = {"width": "m", "samples": "N", "weight_decay": "weight decay", "epsil
 
 
 def heading(name: str) -> str:
-    """Return what people call a column."""
+    """Return the name by which people know a column."""
     return HEADINGS.get(name, name.replace("_", " "))
 
 
 def value(of: Any, name: str = "", form: str = "") -> str:
-    """Return a value as text: a number has 4 significant digits, a missing one is a dash, truth is yes or no. `name`:
-    the column that it is of. A format for numbers, `form`, comes first, and makes nothing of a missing one."""
+    """Return a value of the column `name` as text.
+
+    A number has 4 significant digits, a missing one is a dash, truth is yes or no. A format for numbers, `form`, comes
+    first, and makes nothing of a missing number.
+    """
     if isinstance(of, str):
         return of
     if of is None or pd.isna(of):

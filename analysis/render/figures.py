@@ -56,7 +56,7 @@ def save_overall(evidence: Evidence, directory: Path, medium: str) -> list[Path]
 
 
 def write(chart: Chart, directory: Path) -> Path:
-    """Write a chart as PDF (for a paper), SVG and PNG (for a page) under its own name; returns the PDF's path."""
+    """Write a chart as PDF (for a paper), SVG and PNG (for a page) under its own name; return the PDF's path."""
     directory.mkdir(parents=True, exist_ok=True)
     stem = directory / (chart.name if chart.problem is None else f"{chart.name}-{slug(chart.problem)}")
     pdf = Path(f"{stem}.pdf")
@@ -117,8 +117,11 @@ def _draw(axes: Axes, plot: Plot, small: bool) -> None:
 
 
 def _set_axis(axes: Axes, ticked: Ticked, plot: Plot, which: Literal["x", "y"], decades: float) -> None:
-    """Set scale, limits and ticks. On a logarithmic axis whose ends are a factor of `decades` apart, or more, labels at
-    2 and 5 would overlap."""
+    """Set scale, limits and ticks.
+
+    If the ends of a logarithmic axis are a factor of `decades` apart, or more, it has no labels at 2 and 5: they would
+    overlap.
+    """
     axis = plot.x if which == "x" else plot.y
     low, high = plot.limits(which)
     getattr(axes, f"set_{which}label")(_mathtext(axis.label))
@@ -198,7 +201,7 @@ def _places(plot: Plot, which: Literal["x", "y"], texts: Any) -> list[int]:
 
 
 def _legends(each: list[Axes], chart: Chart) -> None:
-    """One legend beside the plots, if they have the same; else one in each plot that has any."""
+    """Draw one legend beside the plots, if they have the same; else one in each plot that has any."""
     named = [[mark.name for mark in plot.marks if mark.first and mark.name and not isinstance(mark, Cells)]
              for plot in chart.plots]
     if all(names == named[0] for names in named):
@@ -211,7 +214,7 @@ def _legends(each: list[Axes], chart: Chart) -> None:
 
 
 def _legend(axes: Axes, names: list[str], **options: Any) -> None:
-    """A legend in the order of the marks."""
+    """Draw a legend in the order of the marks."""
     if names:
         handles, labels = axes.get_legend_handles_labels()
         found = dict(zip(labels, handles, strict=True))
@@ -219,5 +222,5 @@ def _legend(axes: Axes, names: list[str], **options: Any) -> None:
 
 
 def _mathtext(label: str) -> str:
-    """A label for matplotlib, of whose text nothing else is mathematics."""
+    """Return a label for matplotlib, which reads nothing else in its text as mathematics."""
     return SCRIPTS.sub(r"$\g<0>$", label.replace("$", r"\$"))

@@ -1,4 +1,5 @@
-"""Charts as plotly's figures, for the page. A trace's `meta` says what the page filters it by (`Mark.told`)."""
+"""Draw charts as plotly's figures, for the page. A trace's `meta` has the values that the page filters by
+(`Mark.told`)."""
 
 import html
 import math
@@ -24,7 +25,7 @@ FIELD = re.compile(r"\{(\w+)(:[^}]*)?\}")
 
 
 def figures(chart: Chart) -> list[tuple[str, go.Figure]]:
-    """Return the plotly figures of a chart with their headings: one, or one for each plot that stands for itself."""
+    """Return the plotly figures of a chart with their headings: one, or one per plot that stands for itself."""
     if len(chart.plots) == 1 or chart.shared:
         height = SMALL_HEIGHT + 60 if chart.shared else HEIGHT
         return [(chart.title, _figure(chart.plots, height))]
@@ -93,7 +94,7 @@ def _add_names(figure: go.Figure, axis: Axis) -> None:
 
 
 def _shared(mark: Mark) -> dict[str, Any]:
-    """What traces of all marks have."""
+    """Return the options that traces of all marks have."""
     told = mark.told()
     group = {"legendgroup": f"{mark.width} {mark.samples}"} if mark.width is not None else {}
     return group | ({"meta": told} if told else {}) | ({"visible": mark.first} if mark.samples is not None else {})
@@ -119,7 +120,7 @@ def _series(mark: Series, plot: Plot) -> go.Scatter:
 
 
 def _tip(tip: str, rows: pd.DataFrame) -> dict[str, Any]:
-    """A tip as plotly's template: columns but x and y become its custom data."""
+    """Return a tip as plotly's template: columns but x and y become its custom data."""
     if not tip:
         return {"hoverinfo": "skip"}
     others = list(dict.fromkeys(name for name, _ in FIELD.findall(tip) if name not in ("x", "y")))
@@ -162,7 +163,7 @@ def _add_rule(figure: go.Figure, rule: Rule, plot: Plot, column: int) -> None:
 
 
 def _cells(mark: Cells, plot: Plot, plots: Sequence[Plot], scale: bool) -> go.Heatmap:
-    """A heat map, of whose number of samples all plots have the same colours."""
+    """Return a heat map; those of one number of samples have the same colours in all plots."""
     alike = [other.rows["value"] for each in plots for other in each.marks
              if isinstance(other, Cells) and other.samples == mark.samples]
     logs = np.log10(pd.concat(alike).dropna())
@@ -182,12 +183,12 @@ def _cells(mark: Cells, plot: Plot, plots: Sequence[Plot], scale: bool) -> go.He
 
 
 def _text(value: object) -> str:
-    """Text of which nothing is markup."""
+    """Return text in which nothing is markup."""
     return html.escape(str(value), quote=False)
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """Return a value as JSON has it."""
     if isinstance(value, str):
         return _text(value).replace("\n", "<br>")
     return _list([value])[0]
@@ -199,5 +200,8 @@ def _faint(colour: str) -> str:
 
 
 def _list(values: Iterable[Any]) -> list[Any]:
-    """Numbers for JSON, with 5 significant digits; missing and infinite ones as None, categories as they are."""
+    """Return numbers for JSON, with 5 significant digits.
+
+    Missing and infinite ones are None, categories stay as they are.
+    """
     return [each if isinstance(each, str) else float(f"{each:.5g}") if math.isfinite(each) else None for each in values]

@@ -13,7 +13,7 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 
 
 def markdown(table: Table) -> str:
-    """Return a table in Markdown, of which nothing but its frame is markup."""
+    """Return a table in Markdown, in which only the frame is markup."""
     rules = ["---:" if table.numeric(name) else "---" for name in table.headings]
     rows = [_headings(table), *_cells(table)]
     lines = [_row(map(markdown_text, row)) for row in rows]

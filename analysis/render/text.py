@@ -1,4 +1,4 @@
-"""Tables and notes as text, for a terminal or a file."""
+"""Print tables and notes as text, for a terminal or a file."""
 
 import io
 import os
@@ -18,7 +18,7 @@ LEAST_TEXT = 7  # characters of a line of other text
 
 
 def text(parts: Iterable[Part]) -> str:
-    """Return what can be read of an exhibit: its tables and notes, in their order."""
+    """Return the parts of an exhibit that can be read as text: its tables and notes, in their order."""
     sink = io.StringIO()
     for part in parts:
         match part:
@@ -56,7 +56,7 @@ def _print_grid(sink: io.StringIO, table: Table, rows: pd.DataFrame, title: str)
 
 
 def _unbroken(table: Table, rows: pd.DataFrame, name: str, heading: str) -> int | None:
-    """The width of a column of which nothing is to be broken (numbers, intervals, verdicts); None if it may be."""
+    """Return the width of a column that no line breaks (numbers, intervals, verdicts); None for other columns."""
     if not (table.numeric(name) or name in UNBROKEN):
         return None
     return max([len(heading), *(len(table.text(name, value)) for value in rows[name])])
