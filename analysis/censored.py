@@ -25,42 +25,43 @@ from scipy.special import log_ndtr, ndtr
 Array = NDArray[np.float64]
 
 SIGMA_FLOOR = 0.01  # 1% of N: at the floor the likelihood says no more than "the law passes through the intervals"
-FLOOR_OF_STEP = 1 / 20  # nor is a sigma below this part of the typical interval told from one at it
+FLOOR_OF_STEP = 1 / 20  # the data cannot tell a sigma below this part of the typical interval from one at it
 SIGMA_CEILING = 5.0
 TAU_CEILING = 5.0
-# Weight of the squared distance (in sigma) to the middle of an interval, or to the known end of a censored one. It
-# makes the maximum unique where the likelihood is flat (every law through all intervals is as good, and every steeper
-# law where the rest is censored), and is too weak to move a law, or an end of an interval, that the data decide.
+# Weight of the squared distance (in sigma) to the middle of an interval, or to the known end of a censored one. The
+# likelihood may be flat: every law through all intervals is as good, and so is every steeper law if the rest is
+# censored. The weight makes the maximum unique then. It is too weak to move a law, or an end of an interval, that the
+# data decide.
 TIE_BREAK, TIE_BREAK_CENSORED = 1e-6, 1e-9
 NODES = 32
 GRID = np.linspace(0.0, 1.0, NODES)
-REACH = 4.5  # sigmas beyond the intervals where the integrand is taken for 0
-PRIOR_REACH = 6.0  # taus likewise
+REACH = 4.5  # sigmas beyond the intervals, after which the integrand counts as 0
+PRIOR_REACH = 6.0  # the same for the prior, in taus
 ITERATIONS, SHORTENINGS = 40, 4
-TOLERANCE = 1e-5  # gain in log-likelihood that a Newton step promises, below which it is not taken
+TOLERANCE = 1e-5  # a Newton step that promises less gain in log-likelihood is not taken
 BATCH = 1 << 17  # seeds x cells x nodes at once: more do not fit the processor's cache
-TINY = 1e-250  # a probability below it is taken from logarithms
+TINY = 1e-250  # smaller probabilities are computed from logarithms
 
 
 @dataclass(frozen=True)
-class Panel:
+class Observations:
     """Intervals of y, `low` and `high` [..., S, J] for S seeds and J cells, with the design matrix [S, J, k]."""
 
     low: Array
     high: Array
     design: Array
 
-    def with_fixed(self, column: int, values: Array) -> "Panel":
+    def with_fixed(self, column: int, values: Array) -> "Observations":
         """Return the model with coefficient `column` fixed, per batch element at one of `values`.
 
         The arrays become [B, S, J], and the design [S, J, k-1].
         """
         shift = values[:, None, None] * self.design[..., column]
-        return Panel(self.low - shift, self.high - shift, np.delete(self.design, column, axis=-1))
+        return Observations(self.low - shift, self.high - shift, np.delete(self.design, column, axis=-1))
 
-    def without(self, cells: NDArray[np.bool_]) -> "Panel":
+    def without(self, cells: NDArray[np.bool_]) -> "Observations":
         """Return the observations with `cells` [..., S, J] unknown."""
-        return Panel(np.where(cells, -np.inf, self.low), np.where(cells, np.inf, self.high), self.design)
+        return Observations(np.where(cells, -np.inf, self.low), np.where(cells, np.inf, self.high), self.design)
 
     @property
     def uncensored(self) -> NDArray[np.bool_]:
@@ -95,17 +96,17 @@ class Maximum:
     parameters: Array  # [B, k + 2]: (beta, tau, 1) / sigma, to start another fit from
 
 
-def maximize(panel: Panel, weights: Array | None = None, start: Array | None = None, floor: float | None = None,
+def maximize(data: Observations, weights: Array | None = None, start: Array | None = None, floor: float | None = None,
              iterations: int = ITERATIONS, search: bool = False) -> Maximum:
-    """Fit every batch element of `panel`, whose low and high are [B, S, J] or [S, J].
+    """Fit every batch element of `data`, whose low and high are [B, S, J] or [S, J].
 
     [S, J] is a batch of one, or of as many elements as `weights` has. weights [B, S]: how often each seed counts; 0
     leaves it out, as in a jackknife. start [B, k+2] or [k+2]: `parameters` of a fit nearby, from which the nearest
     maximum is found. search: begin at the starts of a fit that has none (least squares) as well, since on a coarse grid
-    there may be several maxima. floor: the least sigma (default: panel.floor). iterations: the most Newton steps.
+    there may be several maxima. floor: the least sigma (default: data.floor). iterations: the most Newton steps.
     """
-    floor = panel.floor if floor is None else floor
-    low, high = np.atleast_3d(panel.low.T).T, np.atleast_3d(panel.high.T).T
+    floor = data.floor if floor is None else floor
+    low, high = np.atleast_3d(data.low.T).T, np.atleast_3d(data.high.T).T
     count = max(len(low), 1 if weights is None else len(weights))
     low, high = (np.broadcast_to(each, (count, *each.shape[1:])) for each in (low, high))
     weights = np.ones(low.shape[:2]) if weights is None else np.broadcast_to(weights, low.shape[:2])
@@ -114,7 +115,7 @@ def maximize(panel: Panel, weights: Array | None = None, start: Array | None = N
     parts, size = [], max(BATCH // max(low[0].size * NODES, 1), 1)
     for first in range(0, count, size):
         rows = slice(first, first + size)
-        fit = _Fit(Panel(low[rows], high[rows], panel.design), weights[rows], floor)
+        fit = _Fit(Observations(low[rows], high[rows], data.design), weights[rows], floor)
         # A step too far has no finite likelihood, and is not taken.
         with np.errstate(over="ignore", invalid="ignore"):
             starts = ([] if start is None else [start[rows]]) + (fit.starts() if search or start is None else [])
@@ -122,24 +123,24 @@ def maximize(panel: Panel, weights: Array | None = None, start: Array | None = N
     return Maximum(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
-def log_likelihoods(panel: Panel, parameters: Array) -> Array:
-    """Return the log-likelihood of every seed, [B, S], at `parameters` [B, k+2]; `panel` is as in `maximize`."""
-    low, high = np.atleast_3d(panel.low.T).T, np.atleast_3d(panel.high.T).T
+def log_likelihoods(data: Observations, parameters: Array) -> Array:
+    """Return the log-likelihood of every seed, [B, S], at `parameters` [B, k+2]; `data` is as in `maximize`."""
+    low, high = np.atleast_3d(data.low.T).T, np.atleast_3d(data.high.T).T
     low, high = (np.broadcast_to(each, (len(parameters), *each.shape[1:])) for each in (low, high))
-    return _Fit(Panel(low, high, panel.design), np.ones(low.shape[:2]), SIGMA_FLOOR).seeds(parameters)
+    return _Fit(Observations(low, high, data.design), np.ones(low.shape[:2]), SIGMA_FLOOR).seeds(parameters)
 
 
 class _Fit:
     """A batch of fits with the arrays that all iterations share."""
 
-    def __init__(self, panel: Panel, weights: Array, floor: float):
-        self.low, self.high, self.design, self.weights = panel.low, panel.high, panel.design, weights
-        self.known_low, self.known_high = np.isfinite(panel.low), np.isfinite(panel.high)
-        self.middle = _middle(panel)
+    def __init__(self, data: Observations, weights: Array, floor: float):
+        self.low, self.high, self.design, self.weights = data.low, data.high, data.design, weights
+        self.known_low, self.known_high = np.isfinite(data.low), np.isfinite(data.high)
+        self.middle = _middle(data)
         self.tie = np.where(self.known_low & self.known_high, TIE_BREAK,
                             np.where(self.known_low | self.known_high, TIE_BREAK_CENSORED, 0.0)) * weights[..., None]
-        self.columns = panel.design.shape[-1]
-        self.transposed = panel.design.swapaxes(1, 2)
+        self.columns = data.design.shape[-1]
+        self.transposed = data.design.swapaxes(1, 2)
         self.bounds = 1 / SIGMA_CEILING, 1 / floor
 
     def best_of(self, starts: list[Array], iterations: int) -> tuple[Array, ...]:
@@ -202,7 +203,6 @@ class _Fit:
         means = residual.sum(axis=2) / np.maximum(counts, 1)
         within = np.where(known, residual - means[..., None], 0.0)
         used = self.weights * (counts > 0)
-        # Nothing may be known at all.
         tau = np.sqrt((used * means**2).sum(axis=1) / np.maximum(used.sum(axis=1), 1))
         squares, number = (self.weights[..., None] * within**2).sum(axis=(1, 2)), (used * counts).sum(axis=1)
         sigma = np.sqrt(squares / np.maximum(number, 1))
@@ -339,11 +339,11 @@ class _Fit:
         return value, gradient, hessian
 
 
-def _middle(panel: Panel) -> Array:
+def _middle(data: Observations) -> Array:
     """Return the middle of each interval, the finite end of a censored one, and 0 if nothing is known."""
-    low = np.where(np.isfinite(panel.low), panel.low, panel.high)
-    high = np.where(np.isfinite(panel.high), panel.high, panel.low)
-    known = np.isfinite(panel.low) | np.isfinite(panel.high)
+    low = np.where(np.isfinite(data.low), data.low, data.high)
+    high = np.where(np.isfinite(data.high), data.high, data.low)
+    known = np.isfinite(data.low) | np.isfinite(data.high)
     return np.where(known, (np.where(known, low, 0.0) + np.where(known, high, 0.0)) / 2, 0.0)
 
 

@@ -28,6 +28,8 @@ def run(options: argparse.Namespace) -> None:
     mend."""
     _warned.clear()
     options.store = options.store or default_store()
+    if "format" in options:
+        output.chosen(options.format, options.out)  # refuse a wrong one before the store is read
     {"verdict": _verdict, "table": _table, "tuning": _show, "rates": _show, "compare": _compare, "figures": _figures,
      "report": _report, "dashboard": _dashboard, "paper": _paper}[options.command](options)
 
@@ -60,7 +62,6 @@ def _analyzed(options: argparse.Namespace, store: str | None = None, filters: li
 
 
 def _show(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)  # before anything is read
     _write(options, _evidence(options))
 
 
@@ -70,12 +71,10 @@ def _write(options: argparse.Namespace, evidence: Evidence) -> None:
 
 
 def _verdict(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)
     _write(options, _analyzed(options))
 
 
 def _table(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)
     evidence = _evidence(options)
     _warn(tune.warnings(evidence.best))
     if options.seeds:
@@ -85,7 +84,6 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)
     (first, first_keys), (second, second_keys) = (_side(options, text) for text in (options.A, options.B))
     pairs = compare.matched(first.analysis, second.analysis, [*first_keys, *second_keys])
     risks = compare.risks(first.analysis, second.analysis, pairs)
@@ -117,8 +115,7 @@ def _figures(options: argparse.Namespace) -> None:
     from analysis.render import figures  # matplotlib takes a second to import
 
     directory = options.out / "figures"
-    of_each = figures.save(evidence, directory, FIGURES).values()
-    for path in [*chain.from_iterable(of_each), *figures.save_overall(evidence, directory, FIGURES)]:
+    for path in chain.from_iterable(figures.save(evidence, directory, FIGURES).values()):
         print(path)
 
 

@@ -19,10 +19,11 @@ def sample_complexity(best: pd.DataFrame) -> pd.DataFrame:
     likely, it reaches over both. If each run is misjudged with the same probability below 1/2, these intervals have the
     greatest likelihood.
 
-    Columns: problem, width, seed, low (0 if left-censored: nothing in the grid need fail), high (inf if right-censored:
-    nothing need pass), censored ("", "left", "right" or "both"), monotone, contradictions (the least number of runs
-    that an interval contradicts; 0 for a monotone seed), first_low and first_high. These last two are the interval
-    below the least N that passes, whatever is above it; for a monotone seed it is the same.
+    The columns are problem, width, seed, low, high, censored ("", "left", "right" or "both"), monotone, contradictions,
+    first_low and first_high. low is 0 if the seed is left-censored: nothing in the grid need fail. high is inf if it is
+    right-censored: nothing need pass. contradictions is the least number of runs that an interval contradicts; it is 0
+    for a monotone seed. first_low and first_high are the interval below the least N that passes, whatever is above it;
+    for a monotone seed it is the same.
     """
     ordered = best.sort_values([*KEYS, "samples"], ignore_index=True)
     group = ordered.groupby(KEYS, sort=False).ngroup()
@@ -56,8 +57,8 @@ def sample_complexity(best: pd.DataFrame) -> pd.DataFrame:
 def by_width(intervals: pd.DataFrame) -> pd.DataFrame:
     """Return N_eps of each problem and width over seeds.
 
-    Columns: problem, width, seeds, n_eps (geometric mean of the middles of the intervals; nan if a seed is censored),
-    low, high (the range over seeds), left, right (number censored), non_monotone (number of seeds).
+    Columns: problem, width, seeds, n_eps, low, high (the range over seeds), left, right (number censored), non_monotone
+    (number of seeds). n_eps is the geometric mean of the middles of the intervals; it is nan if a seed is censored.
     """
     middle = np.sqrt(intervals["low"] * intervals["high"]).where(intervals["censored"].eq(""))
     table = intervals.assign(log_middle=np.log(middle), left=intervals["censored"].isin(["left", "both"]),

@@ -31,8 +31,8 @@ class Logistic:
 def logistic(best: pd.DataFrame) -> Logistic:
     """Estimate alpha from one problem's rows of `tune.best_tuned` (width, samples, seed, reached).
 
-    Runs of one seed share its data, so the error is over seeds. Alpha is nan if it cannot be estimated: with fewer than
-    2 widths or seeds, if all runs pass or all fail, or if more samples do not help (b <= 0).
+    Runs of one seed share its data, so the error is over seeds. Alpha is nan if there are fewer than 2 widths or seeds,
+    or if all runs pass or all fail. It is nan, too, if more samples do not help (b <= 0).
     """
     unknown = Logistic(np.nan, np.nan, np.nan)
     passes = best["reached"].to_numpy(float)

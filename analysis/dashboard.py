@@ -38,7 +38,7 @@ from ovpnet.terminal.words import count
 TITLE = "Sample complexity"
 MARK = "Made by python -m analysis dashboard; content "  # a report's description, before a digest of what it shows
 LONGEST = 128  # characters of a report's title
-UNNAMEABLE = ("So", "Sk", "Sm", "Sc", "Cs", "Cc")  # Unicode categories that no workspace's name may have
+UNNAMEABLE = ("So", "Sk", "Sm", "Sc", "Cs", "Cc")  # Unicode categories that a workspace's name must not have
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def plan(asked: Asked) -> Dashboard:
     name cannot be one.
     """
     target, name = _target(asked, asked.evidence.stored.runs), _name(asked)
-    # With --epsilon the rows have that epsilon, but in W&B the one that such a filter is about.
+    # With --epsilon the rows have that epsilon, but in W&B the runs have the one that they were trained with.
     filters = [each for each in asked.filters if not asked.epsilons or key_of(each) != "epsilon"]
     return Dashboard(name=name, entity=target.entity, project=target.project, per=target.per, filters=filters,
                      command=asked.command, evidence=asked.evidence, figures={},
@@ -148,7 +148,7 @@ def _target(asked: Asked, runs: pd.DataFrame) -> Target:
     entity = asked.entity or _agreed(runs, "entity", "")
     uploaded = {row["per"] for row in Uploads(asked.store).rows.values()
                 if row["base_url"] == base_url() and row["project"] == project and row["entity"] == entity}
-    # Where there are several, those whose panels show most.
+    # If there are several, take those whose panels show most.
     per = next((each for each in ("run", "pack", "sweep") if each in uploaded), None)
     return Target(entity, project, base_url(), per or _agreed(runs, "per", default.per))
 
@@ -183,7 +183,6 @@ def _name(asked: Asked) -> str:
 def _write(api: Any, dashboard: Dashboard, directory: Path) -> Made:
     there = _report_there(api, dashboard)  # refuses a project that is not there, before anything is sent
     saved = figures.save(dashboard.evidence, directory, WANDB)
-    saved["all problems"] = figures.save_overall(dashboard.evidence, directory, WANDB)
     keys = {of: list(map(_media_key, paths)) for of, paths in saved.items()}
     dashboard = replace(dashboard, figures=keys)
     drawn = [path.with_suffix(".png") for paths in saved.values() for path in paths]

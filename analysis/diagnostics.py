@@ -32,7 +32,7 @@ FAMILIES = (
     Quantities("visits to saddle points", {"saddle_events": "a run"}),
 )
 COLUMNS = (*(column for family in FAMILIES for column in family.columns), "saddle_escape_steps")
-# Columns of the learning curves that measured curvature.
+# Columns of learning curves with measured curvature.
 TRACED = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
           "decay_decrease", "saddle"]
 

@@ -27,7 +27,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 FORMS = ("key=value, key=value,value, key=[a,b], key=range(start,stop[,step]), key=interval(low,high), "
          "key=glob(text*), or in quotes 'key>=value' (also <=, >, <, !=)")
 
-Test = Callable[[Any], bool]  # of a stored value, None where it is null
+Test = Callable[[Any], bool]  # of a stored value, which is None if it is null
 
 
 def config_columns(runs: pd.DataFrame) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from ovpnet.record.store import Store
 
-# What varies inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned away.
+# The keys that vary inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned.
 WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
 
 INFINITE_LEARNERS = tuple(name for name in LEARNERS.names() if LEARNERS[name].infinite)
@@ -34,7 +33,7 @@ DIAGNOSTICS = ("norms", "approximations", "saddles")
 LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
 
-# Columns that the analysis cannot do without, of every row and of one with results.
+# Columns that the analysis needs, of every row and of rows with results.
 TEXTS = ("run_id", "status", "concept.name", "concept.family", "learner.name", "learner.trained", "algorithm.name",
          "epsilon_unit")
 NUMBERS = (*WITHIN_PROBLEM, "epsilon")
@@ -54,10 +53,7 @@ class Stored:
     skipped: list[str]
     store: "Store"
 
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        """The learning curves of `runs` with all that was measured: one row a run and evaluated step."""
-        return self.store.curves(self.runs["run_id"])
+
 
     def curves_of(self, run_ids: Collection[str], columns: Sequence[str]) -> pd.DataFrame:
         """Return run_id, step and those of `columns` that the store has, of these runs' learning curves.
@@ -77,9 +73,7 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
     if not Path(path).is_dir():
         raise StoreError(f"no store at {path}. Train something first ({as_typed('train')}), or name another "
                          "directory with --store")
-    from ovpnet.record.store import (
-        Store,  # pyarrow is slow to import: --help and a mistyped directory need not wait for it
-    )
+    from ovpnet.record.store import Store  # pyarrow is slow to import, and --help needs none
 
     store = Store(path)
     runs, unusable = usable(store.runs(refuse=refuse))
@@ -104,7 +98,7 @@ def refuse(schema: "pa.Schema") -> str | None:
     from ovpnet.record.store import NUMBER, TEXT, wrong_columns
 
     needed = dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(NUMBERS, NUMBER)
-    if set(schema.names) & {*GOALS, *RISKS}:  # else its runs all failed
+    if set(schema.names) & {*GOALS, *RISKS}:  # else all of its runs failed
         needed |= dict.fromkeys((*GOALS, *RISKS), NUMBER)
     return wrong_columns(schema, needed | {name: NUMBER for name in OTHER_RESULTS if name in schema.names})
 
@@ -188,7 +182,8 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.loc[kept].assign(problem=number.map(labels)[kept]).reset_index(drop=True)
 
 
-def _steps_follow(runs: pd.DataFrame) -> pd.Series:
+def steps_follow(runs: pd.DataFrame) -> pd.Series:
+    """Return whether each run's number of steps follows from other keys."""
     follows = pd.Series(False, index=runs.index)
     if "epochs" in runs:
         follows |= runs["epochs"].notna()
@@ -204,7 +199,7 @@ def problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
     nulls.)"""
     keys = pd.DataFrame({name: _texts(runs[name]) for name in problem_columns(runs)}, index=runs.index, dtype=object)
     if "steps" in keys:
-        keys["steps"] = keys["steps"].mask(_steps_follow(runs), "null")
+        keys["steps"] = keys["steps"].mask(steps_follow(runs), "null")
     return keys
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.censored import Maximum, Panel, log_likelihoods, maximize
-from analysis.scaling import panel_of
+from analysis.censored import Maximum, Observations, log_likelihoods, maximize
+from analysis.scaling import observations_of
 
-# log N_eps as a function of the width: its covariates, and what is added with no coefficient.
+# log N_eps as a function of the width: its covariates, and a term that has no coefficient.
 MODELS: dict[str, tuple[Callable[[pd.Series], list[pd.Series]], Callable[[pd.Series], pd.Series]]] = {
     "constant": (lambda m: [], lambda m: 0 * m),
     "polylog": (lambda m: [np.log(np.log(m))], lambda m: 0 * m),  # N = C (log m)^c
@@ -37,14 +37,14 @@ def compare(intervals: pd.DataFrame) -> pd.DataFrame:
     for name, (covariates, known) in MODELS.items():
         if name == "polylog" and widths[0] < 2:
             continue
-        panel = _panel(intervals, covariates, known)
-        best = maximize(panel)
-        parameters = panel.design.shape[-1] + 2
+        data = _observations(intervals, covariates, known)
+        best = maximize(data)
+        parameters = data.design.shape[-1] + 2
         likelihood, spare = float(best.log_likelihood[0]), count - parameters - 1
         aicc = 2 * parameters - 2 * likelihood + (2 * parameters * (parameters + 1) / spare if spare > 0 else np.nan)
         exponent = {"constant": 0.0, "m^1.5": 1.5}.get(name, float(best.beta[0, -1]))
         rows.append((name, exponent, parameters, likelihood, aicc, parameters * np.log(count) - 2 * likelihood))
-        scores[name] = _log_scores(panel, best) if len(widths) > 2 else np.full(seeds, np.nan)
+        scores[name] = _log_scores(data, best) if len(widths) > 2 else np.full(seeds, np.nan)
     table = pd.DataFrame(rows, columns=["model", "exponent", "parameters", "log_likelihood", "aicc", "bic"])
     for name in ("aicc", "bic"):
         weight = np.exp(-(table[name] - table[name].min()) / 2)
@@ -57,26 +57,26 @@ def compare(intervals: pd.DataFrame) -> pd.DataFrame:
     return table[COLUMNS].reset_index(drop=True)
 
 
-def _panel(intervals: pd.DataFrame, covariates: Callable[[pd.Series], list[pd.Series]],
-           known: Callable[[pd.Series], pd.Series]) -> Panel:
+def _observations(intervals: pd.DataFrame, covariates: Callable[[pd.Series], list[pd.Series]],
+                  known: Callable[[pd.Series], pd.Series]) -> Observations:
     """Return the intervals less the part of log N_eps that the model knows, with centred covariates."""
     shift = np.exp(known(intervals["width"].astype(float)))
     rest = intervals.assign(low=intervals["low"] / shift, high=intervals["high"] / shift)
-    return panel_of(rest, lambda cells: [each - each.mean() for each in covariates(cells["width"])])
+    return observations_of(rest, lambda cells: [each - each.mean() for each in covariates(cells["width"])])
 
 
-def _log_scores(panel: Panel, best: Maximum) -> np.ndarray:
+def _log_scores(data: Observations, best: Maximum) -> np.ndarray:
     """Return per seed the sum over widths of log P(interval at the width | the seed's other widths).
 
     The law is fitted without the width. Such a probability is the ratio of the seed's likelihood with the width to that
     without it.
     """
-    seeds, cells = panel.low.shape
+    seeds, cells = data.low.shape
     left_out = np.broadcast_to(np.eye(cells, dtype=bool)[:, None, :], (cells, seeds, cells))
-    without = panel.without(left_out)
-    fitted = maximize(without, start=best.parameters[0], floor=panel.floor)
-    whole = Panel(np.broadcast_to(panel.low, without.low.shape), np.broadcast_to(panel.high, without.high.shape),
-                  panel.design)
+    without = data.without(left_out)
+    fitted = maximize(without, start=best.parameters[0], floor=data.floor)
+    whole = Observations(np.broadcast_to(data.low, without.low.shape), np.broadcast_to(data.high, without.high.shape),
+                         data.design)
     return (log_likelihoods(whole, fitted.parameters) - log_likelihoods(without, fitted.parameters)).sum(axis=0)
 
 

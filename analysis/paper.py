@@ -16,7 +16,7 @@ CLOSE = 1.5  # a factor within which two errors count as the same
 # Names of the published series, by learner and trained part; best first.
 SERIES = {("three_layer", "hidden"): "3layer", ("two_layer", "hidden"): "2layer", ("three_layer", "ntk"): "3layer(NTK)",
           ("three_layer", "last"): "3layer(last)", ("two_layer", "last"): "2layer(last)"}
-# Figure 3's, by the penalty of W, the only one.
+# Names of Figure 3's series, by the penalty of W, which is the only penalty.
 PENALTIES = {"frobenius": "weight decay on W", "row_24": "||W||_{2,4}^4"}
 SAMPLES = 1000  # of panels (a) and of Figure 3
 
@@ -108,7 +108,7 @@ def _labelled(runs: pd.DataFrame) -> pd.DataFrame:
     series = learner.map(SERIES)
     sgd = runs["algorithm.name"].eq("momentum_sgd") | limit
     as_published = runs["inputs.family"].eq("normalized_gaussian") & runs["noise.kind"].eq("none") & sgd
-    # Figure 3's regularizers are of W alone, those of the other figures of all that is trained.
+    # Figure 3 regularizes W alone, the other figures all that is trained.
     of_w = runs["regularizer.V"].eq("none") & runs["regularizer.W"].ne("none")
     third = of_w & concept.eq(1) & series.eq("3layer") & runs["samples"].eq(SAMPLES)
     decays = runs["regularizer.name"].isin(["frobenius", "none"]) & ~of_w
@@ -122,7 +122,7 @@ def _figure_1_or_2(runs: pd.DataFrame, number: int) -> pd.DataFrame:
     panel_a = table[table["n"].eq(SAMPLES)].assign(panel="a")
     if panel_a["m"].nunique() < 2:
         panel_a = panel_a.iloc[:0]
-    # Each series at one width: that of the most N, of these the largest.
+    # Each series has one width: the one with the most N, or the largest of several.
     lengths = table[table["m"].ne(INFINITE)].groupby(["series", "m"], as_index=False)["n"].nunique()
     widths = lengths[lengths["n"].gt(1)].sort_values(["n", "m"]).drop_duplicates("series", keep="last")
     panel_b = table.merge(widths[["series", "m"]], on=["series", "m"]).assign(panel="b")

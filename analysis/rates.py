@@ -17,14 +17,15 @@ from analysis.load import problem_keys
 from analysis.tune import POOLED, Tuning, best_tuned
 
 EXCESS, N_EPS = "excess risk", "N_eps"
-# Exponents of the theorems' bounds; a bound from above, so that a smaller exponent agrees with it. Excess risk falls as
-# N^(-1/2) where N grows as 1/epsilon^2.
+# Exponents of the theorems' bounds. They are bounds from above, so a smaller exponent agrees with them. Excess risk
+# falls as N^(-1/2) if N grows as 1/epsilon^2.
 # Theorem 1: the samples used are min{N, T}, T = O~(C_s(phi, 1)^2 k^3 p^2 / epsilon^2).
-# Theorem 2: N = O~((C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) sqrt(p2) p1 k^2 / epsilon_0)^2); the store's C_eps
-# is the first factor, which is at least the second up to constants: together C_eps^4 at most. p2 is in the first factor
-# too, with a power that Phi decides: `_bound` reads it off the store's C_eps. Neither has the dimension d.
-# Theorem 3: N = Omega~(M m^(3/2)), M some polynomial: no exponents but m's. That of the other two, where N is
-# polylogarithmic in m, is what the verdict tests.
+# Theorem 2: N = O~((C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) sqrt(p2) p1 k^2 / epsilon_0)^2). The store's C_eps
+# is the first factor, which is at least the second up to constants: together C_eps^4 at most. p2 is in the first
+# factor, too, with a power that Phi decides: `_bound` reads it off the store's C_eps. Neither theorem has the
+# dimension d.
+# Theorem 3: N = Omega~(M m^(3/2)), M some polynomial: it has only the exponent of m. For the other two theorems N is
+# polylogarithmic in m, which the verdict tests.
 BOUNDS: dict[int, dict[str, float]] = {
     1: {"N": -0.5, "1/epsilon": 2.0, "p": 2.0, "k": 3.0, "d": 0.0, "C_s": 2.0},
     2: {"N": -0.5, "1/epsilon": 2.0, "p1": 2.0, "k": 4.0, "d": 0.0, "C_eps": 4.0},
@@ -32,11 +33,11 @@ BOUNDS: dict[int, dict[str, float]] = {
 }
 KEYS = {"p": "concept.p", "p1": "concept.p1", "p2": "concept.p2", "k": "concept.k", "d": "inputs.d"}
 COMPLEXITIES = {"C_s": "log_C_s", "C_eps": "log_C_eps"}
-EPSILONS = 6  # at which stored runs are judged for the exponent of 1/epsilon
-MARGIN = 1.25  # by which these stay within the excess risks seen, lest N_eps be beyond the grid of samples
-MOST = 50.0  # logarithms that are written as such
-ERRORS = 2.0  # standard errors: what the excess risk of a run is known to within
-LEAST_ERROR = 0.005  # part of it, where no error is stored: the likelihood is of intervals, and a point has none
+EPSILONS = 6  # number of epsilons at which stored runs are judged for the exponent of 1/epsilon
+MARGIN = 1.25  # factor by which these stay within the excess risks seen, lest N_eps be beyond the grid of samples
+MOST = 50.0  # greater logarithms are written as such
+ERRORS = 2.0  # standard errors within which the excess risk of a run is known
+LEAST_ERROR = 0.005  # the least error as a part of the excess risk: the likelihood needs intervals, not points
 
 COLUMNS = ["of", "quantity", "values", "problems", "epsilon", "widths", "seeds", "exponent", "low", "high", "predicted",
            "theorem", "stated", "compatible", "finding"]
@@ -57,9 +58,9 @@ def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
     - Of "N_eps", in quantity C_s or C_eps: of concepts with other values of it; all keys but the concept's are equal, p
     and k too.
 
-    Columns: of, quantity, values (the quantity's, as text), problems (labels, one per line), epsilon (in units of the
-    loss; nan for the first two kinds), widths and seeds (numbers of), exponent, low, high (95%, clustered by seed;
-    infinite = unbounded), predicted, theorem, stated, compatible, finding.
+    The columns are of, quantity, values (the quantity's, as text), problems (labels, one per line), epsilon, widths and
+    seeds (numbers of), exponent, low, high, predicted, theorem, stated, compatible and finding. epsilon is in units of
+    the loss, and nan for the first two kinds. low and high are at 95%, clustered by seed; infinite means unbounded.
 
     predicted is the exponent of the theorem's bound, nan if it has none. theorem is 1, 2 or 3, by learner and
     algorithm. stated is True if the theorem is about this algorithm and concept; else the comparison goes beyond its
@@ -91,7 +92,7 @@ def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> 
     known = best[keys].merge(runs[[*keys, "excess_risk", "excess_risk_se"]], on=keys)
     error = np.maximum(ERRORS * known["excess_risk_se"].fillna(0.0), LEAST_ERROR * known["excess_risk"])
     ends = known.assign(low=(known["excess_risk"] - error).clip(lower=0.0), high=known["excess_risk"] + error)
-    ends = ends[ends["high"].gt(0)]  # a diverged run has none; one that lies below OPT says nothing of a power of N
+    ends = ends[ends["high"].gt(0)]  # a run below OPT says nothing of a power of N, and a diverged run has no risk
     for problem, rows in ends.groupby("problem"):
         if rows["samples"].nunique() > 1:
             logs = np.log(rows["samples"].astype(float))
@@ -146,7 +147,7 @@ def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataF
         if logs[group.index].nunique() < 2:
             continue
         epsilon = float(np.exp(np.log(group["epsilon_absolute"].astype(float)).mean()))
-        # A problem has cells of its own: of a concept's complexity, several may have the same value.
+        # A problem has cells of its own, since several problems may have the same value of a concept's complexity.
         intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem], cell=number)
                                for number, problem in enumerate(group.index)], ignore_index=True)
         yield _row(N_EPS, quantity, group, intervals, epsilon)
@@ -172,7 +173,7 @@ def _fitted(intervals: pd.DataFrame, quantity: str) -> tuple[float, float, float
         return [cells["log_value"] - centre, *(cells["width"].eq(width).astype(float) for width in widths[1:])]
 
     cells = ["width", "log_value", *(["cell"] if "cell" in intervals else [])]
-    law = scaling.Inference(scaling.panel_of(intervals, covariates, cells))
+    law = scaling.Inference(scaling.observations_of(intervals, covariates, cells))
     low, high = law.interval(1)
     return law.estimate(1), low, high
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.filters import ALIASES, decode
-from analysis.load import WITHIN_PROBLEM, problem_columns
+from analysis.load import WITHIN_PROBLEM, problem_columns, steps_follow
 from ovpnet.spec import schemas
 from ovpnet.spec.config import Config
 from ovpnet.spec.identity import flat
@@ -55,10 +55,9 @@ def problem_overrides(runs: pd.DataFrame) -> list[str]:
     columns = ALIASES | {"concept": "concept.family"}
     choices = [f"{group}={row[column]}" for group, column in columns.items() if column in row and pd.notna(row[column])]
     wanted = {name: decode(row[name]) for name in problem_columns(runs)}
-    if (wanted.get("epochs") is not None or wanted.get("algorithm.sampling") == "one_pass"
-            or wanted.get("algorithm.inner_steps") is not None):
+    if steps_follow(runs).iloc[-1]:
         wanted["steps"] = None
-    if "trained_epsilon" in runs:  # judged at another: under the one most were trained with, most are in the store
+    if "trained_epsilon" in runs:  # judged at another epsilon; most are in the store under the one of most runs
         wanted["epsilon"] = decode(runs["trained_epsilon"].mode()[0])
     default = _composed(tuple(choices))
     kept = _needed(choices, default, columns)

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import fdtrc, stdtr, stdtrit  # scipy.stats takes more than a second to import
 
-from analysis.censored import Array, Maximum, Panel, maximize
+from analysis.censored import Array, Maximum, Observations, maximize
 
 LIMIT = 20.0  # an end of an interval further than this from the estimate is reported as infinite
 LEVEL = 0.95
-EDGE, EDGE_STEPS = 1e-4, 20  # part of what is allowed within which the root has to be at an end; the most steps there
+EDGE, EDGE_STEPS = 1e-4, 20  # how near the root is to what is allowed at an end, as a part of it; the most steps there
 RESAMPLES, RESAMPLE_ITERATIONS = 100, 4
 
 
@@ -27,7 +27,7 @@ class ScalingLaw:
     alpha_low: float
     alpha_high: float
     alpha_se: float  # standard error over seeds (jackknife); nan with one seed
-    p_equivalence: float  # of "|alpha| >= delta": small where alpha is proven to lie inside (-delta, delta)
+    p_equivalence: float  # of "|alpha| >= delta": small if alpha is proven to lie inside (-delta, delta)
     p_scales: float  # of "alpha <= delta"
     p_shrinks: float  # of "alpha >= -delta"
     bootstrap_low: float  # 95% percentiles of a cluster bootstrap over seeds, shown beside; nan with one seed
@@ -36,7 +36,7 @@ class ScalingLaw:
     log_m: float  # log of the central width (mean of log m over the observations)
     sigma: float  # standard deviation of e
     tau: float  # standard deviation of u_seed
-    bent_p: float  # p-value of "a straight line suffices" against one free level a width; small = not a power law
+    bent_p: float  # p-value of "a straight line suffices" against one free level per width; small = not a power law
 
 
 class Inference:
@@ -58,21 +58,21 @@ class Inference:
     A one-sided p-value is likewise the larger of the two, so an interval ends at the value at which it crosses 2.5%.
     """
 
-    def __init__(self, panel: Panel, best: Maximum | None = None, left_out: Array | None = None):
+    def __init__(self, data: Observations, best: Maximum | None = None, left_out: Array | None = None):
         """Fit the law, unless `best` is the fit already, and `left_out` the coefficients of the fits without each seed
         [S, k]."""
-        self.panel, self.seeds, self.floor = panel, panel.low.shape[0], panel.floor
-        self.best = best or maximize(panel, floor=self.floor)
+        self.data, self.seeds, self.floor = data, data.low.shape[0], data.floor
+        self.best = best or maximize(data, floor=self.floor)
         if left_out is not None:
             self.left_out = left_out
         elif self.seeds > 1:
-            self.left_out = maximize(panel, 1 - np.eye(self.seeds), self.best.parameters[0], self.floor).beta
+            self.left_out = maximize(data, 1 - np.eye(self.seeds), self.best.parameters[0], self.floor).beta
         else:
-            self.left_out = np.full((1, panel.design.shape[-1]), np.nan)
+            self.left_out = np.full((1, data.design.shape[-1]), np.nan)
         self.freedom = self.seeds - 1
-        self.spare = max(int(panel.uncensored.sum()) - panel.design.shape[-1], 1)
-        grid = panel.step**2 / 12
-        all_of_it = panel.censored.any() or not panel.uncensored.any()
+        self.spare = max(int(data.uncensored.sum()) - data.design.shape[-1], 1)
+        grid = data.step**2 / 12
+        all_of_it = data.censored.any() or not data.uncensored.any()
         self.share = 1.0 if all_of_it else float(np.sqrt(grid / (grid + self.best.sigma[0] ** 2)))
 
     def estimate(self, column: int) -> float:
@@ -86,7 +86,7 @@ class Inference:
     def root(self, column: int, values: Array) -> Array:
         """Return the root of twice the log-likelihood ratio of the estimate to each value of the coefficient."""
         start = np.delete(self.best.parameters[0], column)
-        profiled = maximize(self.panel.with_fixed(column, np.asarray(values, float)), start=start, floor=self.floor,
+        profiled = maximize(self.data.with_fixed(column, np.asarray(values, float)), start=start, floor=self.floor,
                             search=True)
         return np.sqrt(2 * np.maximum(self.best.log_likelihood - profiled.log_likelihood, 0.0))
 
@@ -116,7 +116,7 @@ class Inference:
             return 0.0
         ratio = (root / self.share) ** 2
         with np.errstate(over="ignore"):
-            in_errors = np.sqrt(self.spare * np.expm1(ratio / (self.spare + self.panel.design.shape[-1])))
+            in_errors = np.sqrt(self.spare * np.expm1(ratio / (self.spare + self.data.design.shape[-1])))
         return float(stdtr(self.spare, -in_errors))
 
     def interval(self, column: int) -> tuple[float, float]:
@@ -124,7 +124,7 @@ class Inference:
         if self.seeds < 2:
             return -np.inf, np.inf
         reach, centre = float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.error(column), self.estimate(column)
-        allowed = self.share * np.sqrt((self.spare + self.panel.design.shape[-1])
+        allowed = self.share * np.sqrt((self.spare + self.data.design.shape[-1])
                                        * np.log1p(float(stdtrit(self.spare, (1 + LEVEL) / 2)) ** 2 / self.spare))
 
         def excess(sides: Array, distances: Array) -> Array:
@@ -142,7 +142,7 @@ class Inference:
             return np.nan, np.nan
         draws = np.random.default_rng(0).multinomial(self.seeds, np.full(self.seeds, 1 / self.seeds), size=RESAMPLES)
         drawn, counts = np.unique(draws, axis=0, return_counts=True)  # few seeds have few distinct resamples
-        found = maximize(self.panel, drawn.astype(float), self.best.parameters[0], self.floor, RESAMPLE_ITERATIONS)
+        found = maximize(self.data, drawn.astype(float), self.best.parameters[0], self.floor, RESAMPLE_ITERATIONS)
         low, high = np.quantile(np.repeat(found.beta[:, column], counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
 
@@ -151,8 +151,8 @@ class Inference:
         inverse = np.linalg.inv(transform).T
         parameters = np.column_stack([self.best.parameters[:, :-2] @ inverse, self.best.parameters[:, -2:]])
         best = replace(self.best, beta=self.best.beta @ inverse, parameters=parameters)
-        return Inference(Panel(self.panel.low, self.panel.high, self.panel.design @ transform), best,
-                         self.left_out @ inverse)
+        data = replace(self.data, design=self.data.design @ transform)
+        return Inference(data, best, self.left_out @ inverse)
 
 
 def fit(intervals: pd.DataFrame, delta: float) -> ScalingLaw:
@@ -171,7 +171,7 @@ def fit(intervals: pd.DataFrame, delta: float) -> ScalingLaw:
     if len(np.unique(log_m)) < 2:
         raise ValueError("a scaling law needs at least 2 widths")
     centre = float(log_m.mean())
-    inference = Inference(panel_of(intervals, lambda cells: [np.log(cells["width"]) - centre]))
+    inference = Inference(observations_of(intervals, lambda cells: [np.log(cells["width"]) - centre]))
     (low, high), (bootstrap_low, bootstrap_high) = inference.interval(1), inference.bootstrap(1)
     best = inference.best
     return ScalingLaw(
@@ -194,8 +194,9 @@ def epsilon_law(intervals: pd.DataFrame) -> pd.DataFrame:
         if intervals[name].nunique() < 2:
             raise ValueError(f"a law over epsilons needs at least 2 {what}")
     log_m, log_e = np.log(intervals["width"].astype(float)).mean(), np.log(intervals["epsilon"].astype(float)).mean()
-    inference = Inference(panel_of(intervals, lambda cells: [np.log(cells["width"]) - log_m,
-                                                             log_e - np.log(cells["epsilon"])], ["width", "epsilon"]))
+    data = observations_of(intervals, lambda cells: [np.log(cells["width"]) - log_m, log_e - np.log(cells["epsilon"])],
+                           ["width", "epsilon"])
+    inference = Inference(data)
     rows = [(name, inference.estimate(column), *inference.interval(column), inference.error(column))
             for column, name in ((1, "alpha"), (2, "beta"))]
     return pd.DataFrame(rows, columns=["coefficient", "estimate", "low", "high", "se"])
@@ -208,7 +209,7 @@ def band(intervals: pd.DataFrame, widths: Array) -> pd.DataFrame:
     alpha's is. Ends may be 0 or inf.
     """
     centre = float(np.log(intervals["width"].astype(float)).mean())
-    law = Inference(panel_of(intervals, lambda cells: [np.log(cells["width"]) - centre]))
+    law = Inference(observations_of(intervals, lambda cells: [np.log(cells["width"]) - centre]))
     rows = []
     for width in widths:
         there = law.at(np.array([[1.0, centre - np.log(width)], [0.0, 1.0]]))
@@ -217,8 +218,8 @@ def band(intervals: pd.DataFrame, widths: Array) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["width", "law", "low", "high"])
 
 
-def panel_of(intervals: pd.DataFrame, covariates: Callable[[pd.DataFrame], list[pd.Series]],
-             cells: list[str] | None = None) -> Panel:
+def observations_of(intervals: pd.DataFrame, covariates: Callable[[pd.DataFrame], list[pd.Series]],
+                    cells: list[str] | None = None) -> Observations:
     """Return the rows of `intervals` as seeds x cells, with a constant and the covariates of each cell as design.
 
     covariates: from a frame of the cells (columns `cells`, by default width alone, as floats) to its columns. A cell
@@ -236,7 +237,7 @@ def panel_of(intervals: pd.DataFrame, covariates: Callable[[pd.DataFrame], list[
         np.minimum.at(high, (seed, cell), np.log(intervals["high"].to_numpy(float)))
     frame = distinct.to_frame(index=False, name=names)
     design = np.column_stack([np.ones(len(frame)), *covariates(frame)])
-    return Panel(low, high, np.broadcast_to(design, (len(seeds), *design.shape)))
+    return Observations(low, high, np.broadcast_to(design, (len(seeds), *design.shape)))
 
 
 def _edges(excess: Callable[[Array, Array], Array], least: float, allowed: float) -> tuple[float, float]:
@@ -263,7 +264,7 @@ def _edges(excess: Callable[[Array, Array], Array], least: float, allowed: float
         value = np.zeros(2)
         value[searched] = excess(sides[searched], ends[searched])
         inside, outside = searched & (value < 0), searched & (value >= 0)
-        at_far[inside & (last < 0)] /= 2  # an end of the bracket that stayed twice
+        at_far[inside & (last < 0)] /= 2  # this end of the bracket stayed twice
         at_near[outside & (last > 0)] /= 2
         near[inside], at_near[inside] = ends[inside], value[inside]
         far[outside], at_far[outside] = ends[outside], value[outside]
@@ -284,6 +285,6 @@ def _bent(intervals: pd.DataFrame, line: Inference) -> float:
     extra, freedom = len(widths) - 2, within - len(widths) + 1
     if extra < 1 or freedom < 1:
         return float("nan")
-    levels = panel_of(intervals, lambda cells: [cells["width"].eq(width).astype(float) for width in widths[1:]])
+    levels = observations_of(intervals, lambda cells: [cells["width"].eq(width).astype(float) for width in widths[1:]])
     ratio = 2 * max(float((maximize(levels, floor=line.floor).log_likelihood - line.best.log_likelihood)[0]), 0.0)
     return float(fdtrc(extra, freedom, np.expm1(ratio / within) * freedom / extra))

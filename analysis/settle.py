@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -18,26 +18,30 @@ HALVINGS = (1, 2, 3)
 MORE_WIDTHS = (1, 2)
 
 
+def no_plans() -> pd.DataFrame:
+    """Return `plans` with no row."""
+    return pd.DataFrame(columns=COLUMNS)
+
+
 @dataclass(frozen=True)
 class Lack:
-    """The reason why a problem is open, and the command that would settle it; `plans`: the ways considered, see
-    `plans`."""
+    """The reason why a problem is open, and the command that would settle it; `plans`: the ways considered, if any."""
 
     why: str
     next: str
-    plans: pd.DataFrame
+    plans: pd.DataFrame = field(default_factory=no_plans)
 
 
 def lacking(runs: pd.DataFrame, intervals: pd.DataFrame) -> Lack | None:
     """Return what keeps a law from being fitted; None if it can be."""
     if intervals.empty:
-        return _lack(f"none of the {len(runs)} runs finished", rerun.command(runs))
+        return Lack(f"none of the {len(runs)} runs finished", rerun.command(runs))
     widths = sorted(intervals["width"].unique())
     if len(widths) < 2:
         more = [widths[0] * factor for factor in (1, 4, 16)]
-        return _lack(f"a law needs at least 2 widths; there is {widths[0]} alone", rerun.command(runs, width=more))
+        return Lack(f"a law needs at least 2 widths; there is {widths[0]} alone", rerun.command(runs, width=more))
     if intervals["seed"].nunique() < 2:
-        return _lack("an interval needs at least 2 seeds; there is 1", rerun.command(runs, seed=_seeds(runs, 5)))
+        return Lack("an interval needs at least 2 seeds; there is 1", rerun.command(runs, seed=_seeds(runs, 5)))
     return None
 
 
@@ -46,7 +50,7 @@ def open_because(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, d
     beyond = _beyond_the_grid(runs, intervals)
     if beyond:
         reasons, samples = beyond
-        return _lack(f"censored: {'; '.join(reasons)}; the 95% interval of alpha is {found}",
+        return Lack(f"censored: {'; '.join(reasons)}; the 95% interval of alpha is {found}",
                      rerun.command(runs, samples=samples))
     why = f"the 95% interval of alpha, {found}, is neither inside ({-delta:g}, {delta:g}) nor outside it"
     table = plans(runs, intervals, law, delta)
@@ -91,20 +95,17 @@ def plans(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: f
         rows.append((runs["problem"].iloc[0], change, axes["seed"], axes["width"], axes["samples"], new, cost,
                      power(estimates, plan, delta), axes))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    # Of several ways to change the same, the cheapest that settles it, else the most powerful.
+    # Of several ways with the same change, keep the cheapest that settles it, else the cheapest.
     table["settles"] = table["power"].ge(ENOUGH)
     table = table.sort_values(["settles", "cost"], ascending=[False, True], kind="stable").drop_duplicates("change")
     table["command"] = rerun.commands(runs, table["command"])
     return table[COLUMNS].reset_index(drop=True)
 
 
-def no_plans() -> pd.DataFrame:
-    """Return `plans` with no row."""
-    return pd.DataFrame(columns=COLUMNS)
 
 
-def _lack(why: str, command: str) -> Lack:
-    return Lack(why, command, no_plans())
+
+
 
 
 def _way(row: dict[str, object]) -> str:

@@ -78,7 +78,7 @@ def warnings(best: pd.DataFrame) -> list[str]:
     for problem, rows in choices(best).groupby("problem"):
         for edge, advice in (("low", "smaller"), ("high", "larger")):
             at_edge = rows[rows["lr_edge"].eq(edge)]
-            if 2 * len(at_edge) > len(rows):  # fewer may be chance where the risk is flat in lr
+            if 2 * len(at_edge) > len(rows):  # fewer may be chance if the risk is flat in lr
                 found.append(f"{problem}: lr grid may be too narrow: the best lr is its {edge}est in {len(at_edge)} of "
                              f"{len(rows)} cells ({_cells(at_edge)}); add {advice} ones")
         missing = rows[rows["missing_seeds"].gt(0)]

@@ -21,11 +21,11 @@ Line = Literal["none", "solid", "dashed", "dotted"]
 Symbol = Literal["none", "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star"]
 
 SYMBOLS: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
-# The intervals of a series: of which axis, and from which column to which.
+# The intervals of a series: the axis, and the columns with the two ends.
 INTERVALS: tuple[tuple[Literal["x", "y"], str, str], ...] = (("x", "x_low", "x_high"), ("y", "low", "high"))
 MOST_TICKS = 7  # at values of the data, on a logarithmic axis
 ROOM = 0.04  # of an axis, at each end
-FAR = 100.0  # factor, or multiple of an axis, that is out of sight
+FAR = 100.0  # a factor (logarithmic axis), or a multiple of an axis, that is out of sight
 
 
 @dataclass(frozen=True)

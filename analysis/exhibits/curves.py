@@ -53,9 +53,9 @@ def chart(problem: str, curves: pd.DataFrame, threshold: float) -> Chart:
                                 first=bool(samples == largest),
                                 tip=f"{where}\n{column.replace('_', ' ')} {{y:.4g}} at step {{x}}"))
     risks = curves.loc[curves["test_risk"].gt(0), "test_risk"]
-    # A training risk may fall to 1e-8, and would flatten all that the chart is about.
+    # A training risk may fall to 1e-8, and would flatten everything else.
     limits = (min(risks.min(), threshold) / 10, max(risks.max(), threshold) * 2) if len(risks) else None
-    return Chart("curves", "Risk along training", "Median test and training risk against the step, a line for each "
+    return Chart("curves", "Risk along training", "Median test and training risk against the step, a line per "
                  "width.", [Plot(Axis("step"), Axis("risk", "log", limits=limits), marks)], problem)
 
 

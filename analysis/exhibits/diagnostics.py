@@ -37,11 +37,10 @@ class Diagnostics(Exhibit):
 
     name = "diagnostics"
     title = "Diagnostics"
-    about = ("Measured besides the risks, at the best-tuned setting and the largest N: a point for each run, medians "
-             "over seeds joined; along training, medians over seeds. The smallest eigenvalue of the smoothed "
-             "objective's Hessian lies between its two bounds on average. A ring is where most seeds are at a saddle "
-             "point. A gradient norm of 0 is one too small for the draws to tell from their noise, and is left out of "
-             "logarithmic axes.")
+    about = ("These are measured besides the risks, at the best-tuned setting and the largest N. A point is a run; "
+             "lines join medians over seeds. The smallest eigenvalue of the smoothed objective's Hessian lies between "
+             "its two bounds on average. A ring marks a step at which most seeds are at a saddle point. A gradient "
+             "norm of 0 is too small for the draws to tell from their noise. Logarithmic axes leave it out.")
     place = 80
     media = (PAGE, FIGURES)
 
@@ -117,4 +116,4 @@ def along_training(problem: str, traced: pd.DataFrame) -> Chart:
                                 width=int(width), tip=f"{tip}, a saddle point"))
         plots.append(Plot(Axis("step"), y, marks, f"{title}, along training"))
     return Chart("curvature", "The smoothed objective along training",
-                 "Median over seeds against the step, a line for each width.", plots, problem)
+                 "Median over seeds against the step, a line per width.", plots, problem)

@@ -17,8 +17,8 @@ class Risk(Exhibit):
 
     name = "risk"
     title = "Test risk"
-    about = ("Of the best-tuned learner, on fresh samples: the line is the mean over seeds, the band reaches from the "
-             "least to the greatest.")
+    about = ("The test risk is that of the best-tuned learner, on fresh samples. The line is the mean over seeds; the "
+             "band reaches from the least to the greatest.")
     place = 40
     media = (PAGE, FIGURES, WANDB)
 
@@ -48,7 +48,7 @@ def chart(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = None) -
         lines.append(Series(rows=rows.reset_index().set_axis(["x", "y"], axis=1), line="dashed", name="m = infinity"))
     lines += _goal(best, finite) if len(finite) else []
     return Chart("risk", "Test risk against samples",
-                 "Best-tuned test risk against the number of samples N, a line for each width, with OPT + epsilon.",
+                 "Best-tuned test risk against the number of samples N, a line per width, with OPT + epsilon.",
                  [Plot(Axis("samples N", "log", best["samples"]), Axis("test risk", "log"), [*bands, *lines])],
                  problem)
 
@@ -72,7 +72,7 @@ def limit_of(analysis: Analysis, problem: str) -> pd.DataFrame | None:
     same = [name for name in runs if name.split(".")[0] in ("concept", "inputs", "noise", "loss")
             or name in ("learner.trained", "learner.biases", "epsilon", "epsilon_unit")]
     limits = runs.loc[runs["learner.name"].eq(f"{first['learner.name']}_limit"), ["problem", *same]]
-    limits = limits.drop_duplicates("problem")  # which agree within a problem
+    limits = limits.drop_duplicates("problem")  # the runs of a problem agree in these keys
     matches = (limits[same].eq(first[same]) | limits[same].isna() & first[same].isna()).all(axis=1)
     found = analysis.best[analysis.best["problem"].isin(limits.loc[matches, "problem"][:1])]
     return None if found.empty else found

@@ -21,8 +21,8 @@ class Settings(Exhibit):
     name = "settings"
     title = "Tuning"
     about = ("Learning rate and weight decay are chosen by validation risk, for each width and number of samples; the "
-             "ring marks the choice. The darker, the better; no colour if a seed diverged. The largest N is shown "
-             f"until one is chosen above, of at most {MOST_SAMPLES}.")
+             "ring marks the choice. Darker settings are better; a setting has no colour if a seed diverged. The "
+             f"largest N is shown until one is chosen above, of at most {MOST_SAMPLES}.")
     place = 90
     media = (TEXT, PAGE)
 

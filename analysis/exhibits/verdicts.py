@@ -86,7 +86,7 @@ def forest(verdicts: pd.DataFrame, names: dict[str, str], delta: float) -> Chart
     """
     rows = verdicts.head(MOST_EXPONENTS)
     ends = np.abs(rows[["alpha", "alpha_low", "alpha_high"]].to_numpy(float).ravel())
-    # One that is hardly bounded must not flatten the others: beyond this an interval runs to the edge.
+    # An interval that is hardly bounded must not flatten the others: beyond this it runs to the edge.
     reach = min(max(1.15 * ends[np.isfinite(ends)].max(), 3 * delta), max(1.5 * rows["alpha"].abs().max(), 1.0))
     called = [words.shortened(names[str(problem)], LONGEST_NAME) for problem in rows["problem"]]
     intervals = [interval_text(row.alpha_low, row.alpha_high) for row in rows.itertuples()]

@@ -9,8 +9,8 @@ import pandas as pd
 from analysis.load import width_text
 
 WHOLE = ("samples", "n")  # columns whose numbers have all digits, as a command takes them
-NOISE = 1e-12  # below it a number is 0, but for rounding
-# A subscript or superscript of a label. What is inside is plain, so that text of a store is never read as more.
+NOISE = 1e-12  # a smaller number is 0, but for rounding
+# A subscript or superscript of a label. Its content is plain, so that text of a store is never read as more.
 MARKUP = re.compile(r"([_^])\{([\w.,+−-]*)\}")
 HEADINGS = {"width": "m", "samples": "N", "weight_decay": "weight decay", "epsilon": "ε", "alpha": "α",
             "alpha_low": "α from", "alpha_high": "α to", "opt": "OPT", "aicc": "AICc", "aicc_weight": "AICc weight",

@@ -25,7 +25,7 @@ SYMBOLS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "tr
            "x": "X", "star": "*"}
 LINES: dict[str, Any] = {"none": "none", "solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.7))}
 SCRIPTS = re.compile(rf"(?:{MARKUP.pattern})+")
-# Fonts are embedded: as TrueType in PDF (editable, and what journals ask for), as outlines in SVG.
+# Fonts are embedded: as TrueType in PDF (editable, and journals ask for it), as outlines in SVG.
 STYLE: Any = {
     "font.family": "sans-serif", "font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": BLACK,
@@ -37,22 +37,18 @@ OF_SEVERAL: Any = {"axes.titlesize": 9.5, "font.size": 9, "legend.fontsize": 7.5
 
 
 def save(evidence: Evidence, directory: Path, medium: str) -> dict[str, list[Path]]:
-    """Draw the charts of the exhibits that `medium` shows, of each problem, into `directory` (made if absent).
+    """Draw the charts of the exhibits that `medium` shows into `directory`, which is made if absent.
 
-    Returns the PDFs' paths of each problem; the SVGs and PNGs lie beside them. A problem without a finished run has
-    none.
+    Return the PDFs' paths of each problem, and if there are several those of "all problems"; the SVGs and PNGs lie
+    beside them. A problem without a finished run has none.
     """
     shown, finished = exhibits(evidence, medium), set(evidence.finished)
-    return {problem: [write(chart, directory) for exhibit in shown if problem in finished
-                      for chart in exhibit.of_problem(problem)] for problem in evidence.problems}
-
-
-def save_overall(evidence: Evidence, directory: Path, medium: str) -> list[Path]:
-    """Draw the charts of all problems together, if there are several, as `save` does those of each."""
-    if len(evidence.problems) < 2:
-        return []
-    return [write(part, directory) for exhibit in exhibits(evidence, medium) for part in exhibit.of_all()
-            if isinstance(part, Chart)]
+    saved = {problem: [write(chart, directory) for exhibit in shown if problem in finished
+                       for chart in exhibit.of_problem(problem)] for problem in evidence.problems}
+    if len(saved) > 1:
+        saved["all problems"] = [write(part, directory) for exhibit in shown for part in exhibit.of_all()
+                                 if isinstance(part, Chart)]
+    return saved
 
 
 def write(chart: Chart, directory: Path) -> Path:

@@ -71,7 +71,7 @@ def _figure(plots: Sequence[Plot], height: int) -> go.Figure:
 def _axis(plot: Plot, which: str) -> dict[str, Any]:
     axis: Axis = getattr(plot, which)
     low, high = plot.limits("x" if which == "x" else "y")
-    if axis.scale == "names":  # above the intervals: beside them, names would take a telephone's width
+    if axis.scale == "names":  # names stand above the intervals, since beside them they would take a telephone's width
         return {"visible": False, "range": [high, low - 0.25], "fixedrange": True}
     if axis.scale == "category":
         return AXIS | {"showgrid": False, "type": "category", "categoryorder": "array",
@@ -80,7 +80,7 @@ def _axis(plot: Plot, which: str) -> dict[str, Any]:
         return AXIS | {"range": [low, high]}
     ticks = axis.ticks()
     at = {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{each:.12g}" for each in ticks]} if ticks else {}
-    # With a format of their own all ticks are whole numbers, not a power here and a digit there.
+    # Without this format plotly writes some ticks as powers and others as digits.
     return AXIS | {"type": "log", "tickformat": "~g", "nticks": 4, "range": [math.log10(low), math.log10(high)]} | at
 
 
@@ -108,7 +108,7 @@ def _series(mark: Series, plot: Plot) -> go.Scatter:
         "array": _list(plot.within(axis, rows[high]) - rows[axis]),
         "arrayminus": _list(rows[axis] - plot.within(axis, rows[low]))}
         for axis, low, high in INTERVALS if low in rows}
-    ring = not mark.filled and plot.x.scale == "category"  # around what is below it, else white inside
+    ring = not mark.filled and plot.x.scale == "category"  # a ring shows the cell below it; other symbols are white
     marker = {"symbol": f"{mark.symbol}{'-open' if ring else ''}", "size": SIZE * mark.size,
               "color": mark.colour if mark.filled or ring else "white", "opacity": 0.45 if mark.faint else 1,
               "line": {"color": mark.colour, "width": 0 if mark.filled else WEIGHT * mark.weight}}

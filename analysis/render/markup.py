@@ -8,7 +8,7 @@ from analysis.exhibits.words import plain
 
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ", "–": "--",
          "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "α": r"$\alpha$", "ε": r"$\varepsilon$",
-          "[": "{[}", "*": "{*}",  # which \\ and \midrule before them would take for their own
+          "[": "{[}", "*": "{*}",  # a \\ or \midrule before them would take them for its argument
          **{character: "\\" + character for character in "&%$#_{}"}}
 
 

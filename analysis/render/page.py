@@ -70,7 +70,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "problems": len(problems.index), "left_out": max(len(problems.index) - MOST_PROBLEMS, 0),
         "warnings": [f"{each}." for each in evidence.warnings] + evidence.stored.skipped,
         "provenance": provenance(evidence.stored.runs),
-        # Not escaped, as scripts are not: our own files, and a library's.
+        # These are not escaped, since they are our own files and a library's.
         "plotly": Markup(get_plotlyjs().replace("</script", r"<\/script")),
         "style": _own("page.css"), "script": _own("page.js"),
     }

@@ -25,7 +25,7 @@ def text(parts: Iterable[Part]) -> str:
             case Table():
                 _print(sink, part)
             case Note():
-                # Not through rich: a wrapped command could not be copied.
+                # This does not go through rich: a wrapped command could not be copied.
                 print(_note(part), file=sink)
     return sink.getvalue().lstrip("\n")
 
@@ -46,8 +46,8 @@ def _print_grid(sink: io.StringIO, table: Table, rows: pd.DataFrame, title: str)
         grid.add_column(heading, overflow="fold", no_wrap=widths[name] is not None, min_width=widths[name])
     for row in rows[list(shown)].itertuples(index=False):
         grid.add_row(*(table.text(name, value) for name, value in zip(shown, row, strict=True)))
-    # What it prints is no markup: the store's names may hold brackets and colons. Without a terminal it has 80 columns
-    # (or $COLUMNS) whatever the environment is, or what the table needs if that is more.
+    # Nothing that it prints is markup: the store's names may hold brackets and colons. Without a terminal it has 80
+    # columns (or $COLUMNS) whatever the environment is, or as many as the table needs if that is more.
     terminal = sys.stdout.isatty()
     console = Console(file=sink, width=None if terminal or "COLUMNS" in os.environ else NON_TTY_WIDTH, highlight=False,
                       markup=False, emoji=False, force_terminal=terminal or None)

@@ -26,7 +26,7 @@ from analysis.render.page import provenance
 GROUPING = ("concept.name", "learner.name", "width")
 CONFIG_COLUMNS = ("concept.name", "learner.name", "learner.trained", "width", "samples", "seed", "lr", "weight_decay")
 RESULT_COLUMNS = ("test_risk", "threshold", "reached", "status", "norm_ratio")
-MOST_LINES = 100  # lines of a panel, one a group of runs; W&B shows 10 where it is not told
+MOST_LINES = 100  # lines of a panel, one per group of runs; W&B shows 10 by default
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _sections(dashboard: Dashboard) -> dict[str, list[Any]]:
 def _curves(dashboard: Dashboard, names: Sequence[str], x: str = "step") -> Any:
     keys = [name if dashboard.per == "run" else f"{name}/mean" for name in names]
     axis = x if dashboard.per == "run" or x == "step" else f"{x}/mean"
-    # No grouping of its own: that of the runs tells concepts and learners apart, too.
+    # The panel has no grouping of its own: that of the runs tells concepts and learners apart, too.
     return wr.LinePlot(title=f"{', '.join(names)} against {x}", x=axis, y=list(keys), log_y=True,
                        groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=MOST_LINES,
                        layout=wr.Layout(w=12, h=8))
