@@ -17,6 +17,7 @@ from analysis.load import problem_columns, problem_keys
 from analysis.tune import CELL
 from analysis.verdict import Analysis, interval_text
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.terminal.words import some
 
 
 def matched(a: Analysis, b: Analysis, chosen: Iterable[str] = ()) -> pd.DataFrame:
@@ -33,8 +34,9 @@ def matched(a: Analysis, b: Analysis, chosen: Iterable[str] = ()) -> pd.DataFram
     table = pd.DataFrame({"key": keys, "problem": first["problem"]})
     pairs = table.loc["a"].merge(table.loc["b"], on="key", suffixes=("_a", "_b"))
     if pairs.empty:
+        ours, theirs = (some(map(str, side.verdicts["problem"]), 3, "; ") for side in (a, b))
         raise OvpnetError("no problem of A is one of B: they differ in more than they were chosen by; A has "
-                          f"{_some(a)}; B has {_some(b)}")
+                          f"{ours}; B has {theirs}")
     return pairs.assign(problem=pairs["problem_a"])[["problem", "problem_a", "problem_b"]]
 
 
@@ -108,8 +110,3 @@ def notes(verdicts: pd.DataFrame, risks: pd.DataFrame) -> Iterator[Note]:
                      f"over {len(cells)} widths and N that both have, B's is lower by more than "
                      f"2 s.e. at {lower}, higher at {higher}"))
         yield Note(row.problem_a if same else f"A: {row.problem_a}", said, number=number)
-
-
-def _some(analysis: Analysis, most: int = 3) -> str:
-    labels = [str(each) for each in analysis.verdicts["problem"]]
-    return "; ".join(labels[:most]) + ("; ..." if len(labels) > most else "")

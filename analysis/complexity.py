@@ -70,11 +70,6 @@ def by_width(intervals: pd.DataFrame) -> pd.DataFrame:
     return table.assign(n_eps=np.exp(table["n_eps"]).mask(table["unknown"])).drop(columns="unknown")
 
 
-def first_passing(intervals: pd.DataFrame) -> pd.DataFrame:
-    """Return `intervals` under the other reading of seeds that are not monotone: N_eps is the least N that passes."""
-    return intervals.assign(low=intervals["first_low"], high=intervals["first_high"])
-
-
 def warnings(intervals: pd.DataFrame) -> list[str]:
     """Return one sentence per problem with seeds whose risk is not monotone in N."""
     sizes = intervals.groupby("problem").size()

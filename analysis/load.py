@@ -13,6 +13,7 @@ from ovpnet.spec.choices import LEARNERS
 from ovpnet.spec.errors import ConfigError, StoreError
 from ovpnet.spec.identity import SCHEMA_VERSION, not_identity
 from ovpnet.terminal.commands import as_typed
+from ovpnet.terminal.words import some
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +134,7 @@ def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         found = rows & kept
         if found.any():
             named = runs.loc[found, "run_id"].dropna()
-            which = f" ({', '.join(named[:3])}{', ...' if len(named) > 3 else ''})" if len(named) else ""
+            which = f" ({some(named, 3)})" if len(named) else ""
             messages.append(f"skipped {found.sum()} rows of runs{which}: {why}")
             kept &= ~found
     return runs[kept].astype(dict.fromkeys(WHOLE_NUMBERS, "int64")), messages

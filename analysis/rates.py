@@ -72,18 +72,14 @@ def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
     first = measured.drop_duplicates("problem").set_index("problem")
     by_problem = {str(problem): rows for problem, rows in best.groupby("problem")}
     first = first.loc[[problem for problem in first.index if problem in by_problem]]
-    risks = _distinct_risks(first)
-    rows = [*_in_samples(runs, best, first.loc[risks]), *_in_epsilon(by_problem, first.loc[risks]),
+    # Problems that differ in epsilon alone have the same risks, so one of them is enough.
+    distinct = first.loc[problem_keys(first).drop(columns=["epsilon", "epsilon_unit"]).drop_duplicates().index]
+    rows = [*_in_samples(runs, best, distinct), *_in_epsilon(by_problem, distinct),
             *_in_width(by_problem, first), *_between(by_problem, first)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 # --- one problem -------------------------------------------------------------------------------------
-
-
-def _distinct_risks(first: pd.DataFrame) -> pd.Index:
-    """Return problems of which no two have the same risks: one of those that differ in epsilon alone."""
-    return problem_keys(first).drop(columns=["epsilon", "epsilon_unit"]).drop_duplicates().index
 
 
 def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> Iterator[dict[str, object]]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ovpnet.record import tuning as rule
 from ovpnet.spec.errors import ConfigError
+from ovpnet.terminal.words import some
 
 CELL = ["problem", "width", "samples"]
 SETTING = rule.SETTING
@@ -73,8 +74,8 @@ def warnings(best: pd.DataFrame) -> list[str]:
     """Return one sentence per problem and kind on what may make the tuning untrustworthy."""
     found = []
     if best["tuned_by"].eq("test").any():
-        found.append("lr and weight decay are those of the least TEST risk, as in the paper's figures: every risk "
-                     "and N_eps here flatters; without --tune test they are chosen by validation risk")
+        found.append("leave out --tune test to choose lr and weight decay by validation risk. Here they are those of "
+                     "the least TEST risk, as in the paper's figures: every risk and N_eps flatters")
     for problem, rows in choices(best).groupby("problem"):
         for edge, advice in (("low", "smaller"), ("high", "larger")):
             at_edge = rows[rows["lr_edge"].eq(edge)]
@@ -139,7 +140,8 @@ def winners_curse(runs: pd.DataFrame, per: str = "pool") -> pd.DataFrame:
         seeds=("seed", "size"), validated_risk=("test_risk_validated", "mean"), best_risk=("test_risk", "mean"),
         gap=("gap", "mean"), gap_se=("gap", "sem"), optimism=("optimism", "mean"), optimism_se=("optimism", "sem"),
         most=("test_risk_se", "mean"), epsilon=("epsilon_absolute", "mean"))
-    table = table[np.isfinite(table["gap"])].merge(_grid_sizes(finished), on=CELL)
+    sizes = finished.drop_duplicates([*CELL, *SETTING]).groupby(CELL, as_index=False).agg(settings=("lr", "size"))
+    table = table[np.isfinite(table["gap"])].merge(sizes, on=CELL)
     most = table["most"] * table["settings"].map(expected_maximum)
     table["most"] = most / np.sqrt(table["seeds"]) if per == "pool" else most
     for name in ("gap", "gap_se", "optimism", "optimism_se"):
@@ -159,11 +161,5 @@ def expected_maximum(count: int) -> float:
     return float(np.trapezoid(x * density, x))
 
 
-def _grid_sizes(finished: pd.DataFrame) -> pd.DataFrame:
-    """Return the number of settings of each cell."""
-    return finished.drop_duplicates([*CELL, *SETTING]).groupby(CELL, as_index=False).agg(settings=("lr", "size"))
-
-
-def _cells(rows: pd.DataFrame, most: int = 3) -> str:
-    texts = [f"width={row.width} samples={row.samples}" for row in rows.head(most).itertuples()]
-    return "; ".join(texts) + ("; ..." if len(rows) > most else "")
+def _cells(rows: pd.DataFrame) -> str:
+    return some([f"width={row.width} samples={row.samples}" for row in rows.itertuples()], 3, "; ")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import models, scaling, settle
-from analysis.complexity import first_passing, sample_complexity
+from analysis.complexity import sample_complexity
 from analysis.crosscheck import Logistic, disagree, logistic
 from analysis.load import INFINITE, problem_keys
 from analysis.scaling import LEVEL, ScalingLaw
@@ -179,7 +179,8 @@ def _find(runs: pd.DataFrame, best: pd.DataFrame, intervals: pd.DataFrame,
     if lack:
         return Finding(problem, OPEN, lack.why, lack.next, law=None), lack.plans
     law, check = scaling.fit(intervals, delta), logistic(best)
-    first = None if intervals["monotone"].all() else scaling.fit(first_passing(intervals), delta)
+    least = intervals.assign(low=intervals["first_low"], high=intervals["first_high"])
+    first = None if intervals["monotone"].all() else scaling.fit(least, delta)
     verdict, found = judge(law), interval_text(law.alpha_low, law.alpha_high)
     if verdict == OPEN:
         lack = settle.open_because(runs, intervals, law, delta, found)

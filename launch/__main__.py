@@ -22,7 +22,7 @@ from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.schemas import default_store
 from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.pipe import broken_pipe_ends
-from ovpnet.terminal.words import count
+from ovpnet.terminal.words import count, some
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,8 +147,7 @@ def _logs(options: argparse.Namespace) -> int:
     jobs = {f"{job.group}-{job.task}": job for job in scheduler.jobs(sweep, sweep.groups())}
     wanted = [job for name, job in jobs.items() if options.job in (None, name)]
     if not wanted:
-        some = ", ".join(list(jobs)[:10]) + ", ..." * (len(jobs) > 10)
-        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}; there are: {some}" if jobs else
+        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}; there are: {some(jobs, 10)}" if jobs else
                           f"{sweep.id} has no jobs")
     for job in wanted:
         print(f"== job {job.group}-{job.task}: {job.state} {job.node} {job.id or ''}".rstrip())

@@ -15,7 +15,7 @@ from launch.status import STATES, Status
 from launch.sweep import Sweep, store_option
 from ovpnet.engine.rates import EXAMPLE
 from ovpnet.terminal.commands import as_typed
-from ovpnet.terminal.words import count, verb
+from ovpnet.terminal.words import count, some, verb
 
 _WIDTH = 120
 
@@ -151,8 +151,7 @@ def show_failures(found: Status) -> None:
     """Print each kind of failure once, with how many runs it took and a traceback."""
     for (kind, error), rows in found.failures.groupby(["failure", "error"], dropna=False):
         first = rows.iloc[0]
-        some = ", ".join(rows["run_id"].head(8)) + ", ..." * (len(rows) > 8)
-        print(f"{count(len(rows), 'run')}: {error} ({kind}): {some}")
+        print(f"{count(len(rows), 'run')}: {error} ({kind}): {some(rows['run_id'], 8)}")
         if isinstance(first["traceback"], str):
             print("\n".join(f"    {line}" for line in first["traceback"].splitlines()))
     if found.failures.empty:

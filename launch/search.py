@@ -203,7 +203,7 @@ def search(what: Search, launcher: Launcher) -> None:
     what.look()
     print(_announcement(what))
     if not launcher.waits and not launcher.dry_run:
-        print("keep this command running until the end, since each round waits for the last one; if it is ended "
+        print("keep this command running until the end, since each round waits for the last one. If it is ended "
               "before, give it again: jobs go on without it, and it goes on from the store")
     number = 0
     while asked := what.asked():

@@ -82,7 +82,7 @@ def _run(*command: str, utc: bool = False) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     except FileNotFoundError as error:
-        raise OvpnetError(f"{command[0]} is not here; ask on a machine of the cluster that the sweep is on") from error
+        raise OvpnetError(f"ask on a machine of the cluster that the sweep is on: {command[0]} is not here") from error
     except subprocess.TimeoutExpired as error:
         raise OvpnetError(f"{command[0]} did not answer for two minutes") from error
     if done.returncode:

@@ -26,7 +26,7 @@ class Complexity(Exhibit):
 
     name = "complexity"
     title = "Sample complexity"
-    about = ("A bar is the interval that the grid of samples leaves for N_{ε} of one seed: it reaches from the largest "
+    about = ("A bar is the interval that the grid of samples leaves for N_{ε} of one seed. It reaches from the largest "
              "N that fails to the smallest that passes. An arrow is a seed that lies beyond the grid. The geometric "
              f"mean is left out if a seed does. At most {MOST_SEEDS} seeds are drawn; the law and the table count all.")
     place = 20

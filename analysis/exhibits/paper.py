@@ -29,7 +29,7 @@ class Paper(Exhibit):
 
     name = "paper"
     title = "Beside the paper"
-    about = ("Runs of the setting of Figures 1 to 3: ours are means over seeds of the test error, with standard "
+    about = ("The runs have the setting of Figures 1 to 3. Ours are means over seeds of the test error, with standard "
              "errors, at the learning rate and weight decay of least validation risk. The paper shows the best test "
              "error of its grid, read off the published Figure 1; the others are not published as numbers.")
     place = 70
@@ -131,5 +131,5 @@ def _notes(points: pd.DataFrame) -> Iterator[Note]:
         yield Note(f"{int(paper.close(known['ratio']).sum())} of {len(known)} points are within a factor of "
                    f"{paper.CLOSE:g} of the paper's; the series are in its order at {int(orderings['agree'].sum())} of "
                    f"{len(orderings)}")
-    yield Note("ours: mean over seeds of the test error, at the lr and weight decay of least validation risk; the "
-               "paper shows the best test error of its grid, which is the column best_over_grid of the files")
+    yield Note("ours: mean over seeds of the test error, at the lr and weight decay of least validation risk. The "
+               "paper shows the best test error of its grid; the files have ours in the column best_over_grid")

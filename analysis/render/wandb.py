@@ -107,10 +107,6 @@ def _scatter(dashboard: Dashboard, key: str, result: str) -> list[Any]:
                            log_y=True, layout=wr.Layout(w=12, h=8))]
 
 
-def _media(problem: str, keys: Sequence[str]) -> Any:
-    return wr.MediaBrowser(title=problem, media_keys=list(keys), num_columns=len(keys), layout=wr.Layout(w=24, h=12))
-
-
 # --- runs and columns ---------------------------------------------------------------------------------
 
 
@@ -175,7 +171,8 @@ def _note(note: Note) -> list[Any]:
 def _pictures(dashboard: Dashboard) -> list[Any]:
     figures = wr.Runset(entity=dashboard.entity, project=dashboard.project, name="figures",
                         filters=f"Metric('ID') in {[dashboard.run]!r}")
-    panels = [_media(problem, keys) for problem, keys in dashboard.figures.items() if keys]
+    panels = [wr.MediaBrowser(title=problem, media_keys=[*keys], num_columns=len(keys), layout=wr.Layout(w=24, h=12))
+              for problem, keys in dashboard.figures.items() if keys]
     return [wr.H1("Pictures"), wr.PanelGrid(runsets=[figures], panels=panels, hide_run_sets=True)] if panels else []
 
 

@@ -96,9 +96,8 @@ class Slurm(Launcher):
         "help": "any other option of sbatch: {reservation: course, licenses: matlab}"})
     setup: list[str] = key([], "shell commands of the job before it starts: module load cuda")
     srun_args: list[str] = key([], "arguments of srun")
-    python: str | None = key(None, "how the job starts python, as in a shell: singularity exec --nv image.sif python "
-                             "(with scontrol in it, or jobs cannot be requeued); null = the interpreter of this "
-                             "command")
+    python: str | None = key(None, "command that starts python in a job: singularity exec --nv image.sif python (with "
+                             "scontrol in it, or jobs cannot be requeued); null = the interpreter of this command")
     tiers: list[dict[str, Any]] = field(default_factory=list, metadata={
         "help": "for sweeps of very different sizes: a list of other values of the options above, from small to large. "
                 "A pack goes to the first tier whose memory and timeout fit it; each tier is an array of its own"})
