@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis import rerun
 from analysis.complexity import by_width
-from analysis.power import ENOUGH, MOST_SEEDS, Estimates, Plan, power, seeds_needed, wider
+from analysis.power import ENOUGH, MOST_SEEDS, Estimates, Grid, power, seeds_needed, wider
 from analysis.scaling import ScalingLaw
 
 COLUMNS = ["problem", "change", "seeds", "widths", "samples", "new_runs", "cost", "power", "command"]
@@ -75,25 +75,25 @@ def plans(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: f
     sum of m over the new runs, since training time is proportional to it. power is the probability that the verdict is
     then decided (`power.power`). It is below ENOUGH if even the most that is considered does not settle the verdict.
     """
-    now = Plan(intervals["seed"].nunique(), tuple(int(width) for width in np.sort(intervals["width"].unique())),
+    now = Grid(intervals["seed"].nunique(), tuple(int(width) for width in np.sort(intervals["width"].unique())),
                _grid_step(intervals))
     estimates = Estimates.of(law.alpha, law.alpha_se, law.sigma, now)
     seeds = seeds_needed(estimates, now, delta)
-    ways = [("seeds", Plan(seeds or 4 * now.seeds, now.widths, now.step), 0)]
+    ways = [("seeds", Grid(seeds or 4 * now.seeds, now.widths, now.step), 0)]
     for halvings in HALVINGS:
-        finer = Plan(now.seeds, now.widths, now.step / 2**halvings)
+        finer = Grid(now.seeds, now.widths, now.step / 2**halvings)
         enough = seeds_needed(estimates, finer, delta)
         if enough:
             ways.append(("samples" if enough == now.seeds else "seeds and samples",
-                         Plan(enough, now.widths, finer.step), halvings))
-    ways += [("widths", Plan(now.seeds, wider(now.widths, more), now.step), 0) for more in MORE_WIDTHS]
+                         Grid(enough, now.widths, finer.step), halvings))
+    ways += [("widths", Grid(now.seeds, wider(now.widths, more), now.step), 0) for more in MORE_WIDTHS]
     rows = []
-    for change, plan, halvings in ways:
-        axes = {"seed": _seeds(runs, plan.seeds), "width": list(plan.widths),
+    for change, grid, halvings in ways:
+        axes = {"seed": _seeds(runs, grid.seeds), "width": list(grid.widths),
                 "samples": _finer(runs, intervals, halvings)}
         new, cost = _new(runs, axes)
         rows.append((runs["problem"].iloc[0], change, axes["seed"], axes["width"], axes["samples"], new, cost,
-                     power(estimates, plan, delta), axes))
+                     power(estimates, grid, delta), axes))
     table = pd.DataFrame(rows, columns=COLUMNS)
     # Of several ways with the same change, keep the cheapest that settles it, else the cheapest.
     table["settles"] = table["power"].ge(ENOUGH)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis.censored import Observations, maximize
 from analysis.complexity import sample_complexity
-from analysis.power import Estimates, Plan, power
+from analysis.power import Estimates, Grid, power
 from analysis.scaling import Inference, observations_of
 from analysis.verdict import ALONE, DELTA
 from benchmarks import tables
@@ -131,11 +131,11 @@ def study(truth: Truth, rng: np.random.Generator, bootstrap: bool) -> dict[str, 
     off = laws.best.beta[:, 1] - truth.alpha
     seeds, likelihood = (each >= ALONE for each in laws.p_values(truth.alpha))
     low, high = laws.claims(-DELTA), laws.claims(DELTA)
-    plan = Plan(truth.seeds, truth.widths, float(np.log(truth.ratio)))
+    grid = Grid(truth.seeds, truth.widths, float(np.log(truth.ratio)))
     row = {"covers": (seeds | likelihood).mean(), "seeds_cover": seeds.mean(), "likelihood_covers": likelihood.mean(),
            "bootstrap_covers": np.nan, "bias": off.mean(), "error": off.std(),
            "flat": ((low == 1) & (high == -1)).mean(), "scales": (high == 1).mean(), "shrinks": (low == -1).mean(),
-           "predicted": power(Estimates(truth.alpha, truth.sigma, truth.tilt), plan, DELTA),
+           "predicted": power(Estimates(truth.alpha, truth.sigma, truth.tilt), grid, DELTA),
            "ms": 1e3 * (time.process_time() - began) / ROUND}
     if bootstrap:
         ends = np.array([law.bootstrap(1) for law in laws.each[:RESAMPLED]])
