@@ -27,11 +27,6 @@ def chosen(config: Config) -> Engine:
     return asked if asked.lacks(config) is None else lookup(FALLBACK)
 
 
-def chosen_engine(config: Config) -> str:
-    """Return the name of the engine that `chosen` takes."""
-    return chosen(config).name
-
-
 def shape_of(configs: Sequence[Config]) -> Shape:
     """Return the shape of runs that share their signature; the reference engine trains those of different engines."""
     kinds = {chosen(config) for config in configs}

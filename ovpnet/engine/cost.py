@@ -5,14 +5,9 @@
 
 import math
 from bisect import bisect
-from collections.abc import Sequence
 
 from ovpnet.engine.base import Shape
-from ovpnet.engine.choice import shape_of
-from ovpnet.engine.rates import EXAMPLE, Machine, Rates
-from ovpnet.spec.config import Config
-
-__all__ = ["EXAMPLE", "MOST_MEMBERS", "Machine", "Rates", "members", "memory", "seconds"]
+from ovpnet.engine.rates import Machine
 
 MOST_MEMBERS = 512
 # A smaller pack that takes this many times as long a run is preferred: its results are stored the sooner.
@@ -41,13 +36,3 @@ def members(shape: Shape, machine: Machine, most: int | None = None, pack_second
     times = [shape.part(largest[:E]).seconds(machine) / E for E in tried]
     fast = [(E, E * time) for E, time in zip(tried, times, strict=True) if time <= _SLACK * min(times)]
     return next((E for E, time in fast if time >= _WORTH_A_FILE), fast[-1][0])
-
-
-def memory(configs: Sequence[Config]) -> int:
-    """Return the bytes that training these runs as one ensemble takes at its peak."""
-    return shape_of(configs).memory
-
-
-def seconds(configs: Sequence[Config], machine: Machine) -> float:
-    """Return the seconds of training these runs as one ensemble and measuring them."""
-    return shape_of(configs).seconds(machine)

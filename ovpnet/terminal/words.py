@@ -1,4 +1,6 @@
-"""Numbers in sentences."""
+"""Numbers and lists in sentences."""
+
+from collections.abc import Iterable
 
 
 def count(number: int, what: str) -> str:
@@ -9,3 +11,9 @@ def count(number: int, what: str) -> str:
 def verb(number: int, one: str, several: str) -> str:
     """Return the form that goes with the number: verb(1, "is", "are")."""
     return one if number == 1 else several
+
+
+def some(texts: Iterable[str], most: int, separator: str = ", ") -> str:
+    """Return the first `most` texts in a row, and "..." if there are more."""
+    listed = list(texts)
+    return separator.join([*listed[:most], *(["..."] if len(listed) > most else [])])

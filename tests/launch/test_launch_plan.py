@@ -29,7 +29,8 @@ from launch.search import Search, cells, search
 from launch.status import status
 from launch.sweep import write_json
 from launch.work import Work, train
-from ovpnet.engine.cost import EXAMPLE, seconds
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.rates import EXAMPLE
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
 from ovpnet.spec.errors import ConfigError, OvpnetError
@@ -52,7 +53,7 @@ def test_a_pack_takes_half_of_the_time_of_its_job_at_most(configs):
     minutes, launcher = 2, Slurm(timeout_min=2, signal_delay_s=60, job_minutes=0)
     machine = launcher.machine(Path(configs[0].store), "cpu")
     slow = [replace(config, engine="reference", steps=400_000) for config in configs]
-    assert seconds(slow[:1], machine) < 0.2 * 60 * minutes
+    assert shape_of(slow[:1]).seconds(machine) < 0.2 * 60 * minutes
     packs = plan(slow, launcher).packs
     longest = max(pack.seconds for pack in packs)
     assert 0.4 * 60 * minutes < longest <= 0.5 * 60 * minutes
@@ -65,9 +66,9 @@ def test_a_sweep_has_the_jobs_that_its_options_say(configs):
     work = plan(slow, Slurm(runs_per_pack=1)).seconds
     for most, minutes in ((3, 0.0), (100, work / 60 / 5.5), (64, 0.0), (100, 1e6)):
         asked = plan(slow, Slurm(runs_per_pack=1, max_jobs=most, job_minutes=minutes))
-        assert asked.jobs == min(most, 64, max(1, int(work / 60 / minutes)) if minutes else 64)
+        assert asked.job_count == min(most, 64, max(1, int(work / 60 / minutes)) if minutes else 64)
     # By default a job is worth its start: 5 minutes of work.
-    assert plan(slow, Slurm(runs_per_pack=1)).jobs == max(1, min(64, int(work // 300)))
+    assert plan(slow, Slurm(runs_per_pack=1)).job_count == max(1, min(64, int(work // 300)))
 
 
 @pytest.mark.parametrize(("options", "gigabytes"), [

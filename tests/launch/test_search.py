@@ -380,7 +380,7 @@ def test_studies_of_several_grids_are_searched(swept):
     (["width=0,8"], "width=0: must be at least 1"),
     (["seed=range(0)"], "seed=range.0.*: no run; a range or a list .* is empty"),
     (["experiment=one_pass", "batch_size=50"], r"batch_size=50: must be at most samples \(16\)"),
-    (["experiment=quickstart,one_pass"], "one experiment a sweep")])
+    (["experiment=quickstart,one_pass"], "one experiment per sweep")])
 def test_what_cannot_be_searched_is_refused(swept, given, error):
     with pytest.raises(CompactHydraException, match=error):
         swept(*given, *(["steps=10"] if "experiment" not in given[0] else []))
