@@ -74,10 +74,10 @@ def _parser() -> argparse.ArgumentParser:
                                      "a store scale with width? Reads the store only; nothing is trained.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser("verdict", parents=[common, filters, tuning, delta, file],
-                        help="one verdict a problem, why, and what to run next")
+                        help="one verdict per problem, why, and what to run next")
     table = commands.add_parser("table", parents=[common, filters, tuning, file],
                                 help="the best-tuned risk at each width and samples")
-    table.add_argument("--seeds", action="store_true", help="one row a seed, in place of means over seeds")
+    table.add_argument("--seeds", action="store_true", help="one row per seed, in place of means over seeds")
     commands.add_parser("tuning", parents=[common, filters, per, file],
                         help="by how much the best test risk of the grid flatters, at each width and samples")
     commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d, "

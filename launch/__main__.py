@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     looks.add_argument("--failed", action="store_true", help="the kinds of failures, with a traceback each")
     looks.set_defaults(run=_status)
     commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `ovpnet train -m`: "
-                        "packs, members, memory, GPU-hours; nothing is submitted")
+                        "packs, memory, time, GPU-hours; nothing is submitted")
     again = commands.add_parser("retry", parents=[one], help="submit what is left of a sweep once more, failed runs "
                                 "included")
     again.add_argument("options", nargs="*", metavar="KEY=VALUE", help="other options of the launcher from now on: "
@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     again.set_defaults(run=_retry)
     ends = commands.add_parser("cancel", parents=[one], help="ask the jobs of a sweep to end; they keep checkpoints")
     ends.set_defaults(run=_cancel)
-    waits = commands.add_parser("wait", parents=[one], help="until a sweep has ended; exit code 0 where every run is "
-                                "done or diverged, else 1")
+    waits = commands.add_parser("wait", parents=[one], help="wait until a sweep has ended; exit code 0 if every run "
+                                "is done or diverged, else 1")
     waits.set_defaults(run=_wait)
     said = commands.add_parser("logs", parents=[one], help="what the jobs of a sweep printed")
     said.add_argument("--job", metavar="G-T", help="one job: group and task, as in the listing")
