@@ -49,7 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         parts = [_shown(study, Path(folder)) for study in STUDIES]
     PAGE.write_text("# Gallery\n\n`ovpnet analysis report` shows these charts, here of small studies of our own. "
-                    "`python docs/gallery.py` trains them and\nmakes this page.\n\n" + "\n".join(parts), encoding="utf-8")
+                    "`python docs/gallery.py` trains them and\nmakes this page.\n\n" + "\n".join(parts),
+                    encoding="utf-8")
     print(PAGE)
 
 
