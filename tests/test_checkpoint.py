@@ -160,6 +160,44 @@ def test_checkpoints_of_finished_runs_are_removed_with_their_litter(tmp_path):
     assert list(store.path.iterdir()) == [store._file(["c"])]
 
 
+def test_a_checkpoint_is_halved_with_its_members_and_their_share_of_the_seconds(tmp_path):
+    store, identity = Checkpoints(tmp_path), {"run_ids": ["a", "b", "c"], "engine": "dual"}
+    shared = {"step": np.array(7), "points": np.array([0, 7])}
+    store.save(identity, shared | {"seconds": np.array(6.0), "weights.W": np.arange(6.0).reshape(3, 2)})
+    store.halve(["a", "b", "c"])
+    assert sorted(store.packs()) == [["a"], ["b", "c"]]
+    for run_ids, seconds, weights in ((["a"], 2.0, [[0, 1]]), (["b", "c"], 4.0, [[2, 3], [4, 5]])):
+        found = store.load(identity | {"run_ids": run_ids})
+        assert found["weights.W"].tolist() == weights
+        assert found["seconds"] == pytest.approx(seconds)
+        assert {name: found[name].tolist() for name in shared} == {name: each.tolist() for name, each in shared.items()}
+    with pytest.raises(CheckpointError, match="engine=dual, not reference"):
+        store.load({"run_ids": ["a"], "engine": "reference"})
+
+
+def test_halving_what_is_not_kept_does_nothing_and_what_is_damaged_is_told(tmp_path):
+    store, identity = Checkpoints(tmp_path), {"run_ids": ["a", "b"]}
+    store.halve(["a", "b"])
+    store.split(identity, [range(1), range(1, 2)])
+    assert store.packs() == []
+    store.save(identity, {"seconds": np.array(1.0)})
+    file = store._file(["a", "b"])
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match=f"{file.name}: not a whole checkpoint"):
+        store.halve(["a", "b"])
+    assert file.exists()
+
+
+def test_a_damaged_checkpoint_is_no_pack_and_hides_no_other(tmp_path):
+    store = Checkpoints(tmp_path)
+    for run_ids in (["a"], ["b"], ["c"]):
+        store.save({"run_ids": run_ids}, {"step": np.array(1)})
+    store._file(["b"]).write_bytes(b"half")
+    assert sorted(store.packs()) == [["a"], ["c"]]
+    store.save({"run_ids": ["a"]}, {"step": np.array(2)})
+    assert (store.step(["a"]), len(store.packs())) == (2, 2), "in place of what was kept"
+
+
 # --- packs ---
 
 

@@ -11,7 +11,8 @@ from omegaconf import MISSING
 from ovpnet.spec import keys
 from ovpnet.spec.config import Config, OptConfig, RiskConfig
 from ovpnet.spec.errors import ConfigError
-from ovpnet.spec.identity import digest, identity, run_id, signature
+from ovpnet.spec.identity import _all_keys, digest, identity, not_identity, run_id, signature
+from ovpnet.spec.keys import LARGEST_SEED, check_value
 from ovpnet.spec.rules import canonical
 from ovpnet.spec.schemas import conf_dir, resolve, schemas
 
@@ -70,6 +71,63 @@ def test_bad_values_are_named_with_what_is_allowed(make, overrides, names, allow
     with pytest.raises(ConfigError, match=re.escape(names)) as error:
         make(*overrides)
     assert allowed in str(error.value)
+
+
+# The bounds of every number: a new key, or another bound, is one line here.
+BOUNDS = [
+    ("low", 0, "width seed weight_decay concept.seed concept.degrees inputs.seed noise.level learner.a_std_exponent "
+     "algorithm.momentum algorithm.sigma_w algorithm.sigma_v algorithm.sigma_w_multiplier "
+     "algorithm.sigma_v_multiplier algorithm.iterate_noise regularizer.weight_W regularizer.weight_V "
+     "regularizer.weight_rest checkpoint_minutes"),
+    ("low", 1e-12, "algorithm.eps0 algorithm.C0"),
+    ("low", 1, "width2 samples batch_size steps evaluations concept.k concept.sparsity concept.p concept.p1 concept.p2 "
+     "inputs.components algorithm.inner_steps algorithm.rounds algorithm.draws opt.restarts opt.steps opt.p "
+     "diagnostics.samples"),
+    ("low", 2, "inputs.d test.samples test.curve_samples test.max_samples opt.samples diagnostics.drift_samples "
+     "diagnostics.draws"),
+    ("low", 4, "diagnostics.lanczos"),
+    ("low", 100, "opt.fit_samples"),
+    ("above", 0, "epsilon lr epochs C_star concept.c concept.scale concept.outer_scales concept.phi1_scales "
+     "concept.phi2_scales concept.scales inputs.spread learner.a_std algorithm.decay_at algorithm.decay_factor "
+     "algorithm.rounds_multiplier algorithm.lambda_rate algorithm.draws_multiplier test.se diagnostics.sigma_w "
+     "diagnostics.sigma_v diagnostics.saddle_gradient diagnostics.saddle_curvature diagnostics.escape_fraction"),
+    ("high", 0.999999, "algorithm.momentum algorithm.eps0 algorithm.lambda_rate"),
+    ("high", 1, "algorithm.decay_at algorithm.decay_factor diagnostics.escape_fraction"),
+    ("high", 16, "concept.degrees"),
+    ("high", 100_000_000, "width width2"),
+    ("high", LARGEST_SEED, "seed concept.seed inputs.seed"),
+]
+
+
+def test_every_number_has_the_bounds_that_it_must_have():
+    bounds = {(name, which): metadata[which] for name, metadata in _all_keys() for which in ("low", "above", "high")
+              if metadata[which] is not None}
+    assert bounds == {(name, which): bound for which, bound, names in BOUNDS for name in names.split()}
+    assert LARGEST_SEED == 2**63 - 1
+
+
+@pytest.mark.parametrize(("which", "allowed", "refused", "message"), [
+    ("low", 3, 2, "key=2: must be at least 3"), ("high", 3, 4, "key=4: must be at most 3"),
+    ("above", 4, 3, "key=3: must be greater than 3")])
+def test_a_bound_is_allowed_unless_values_must_be_above_it(which, allowed, refused, message):
+    for value in (allowed, None):
+        check_value("key", value, {which: 3})
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        check_value("key", refused, {which: 3})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_refused_whatever_its_bounds(value):
+    with pytest.raises(ConfigError, match="must be a finite number"):
+        check_value("key", value, {})
+
+
+@pytest.mark.parametrize("key", ["epsilon_unit", "lr_scaling", "dtype", "learner.trained", "algorithm.sampling",
+                                 "algorithm.judged", "regularizer.of", "opt.method", "engine", "tracker.name",
+                                 "tracker.mode", "tracker.per"])
+def test_a_word_that_is_none_of_the_allowed_ones_is_refused(make, key):
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}=zzz: not known; allowed: \w+, \w+"):
+        make(f"{key}=zzz")
 
 
 @pytest.mark.parametrize("override", ["widht=3", "concept.sparsity=2", "concept=no_such", "width=wide"])
@@ -141,6 +199,24 @@ def test_keys_that_joined_later_change_no_id_at_the_value_of_older_runs(make):
     assert signature(wider) != signature(base)
     assert (wider.second_width, base.second_width, wider.step_size) == (17, 16, base.step_size)
     assert signature(make("learner=three_layer", "learner.a_std_exponent=0.5")) == signature(base)
+
+
+# Keys in which members of an ensemble may differ, and keys that can change no number of a run.
+PER_MEMBER = (
+    "samples seed epsilon epsilon_unit lr lr_scaling weight_decay C_star concept.seed inputs.seed noise.kind "
+    "noise.level learner.a_std learner.a_std_exponent algorithm.momentum algorithm.decay_at algorithm.decay_factor "
+    "algorithm.eps0 algorithm.C0 algorithm.inner_steps algorithm.rounds algorithm.rounds_multiplier "
+    "algorithm.lambda_decay algorithm.lambda_rate algorithm.sigma_w algorithm.sigma_v algorithm.sigma_w_multiplier "
+    "algorithm.sigma_v_multiplier algorithm.iterate_noise algorithm.draws algorithm.draws_multiplier "
+    "regularizer.weight_W regularizer.weight_V regularizer.weight_rest opt.method opt.samples opt.fit_samples "
+    "opt.restarts opt.steps opt.p opt.activations")
+LABELS = ("concept.name diagnostics.name engine device store checkpoint_minutes study tracker.name tracker.project "
+          "tracker.entity tracker.mode tracker.per")
+
+
+def test_every_key_says_whether_it_can_change_a_number_and_whether_members_may_differ_in_it():
+    assert {name for name, metadata in _all_keys() if metadata["per_member"]} == set(PER_MEMBER.split())
+    assert set(not_identity()) == set(LABELS.split())
 
 
 def test_configs_can_be_pickled_and_copied(make):

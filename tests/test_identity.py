@@ -100,6 +100,7 @@ def test_later_keys_say_which_choices_have_them(joined_later):
     found = {key.name: key for key in later_keys()}
     assert found["concept.plain"] == LaterKey("concept.plain", False, "concept.family", ("two_layer",))
     assert found["dtype"] == LaterKey("dtype", "float32", None, ())
+    assert found["learner.a_std_exponent"].selector is None, "all learners have it, so no column need say which"
 
 
 def test_readers_fill_the_missing_column_of_a_key_with_the_value_of_older_runs(joined_later):
@@ -108,8 +109,17 @@ def test_readers_fill_the_missing_column_of_a_key_with_the_value_of_older_runs(j
     assert with_later_keys(table)["concept.plain"].to_pylist() == [True, None]
     newer = table.append_column("concept.plain", pa.array([None, None], pa.bool_()))
     assert with_later_keys(newer)["concept.plain"].to_pylist() == [True, None]
+    first = newer.select(["concept.plain", "run_id", "concept.family"])
+    assert with_later_keys(first, first.column_names).column_names == first.column_names
+    assert with_later_keys(first)["concept.plain"].to_pylist() == [True, None]
     assert with_later_keys(table, ["run_id"]).column_names == table.column_names
     assert "concept.plain" not in with_later_keys(table.select(["run_id"])).column_names
+
+
+def test_what_newer_runs_have_stored_is_kept_as_it_is(joined_later):
+    joined_later(Config, "lr", 1)  # a whole number, of a key that has fractions
+    table = pa.table({"run_id": ["a", "b"], "lr": [0.5, None]})
+    assert with_later_keys(table)["lr"].to_pylist() == [0.5, 1.0]
 
 
 def test_old_and_new_runs_of_a_problem_are_one_problem(tmp_path, joined_later):

@@ -105,6 +105,10 @@ def test_bad_jobs_name_the_override(loader, master):
         compose(loader, master, [["regularizer=none", "weight_decay=0"], ["regularizer=none", "weight_decay=0.1"]])
     with pytest.raises(OvpnetError, match="width=wide"):
         compose(loader, master, [["width=8"], ["width=wide"]])
+    with pytest.raises(ConfigError, match=r"concept\.foo=1: no such key; allowed: .*activations"):
+        compose(loader, master, [["width=8"], ["width=8", "+concept.foo=1"]])
+    with pytest.raises(ConfigError, match=r"width=\?\?\?: a value is needed"):
+        compose(loader, master, [["width=8"], ["width=???"]])
     with pytest.raises(Exception, match="widht"):
         compose(loader, master, [["widht=8"]])
 

@@ -127,6 +127,7 @@ def test_a_default_that_a_class_changes_keeps_its_bounds():
 def test_facts_are_the_annotated_class_variables_and_abstract_methods_that_have_no_value():
     @dataclass
     class Kind:
+        given: int
         size: int = key(1, "a key")
         stated: ClassVar[int] = 3
         lacking: ClassVar[int]

@@ -54,6 +54,7 @@ def test_truncated_file_is_skipped_and_named(tmp_path, keep):
     assert store.runs()["run_id"].tolist() == ["whole"]
     assert len(store.skipped) == 1
     assert victim.name in store.skipped[0]
+    assert "not a whole Parquet file (Parquet " in store.skipped[0]
 
 
 @pytest.mark.parametrize("foreign", [{"name": "x"}, {"run_id": 3}, {"run_id": "b", "test_risk": ["a", "list"]}])
@@ -75,6 +76,14 @@ def test_most_files_say_of_what_kind_a_column_is(tmp_path, names):
     assert store.runs()["lr"].tolist() == [0.5, 0.5]
     (message,) = store.skipped
     assert "its column lr has values of the type string, not number as in most files" in message
+
+
+def test_values_that_are_neither_numbers_nor_text_are_of_a_kind_of_their_own(tmp_path):
+    for number, value in enumerate([True, False, "true"]):
+        pq.write_table(pa.Table.from_pylist([row(f"r{number}", reached=value)]), tmp_path / f"runs-{number}.parquet")
+    store = Store(tmp_path)
+    assert store.runs()["reached"].tolist() == [True, False]
+    assert "its column reached has values of the type string, not bool" in store.skipped[0]
 
 
 def test_a_row_that_does_not_say_when_is_older_than_one_that_does(tmp_path):

@@ -23,7 +23,7 @@ def with_later_keys(runs: pa.Table, columns: Sequence[str] | None = None) -> pa.
 def _with(runs: pa.Table, key: LaterKey) -> pa.Table:
     older = pa.scalar(key.added)
     place = runs.schema.get_field_index(key.name)
-    stored = pa.nulls(len(runs), older.type) if place < 0 else runs[key.name].cast(older.type, safe=False)
+    stored = pa.nulls(len(runs), older.type) if place < 0 else runs[key.name]
     lacking = pc.is_null(stored)
     if key.selector is not None:
         if key.selector not in runs.schema.names:  # nothing says which runs have the key

@@ -33,8 +33,8 @@ class Uploads:
         rows: list[Row] = []
         for file in store.glob("uploads-*.parquet"):
             try:
-                rows += pq.ParquetFile(file).read(columns=SCHEMA.names).to_pylist()
-            except (OSError, pa.ArrowException):
+                rows += pq.ParquetFile(file).read(columns=SCHEMA.names).cast(SCHEMA).to_pylist()
+            except (OSError, ValueError, pa.ArrowException):  # ValueError: other columns, or text that is none
                 continue
             self.files.append(file)
         self.rows = {_key(row): row for row in sorted(rows, key=lambda row: row["uploaded_at"])}
