@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ["ovpnet", "hydra_plugins"]  # "launch" and "analysis" follow
+PACKAGES = ["ovpnet", "hydra_plugins", "launch", "analysis"]
 
 VERBS = frozenset(re.findall(r"\w+", """
     Abort Accept Add Advance Allow Analyze Apply Arrange Ask Assert Assign Attach Average Begin Bound Bring Build

@@ -171,8 +171,9 @@ def _note(note: Note) -> list[Any]:
 def _pictures(dashboard: Dashboard) -> list[Any]:
     figures = wr.Runset(entity=dashboard.entity, project=dashboard.project, name="figures",
                         filters=f"Metric('ID') in {[dashboard.run]!r}")
-    panels = [wr.MediaBrowser(title=problem, media_keys=[*keys], num_columns=len(keys), layout=wr.Layout(w=24, h=12))
-              for problem, keys in dashboard.figures.items() if keys]
+    panels: list[Any] = [
+        wr.MediaBrowser(title=problem, media_keys=[*keys], num_columns=len(keys), layout=wr.Layout(w=24, h=12))
+        for problem, keys in dashboard.figures.items() if keys]
     return [wr.H1("Pictures"), wr.PanelGrid(runsets=[figures], panels=panels, hide_run_sets=True)] if panels else []
 
 
