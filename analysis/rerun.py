@@ -1,6 +1,7 @@
 """Write the exact command that trains what a verdict still lacks."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -29,13 +30,23 @@ def command(runs: pd.DataFrame, **changed: Iterable[float]) -> str:
 
 def commands(runs: pd.DataFrame, changes: Iterable[Mapping[str, Iterable[float]]]) -> list[str]:
     """Return `command` for several changes of the axes; the problem's other overrides are found once."""
-    overrides = problem_overrides(runs)
+    overrides = [*problem_overrides(runs), *_study(runs)]
     lines = []
     for changed in changes:
         axes = {name: sorted(changed.get(name, runs[name].unique())) for name in WITHIN_PROBLEM}
         words = [_axis(name, values) for name, values in axes.items()]
         lines.append(" ".join([as_typed("train -m"), *overrides, *words]))
     return lines
+
+
+def _study(runs: pd.DataFrame) -> list[str]:
+    """Return the override of the study that all runs are of, so that a verdict over it counts the new runs, too."""
+    names = runs["study"].dropna().unique() if "study" in runs else []
+    if len(names) != 1 or names[0] == Config.__dataclass_fields__["study"].default:
+        return []
+    simple = re.fullmatch(r"[A-Za-z_][\w-]*", names[0])  # else in Hydra's own quotes: a comma would be a sweep
+    quoted = names[0] if simple else "'" + names[0].replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return [shlex.quote(f"study={quoted}")]
 
 
 def _axis(name: str, values: list[float]) -> str:

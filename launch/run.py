@@ -47,7 +47,7 @@ def train(configs: Sequence[Config], launcher: Launcher) -> Plan:
     if not launcher.dry_run:
         store.prepare()
     asked = plan(configs, launcher)
-    print(display.announcement(asked, shared.store))
+    print(display.announcement(asked, shared.store), flush=True)  # before the bar, which goes to stderr
     for warning in display.warnings(asked):
         print(warning, file=sys.stderr)
     if launcher.dry_run:

@@ -12,6 +12,7 @@ from analysis.exhibits.base import Axis, Band, Chart, Note, Part, Plot, Rule, Se
 from analysis.exhibits.registry import FIGURES, PAGE, TEXT, WANDB, Exhibit
 from analysis.style import BLUE, GREEN
 from analysis.verdict import differences, interval_text
+from ovpnet.terminal.words import count
 
 MOST_EXPONENTS = 100  # rows of the chart
 LONGEST_NAME = 44  # characters of a problem's name in the chart
@@ -45,7 +46,8 @@ class Verdicts(Exhibit):
         models = self.evidence.analysis.models
         beside = _beside(row, models[models["problem"].eq(row.problem)])
         said = [("why", row.why), *([("beside it", beside)] if beside else []),
-                ("from", f"{row.widths} widths, {row.seeds} seeds, ε = {row.epsilon:g} ({row.epsilon_unit})")]
+                ("from", f"{count(row.widths, 'width')}, {count(row.seeds, 'seed')}, "
+                         f"ε = {row.epsilon:g} ({row.epsilon_unit})")]
         return Note(row.verdict, said, row.problem, number, exponent_text(row),
                     ("next", row.next) if row.next else None)
 

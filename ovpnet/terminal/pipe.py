@@ -19,8 +19,10 @@ def broken_pipe_ends() -> Iterator[None]:
     if not isinstance(before, io.TextIOWrapper):  # None if whoever started it has closed it
         yield
         return
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Output(before.fileno(), "wb", closefd=False)), before.encoding,
-                                  before.errors, line_buffering=before.line_buffering,
+    output = _Output(before.fileno(), "wb", closefd=False)
+    # As Python itself does: unbuffered (PYTHONUNBUFFERED) output goes straight to the file.
+    binary: Any = output if before.write_through else io.BufferedWriter(output)
+    sys.stdout = io.TextIOWrapper(binary, before.encoding, before.errors, line_buffering=before.line_buffering,
                                   write_through=before.write_through)
     try:
         yield
