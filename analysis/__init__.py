@@ -1,4 +1,4 @@
-"""From the run store to a verdict: load -> tune -> sample complexity -> scaling law -> verdict -> figures -> report.
+"""From the run store to a verdict: load -> tune -> sample complexity -> scaling law -> verdict -> exhibits -> media.
 
-Reads the store and nothing else; never imports torch, so that a report opens quickly on a laptop.
+It reads the store and nothing else, and never imports torch, so that a report opens quickly on a laptop.
 """

@@ -24,7 +24,7 @@ WATCH_SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code: 0, or 1 after a one-line message on stderr."""
+    """Run a subcommand; return the exit code: 0, or 1 after a one-line message on stderr."""
     options = _parser().parse_args(arguments)
     from analysis import commands  # pandas alone takes half a second
     from ovpnet.spec.errors import OvpnetError
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OvpnetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:  # a path that cannot be written to
+    except OSError as error:
         out = getattr(options, "out", None)
         found = f"--out={out}: cannot be written ({error.strerror})" if out else str(error)
         print(f"error: {found}", file=sys.stderr)
@@ -47,9 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--store", metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
     common.add_argument("--epsilon", type=_numbers, default=(), metavar="E[,E...]",
-                        help="judge the stored runs at these epsilons, in their own epsilon_unit, without training; of "
-                        "several, each is a problem, and verdict fits the law over all of them too. What verdict would "
-                        "run next is trained with the runs' own epsilon, to be judged with this option again")
+                        help="judge the stored runs at these epsilons, in their own epsilon_unit, without training. If "
+                        "there are several, each is a problem, and verdict fits the law over all of them, too. The "
+                        "runs that verdict asks for next are trained with the runs' own epsilon; judge them with this "
+                        "option again")
     filters = argparse.ArgumentParser(add_help=False)
     filters.add_argument("filters", nargs="*", metavar="key=value[,value...]", help=FILTER_HELP)
     per = argparse.ArgumentParser(add_help=False)
@@ -74,21 +75,21 @@ def _parser() -> argparse.ArgumentParser:
                                      "a store scale with width? Reads the store only; nothing is trained.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser("verdict", parents=[common, filters, tuning, delta, file],
-                        help="one verdict a problem, why, and what to run next")
+                        help="print one verdict per problem, why, and what to run next")
     table = commands.add_parser("table", parents=[common, filters, tuning, file],
-                                help="the best-tuned risk at each width and samples")
-    table.add_argument("--seeds", action="store_true", help="one row a seed, in place of means over seeds")
+                                help="print the best-tuned risk at each width and samples")
+    table.add_argument("--seeds", action="store_true", help="print one row per seed, in place of means over seeds")
     commands.add_parser("tuning", parents=[common, filters, per, file],
-                        help="by how much the best test risk of the grid flatters, at each width and samples")
-    commands.add_parser("rates", parents=[common, filters, tuning, file], help="exponents of N, 1/epsilon, p, k, d, "
-                        "the concept's complexity (and m, for Theorem 3), beside those of the theorems")
-    compare = commands.add_parser("compare", parents=[common, tuning, delta, file], help="two stores, or two sets of "
-                                  "runs of one, side by side: verdicts, exponents, risks")
+                        help="print how much the best test risk of the grid flatters, at each width and samples")
+    commands.add_parser("rates", parents=[common, filters, tuning, file], help="print exponents of N, 1/epsilon, p, k, "
+                        "d, the concept's complexity (and m, for Theorem 3), beside those of the theorems")
+    compare = commands.add_parser("compare", parents=[common, tuning, delta, file], help="print two stores, or two "
+                                  "sets of runs of one, side by side: verdicts, exponents, risks")
     for name in ("A", "B"):
         compare.add_argument(name, help="a store's directory, or filters in one quoted argument: "
                                         "'learner=three_layer learner.trained=ntk'")
     compare.add_argument("filters", nargs="*", metavar="key=value[,value...]", help="of both; " + FILTER_HELP)
-    compare.add_argument("--risks", action="store_true", help="the risks at each width and samples")
+    compare.add_argument("--risks", action="store_true", help="print the risks at each width and samples")
     commands.add_parser("figures", parents=[common, filters, tuning, delta, directory],
                         help="draw the figures as PDF (for a paper), SVG and PNG")
     report = commands.add_parser("report", parents=[common, filters, tuning, delta, directory],

@@ -1,17 +1,17 @@
 """Gaussian regression on interval-censored data with a random effect of the seed, by maximum likelihood.
 
-Model of one problem: for seed s and cell j (a width, and where several are judged an epsilon)
+The model of one problem, for seed s and cell j (a width, and an epsilon if several are judged), is
 
     y_sj = design_sj . beta + u_s + e_sj,    u_s ~ N(0, tau^2),    e_sj ~ N(0, sigma^2),
 
-of which only low_sj < y_sj <= high_sj is known (y = log N_eps). A left- or right-censored cell has an infinite end; a
-cell with two infinite ends says nothing, and is how a missing one is written. A seed's likelihood is the integral over
-u_s of the product over its cells of Phi((high - law - u) / sigma) - Phi((low - law - u) / sigma).
+and only low_sj < y_sj <= high_sj is known of y = log N_eps. A left- or right-censored cell has an infinite end. A cell
+with two infinite ends says nothing; a missing cell is written so. A seed's likelihood is the integral over u_s of the
+product over its cells of Phi((high - law - u) / sigma) - Phi((low - law - u) / sigma).
 
 The parameters are (beta, tau, 1) / sigma: with u_s / tau given, the log-likelihood is concave in them (Burridge 1981,
-JRSS B 43:41). The integral is a trapezoidal sum over u_s / tau, on the support that the intervals and the prior leave;
-its derivatives are those of Louis (1982, JRSS B 44:226). Gauss-Hermite nodes would miss the integrand of a coarse grid,
-which is a box with soft edges.
+JRSS B 43:41). The integral is a trapezoidal sum over u_s / tau, on the support that the intervals and the prior leave.
+Its derivatives are those of Louis (1982, JRSS B 44:226). The integrand of a coarse grid is a box with soft edges, which
+Gauss-Hermite nodes would miss.
 
 Many fits of the same shape (jackknife, bootstrap, a profile, simulated data) are one batched Newton iteration.
 """
@@ -25,53 +25,57 @@ from scipy.special import log_ndtr, ndtr
 Array = NDArray[np.float64]
 
 SIGMA_FLOOR = 0.01  # 1% of N: at the floor the likelihood says no more than "the law passes through the intervals"
-FLOOR_OF_STEP = 1 / 20  # nor is a sigma below this part of the typical interval told from one at it
+FLOOR_OF_STEP = 1 / 20  # the data cannot tell a sigma below this part of the typical interval from one at it
 SIGMA_CEILING = 5.0
 TAU_CEILING = 5.0
-# Weight of the squared distance (in sigma) to the middle of an interval, or to the known end of a censored one. It
-# makes the maximum unique where the likelihood is flat (every law through all intervals is as good, and every steeper
-# law where the rest is censored), and is too weak to move a law, or an end of an interval, that the data decide.
+# Weight of the squared distance (in sigma) to the middle of an interval, or to the known end of a censored one. The
+# likelihood may be flat: every law through all intervals is as good, and so is every steeper law if the rest is
+# censored. The weight makes the maximum unique then. It is too weak to move a law, or an end of an interval, that the
+# data decide.
 TIE_BREAK, TIE_BREAK_CENSORED = 1e-6, 1e-9
 NODES = 32
 GRID = np.linspace(0.0, 1.0, NODES)
-REACH = 4.5  # sigmas beyond the intervals where the integrand is taken for 0
-PRIOR_REACH = 6.0  # taus likewise
+REACH = 4.5  # sigmas beyond the intervals, after which the integrand counts as 0
+PRIOR_REACH = 6.0  # the same for the prior, in taus
 ITERATIONS, SHORTENINGS = 40, 4
-TOLERANCE = 1e-5  # gain in log-likelihood that a Newton step promises, below which it is not taken
+TOLERANCE = 1e-5  # a Newton step that promises less gain in log-likelihood is not taken
 BATCH = 1 << 17  # seeds x cells x nodes at once: more do not fit the processor's cache
-TINY = 1e-250  # a probability below it is taken from logarithms
+TINY = 1e-250  # smaller probabilities are computed from logarithms
 
 
 @dataclass(frozen=True)
-class Panel:
+class Observations:
     """Intervals of y, `low` and `high` [..., S, J] for S seeds and J cells, with the design matrix [S, J, k]."""
 
     low: Array
     high: Array
     design: Array
 
-    def with_fixed(self, column: int, values: Array) -> "Panel":
-        """The model with coefficient `column` fixed, one batch element a value: [B, S, J], design [S, J, k-1]."""
-        shift = values[:, None, None] * self.design[..., column]
-        return Panel(self.low - shift, self.high - shift, np.delete(self.design, column, axis=-1))
+    def with_fixed(self, column: int, values: Array) -> "Observations":
+        """Return the model with coefficient `column` fixed, per batch element at one of `values`.
 
-    def without(self, cells: NDArray[np.bool_]) -> "Panel":
-        """The panel with `cells` [..., S, J] unknown."""
-        return Panel(np.where(cells, -np.inf, self.low), np.where(cells, np.inf, self.high), self.design)
+        The arrays become [B, S, J], and the design [S, J, k-1].
+        """
+        shift = values[:, None, None] * self.design[..., column]
+        return Observations(self.low - shift, self.high - shift, np.delete(self.design, column, axis=-1))
+
+    def without(self, cells: NDArray[np.bool_]) -> "Observations":
+        """Return the observations with `cells` [..., S, J] unknown."""
+        return Observations(np.where(cells, -np.inf, self.low), np.where(cells, np.inf, self.high), self.design)
 
     @property
     def uncensored(self) -> NDArray[np.bool_]:
-        """Which cells have two finite ends."""
+        """True for cells with two finite ends."""
         return np.isfinite(self.low) & np.isfinite(self.high)
 
     @property
     def censored(self) -> NDArray[np.bool_]:
-        """Which cells have one finite end."""
+        """True for cells with one finite end."""
         return np.isfinite(self.low) ^ np.isfinite(self.high)
 
     @property
     def step(self) -> float:
-        """Median length of the uncensored intervals: the log step of the grid around N_eps; 0 where there are none."""
+        """Median length of the uncensored intervals: the log step of the grid around N_eps; 0 if there are none."""
         lengths = (self.high - self.low)[self.uncensored]
         return float(np.median(lengths)) if lengths.size else 0.0
 
@@ -92,17 +96,17 @@ class Maximum:
     parameters: Array  # [B, k + 2]: (beta, tau, 1) / sigma, to start another fit from
 
 
-def maximize(panel: Panel, weights: Array | None = None, start: Array | None = None, floor: float | None = None,
+def maximize(data: Observations, weights: Array | None = None, start: Array | None = None, floor: float | None = None,
              iterations: int = ITERATIONS, search: bool = False) -> Maximum:
-    """Fit every batch element of `panel` (low, high [B, S, J]; [S, J] is a batch of one, or of as many as weights).
+    """Fit every batch element of `data`, whose low and high are [B, S, J] or [S, J].
 
-    weights [B, S]: how often each seed counts (0 leaves it out, as in a jackknife). start [B, k+2] or [k+2]:
-    `parameters` of a fit nearby, from which the nearest maximum is found; search: from the starts of a fit that has
-    none (least squares) as well, since on a coarse grid there may be several. floor: the least sigma (default:
-    panel.floor). iterations: the most Newton steps.
+    [S, J] is a batch of one, or of as many elements as `weights` has. weights [B, S]: how often each seed counts; 0
+    leaves it out, as in a jackknife. start [B, k+2] or [k+2]: `parameters` of a fit nearby, from which the nearest
+    maximum is found. search: begin at the starts of a fit that has none (least squares) as well, since on a coarse grid
+    there may be several maxima. floor: the least sigma (default: data.floor). iterations: the most Newton steps.
     """
-    floor = panel.floor if floor is None else floor
-    low, high = np.atleast_3d(panel.low.T).T, np.atleast_3d(panel.high.T).T
+    floor = data.floor if floor is None else floor
+    low, high = np.atleast_3d(data.low.T).T, np.atleast_3d(data.high.T).T
     count = max(len(low), 1 if weights is None else len(weights))
     low, high = (np.broadcast_to(each, (count, *each.shape[1:])) for each in (low, high))
     weights = np.ones(low.shape[:2]) if weights is None else np.broadcast_to(weights, low.shape[:2])
@@ -111,7 +115,7 @@ def maximize(panel: Panel, weights: Array | None = None, start: Array | None = N
     parts, size = [], max(BATCH // max(low[0].size * NODES, 1), 1)
     for first in range(0, count, size):
         rows = slice(first, first + size)
-        fit = _Fit(Panel(low[rows], high[rows], panel.design), weights[rows], floor)
+        fit = _Fit(Observations(low[rows], high[rows], data.design), weights[rows], floor)
         # A step too far has no finite likelihood, and is not taken.
         with np.errstate(over="ignore", invalid="ignore"):
             starts = ([] if start is None else [start[rows]]) + (fit.starts() if search or start is None else [])
@@ -119,35 +123,35 @@ def maximize(panel: Panel, weights: Array | None = None, start: Array | None = N
     return Maximum(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
-def log_likelihoods(panel: Panel, parameters: Array) -> Array:
-    """Log-likelihood of every seed, [B, S], at `parameters` [B, k+2]; panel as in `maximize`."""
-    low, high = np.atleast_3d(panel.low.T).T, np.atleast_3d(panel.high.T).T
+def log_likelihoods(data: Observations, parameters: Array) -> Array:
+    """Return the log-likelihood of every seed, [B, S], at `parameters` [B, k+2]; `data` is as in `maximize`."""
+    low, high = np.atleast_3d(data.low.T).T, np.atleast_3d(data.high.T).T
     low, high = (np.broadcast_to(each, (len(parameters), *each.shape[1:])) for each in (low, high))
-    return _Fit(Panel(low, high, panel.design), np.ones(low.shape[:2]), SIGMA_FLOOR).seeds(parameters)
+    return _Fit(Observations(low, high, data.design), np.ones(low.shape[:2]), SIGMA_FLOOR).seeds(parameters)
 
 
 class _Fit:
     """A batch of fits with the arrays that all iterations share."""
 
-    def __init__(self, panel: Panel, weights: Array, floor: float):
-        self.low, self.high, self.design, self.weights = panel.low, panel.high, panel.design, weights
-        self.known_low, self.known_high = np.isfinite(panel.low), np.isfinite(panel.high)
-        self.middle = _middle(panel)
+    def __init__(self, data: Observations, weights: Array, floor: float):
+        self.low, self.high, self.design, self.weights = data.low, data.high, data.design, weights
+        self.known_low, self.known_high = np.isfinite(data.low), np.isfinite(data.high)
+        self.middle = _middle(data)
         self.tie = np.where(self.known_low & self.known_high, TIE_BREAK,
                             np.where(self.known_low | self.known_high, TIE_BREAK_CENSORED, 0.0)) * weights[..., None]
-        self.columns = panel.design.shape[-1]
-        self.transposed = panel.design.swapaxes(1, 2)
+        self.columns = data.design.shape[-1]
+        self.transposed = data.design.swapaxes(1, 2)
         self.bounds = 1 / SIGMA_CEILING, 1 / floor
 
     def best_of(self, starts: list[Array], iterations: int) -> tuple[Array, ...]:
-        """`run` from each of the starts, all at once; the likeliest end of each element."""
+        """Run from each of the starts, all at once; return the likeliest end of each element."""
         count = len(starts[0])
         ends = self.at(np.tile(np.arange(count), len(starts))).run(np.concatenate(starts), iterations)
         likeliest = ends[3].reshape(len(starts), count).argmax(axis=0) * count + np.arange(count)
         return tuple(each[likeliest] for each in ends)
 
     def run(self, start: Array, iterations: int) -> tuple[Array, Array, Array, Array, Array]:
-        """Newton's method with a step that is shortened until the likelihood grows; each element stops by itself."""
+        """Take Newton steps, each shortened until the likelihood grows; each element stops by itself."""
         theta = self.project(start)
         value, gradient, hessian = self.derivatives(theta)
         rows = np.arange(len(theta))
@@ -175,7 +179,7 @@ class _Fit:
         return theta[:, :self.columns] * sigma[:, None], sigma, theta[:, self.columns] * sigma, likelihood, theta
 
     def at(self, rows: NDArray[np.int_]) -> "_Fit":
-        """The same for some elements of the batch."""
+        """Return the fit of some elements of the batch."""
         part = object.__new__(_Fit)
         part.design, part.transposed = self.design, self.transposed
         part.columns, part.bounds = self.columns, self.bounds
@@ -184,8 +188,11 @@ class _Fit:
         return part
 
     def starts(self) -> list[Array]:
-        """Least squares on the middles; tau and sigma from their residuals between and within seeds. And the same with
-        a small sigma: on a coarse grid the likelihood may have a second maximum, where the law just fits."""
+        """Return two starts, each by least squares on the middles of the intervals.
+
+        The first has tau and sigma from their residuals between and within seeds. The second has a small sigma: on a
+        coarse grid the likelihood may have a second maximum, at which the law just fits.
+        """
         known = self.tie > 0
         root = np.sqrt(known * self.weights[..., None])
         design = root[..., None] * self.design
@@ -196,7 +203,6 @@ class _Fit:
         means = residual.sum(axis=2) / np.maximum(counts, 1)
         within = np.where(known, residual - means[..., None], 0.0)
         used = self.weights * (counts > 0)
-        # Nothing may be known at all.
         tau = np.sqrt((used * means**2).sum(axis=1) / np.maximum(used.sum(axis=1), 1))
         squares, number = (self.weights[..., None] * within**2).sum(axis=(1, 2)), (used * counts).sum(axis=1)
         sigma = np.sqrt(squares / np.maximum(number, 1))
@@ -212,7 +218,8 @@ class _Fit:
         return theta
 
     def newton(self, theta: Array, gradient: Array, hessian: Array) -> tuple[Array, Array]:
-        """Step and the gain it promises. Directions of positive curvature are climbed too; sigma keeps its bounds."""
+        """Return the step and the gain it promises. Directions of positive curvature are climbed too; sigma keeps its
+        bounds."""
         at_floor = (theta[:, -1] >= self.bounds[1]) & (gradient[:, -1] > 0)
         at_ceiling = (theta[:, -1] <= self.bounds[0]) & (gradient[:, -1] < 0)
         held = at_floor | at_ceiling
@@ -228,15 +235,16 @@ class _Fit:
         return step, (inverse * along**2).sum(axis=1) / 2
 
     def law(self, theta: Array) -> Array:
-        """The law of every cell in sigmas, [B, S, J]."""
+        """Return the law of every cell in sigmas, [B, S, J]."""
         return (self.design @ theta[:, None, :self.columns, None])[..., 0]
 
     def nodes(self, theta: Array) -> tuple[Array, Array, Array, Array]:
-        """Ends of the intervals in sigmas about the law, below and above [B, S, J]; values of u / tau and the
-        logarithms of their weights, [B, S, Q].
+        """Return the ends of the intervals about the law, and the nodes of u / tau with their log weights.
 
-        The support in u / sigma lies within REACH of where the intervals leave u, and within PRIOR_REACH taus of 0 or
-        of where the intervals pull u. Where they leave 0 out, the prior pulls u towards it, against one cell at least.
+        The ends, below and above, are in sigmas, [B, S, J]; nodes and log weights are [B, S, Q]. The support in u /
+        sigma lies within REACH of the values of u that the intervals leave. It also lies within PRIOR_REACH taus of 0
+        or of the value that the intervals pull u to. If the intervals leave 0 out, the prior pulls u towards it,
+        against one cell at least.
         """
         law = self.law(theta)
         below, above = theta[:, -1, None, None] * self.low - law, theta[:, -1, None, None] * self.high - law
@@ -256,8 +264,10 @@ class _Fit:
         return below, above, z, log_weight
 
     def masses(self, theta: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
-        """below, above, log mass of every cell at every node, [B, S, J, Q]; z; posterior weights of the nodes and
-        the log-likelihood of every seed."""
+        """Return below, above and the log mass of every cell at every node, [B, S, J, Q]; then what follows per seed.
+
+        That is z, the posterior weights of the nodes, and the log-likelihood of every seed.
+        """
         below, above, z, log_weight = self.nodes(theta)
         shift = (theta[:, self.columns, None, None] * z)[:, :, None, :]
         below, above = below[..., None] - shift, above[..., None] - shift
@@ -269,17 +279,19 @@ class _Fit:
         return below, above, log_mass, z, terms / total, (top + np.log(total))[..., 0]
 
     def seeds(self, theta: Array) -> Array:
-        """Log-likelihood of every seed, [B, S]."""
+        """Return the log-likelihood of every seed, [B, S]."""
         return self.masses(theta)[-1]
 
     def penalty(self, theta: Array) -> tuple[Array, Array]:
-        """The tie-break's distances [B, S, J] and its part of the value, [B]."""
+        """Return the tie-break's distances [B, S, J] and its part of the value, [B]."""
         off = theta[:, -1, None, None] * self.middle - self.law(theta)
         return off, (self.tie * off * off).sum(axis=(1, 2))
 
     def derivatives(self, theta: Array) -> tuple[Array, Array, Array]:
-        """What is maximized, the log-likelihood less the tie-break, [B]; its gradient [B, k+2] and Hessian
-        [B, k+2, k+2] with respect to `theta`."""
+        """Return the value that is maximized, its gradient and its Hessian with respect to `theta`.
+
+        The value is the log-likelihood less the tie-break, [B]; the gradient is [B, k+2] and the Hessian [B, k+2, k+2].
+        """
         below, above, log_mass, z, posterior, likelihood = self.masses(theta)
         at_low, at_high = _density_ratio(below, log_mass), _density_ratio(above, log_mass)
         low = np.where(self.known_low, self.low, 0.0)[..., None]
@@ -327,16 +339,16 @@ class _Fit:
         return value, gradient, hessian
 
 
-def _middle(panel: Panel) -> Array:
-    """Middle of each interval; the finite end of a censored one; 0 where nothing is known."""
-    low = np.where(np.isfinite(panel.low), panel.low, panel.high)
-    high = np.where(np.isfinite(panel.high), panel.high, panel.low)
-    known = np.isfinite(panel.low) | np.isfinite(panel.high)
+def _middle(data: Observations) -> Array:
+    """Return the middle of each interval, the finite end of a censored one, and 0 if nothing is known."""
+    low = np.where(np.isfinite(data.low), data.low, data.high)
+    high = np.where(np.isfinite(data.high), data.high, data.low)
+    known = np.isfinite(data.low) | np.isfinite(data.high)
     return np.where(known, (np.where(known, low, 0.0) + np.where(known, high, 0.0)) / 2, 0.0)
 
 
 def _log_mass(below: Array, above: Array) -> Array:
-    """log P(below < Z <= above) of a standard Gaussian, accurate in both tails."""
+    """Return log P(below < Z <= above) of a standard Gaussian, accurate in both tails."""
     flip = above > -below  # mirror intervals of the upper half: ndtr loses its digits there
     low, high = np.where(flip, -above, below), np.where(flip, -below, above)
     mass = ndtr(high) - ndtr(low)
@@ -349,5 +361,5 @@ def _log_mass(below: Array, above: Array) -> Array:
 
 
 def _density_ratio(z: Array, log_mass: Array) -> Array:
-    """Density at z over the mass of the cell; 0 at an infinite end."""
+    """Return the density at z over the mass of the cell; 0 at an infinite end."""
     return np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_mass)

@@ -1,4 +1,4 @@
-"""What the commands of `ovpnet analysis` do; __main__.py has their options."""
+"""The commands of `ovpnet analysis`; __main__.py has their options."""
 
 import argparse
 import shlex
@@ -24,15 +24,18 @@ _warned: set[str] = set()
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the command that `options` (from __main__'s parser) name. Raises OvpnetError for what a person can mend."""
+    """Run the command that `options` (from __main__'s parser) name. Raises OvpnetError for errors that a person can
+    mend."""
     _warned.clear()
     options.store = options.store or default_store()
+    if "format" in options:
+        output.chosen(options.format, options.out)  # refuse a wrong one before the store is read
     {"verdict": _verdict, "table": _table, "tuning": _show, "rates": _show, "compare": _compare, "figures": _figures,
      "report": _report, "dashboard": _dashboard, "paper": _paper}[options.command](options)
 
 
 def _warn(messages: list[str]) -> None:
-    """Say each once, however often the store is read."""
+    """Print each message once, however often the store is read."""
     for message in messages:
         if message not in _warned:
             _warned.add(message)
@@ -40,7 +43,7 @@ def _warn(messages: list[str]) -> None:
 
 
 def _evidence(options: argparse.Namespace, store: str | None = None, filters: list[str] | None = None) -> Evidence:
-    """What the store says, judged as the options say; what of it was skipped is said."""
+    """Return what the store says, judged as the options say; warn of what was skipped in it."""
     stored = load(store or options.store, options.filters if filters is None else filters, options.epsilon)
     _warn(stored.skipped)
     chosen = {name: getattr(options, option, None) for name, option in (("by", "tune"), ("per", "tune_per"))}
@@ -49,7 +52,7 @@ def _evidence(options: argparse.Namespace, store: str | None = None, filters: li
 
 
 def _analyzed(options: argparse.Namespace, store: str | None = None, filters: list[str] | None = None) -> Evidence:
-    """The same, with what may make the verdicts untrustworthy said."""
+    """Return the evidence; warn of what may make its verdicts untrustworthy."""
     evidence = _evidence(options, store, filters)
     _warn(evidence.warnings)
     return evidence
@@ -59,7 +62,6 @@ def _analyzed(options: argparse.Namespace, store: str | None = None, filters: li
 
 
 def _show(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)  # before anything is read
     _write(options, _evidence(options))
 
 
@@ -69,12 +71,10 @@ def _write(options: argparse.Namespace, evidence: Evidence) -> None:
 
 
 def _verdict(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)
     _write(options, _analyzed(options))
 
 
 def _table(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)
     evidence = _evidence(options)
     _warn(tune.warnings(evidence.best))
     if options.seeds:
@@ -84,7 +84,6 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    output.chosen(options.format, options.out)
     (first, first_keys), (second, second_keys) = (_side(options, text) for text in (options.A, options.B))
     pairs = compare.matched(first.analysis, second.analysis, [*first_keys, *second_keys])
     risks = compare.risks(first.analysis, second.analysis, pairs)
@@ -98,7 +97,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _side(options: argparse.Namespace, text: str) -> tuple[Evidence, list[str]]:
-    """What A or B names, and the keys that it was chosen by."""
+    """Return the evidence that A or B names, and the keys that it was chosen by."""
     if Path(text).is_dir():
         return _analyzed(options, store=text), []
     own = shlex.split(text)
@@ -116,8 +115,7 @@ def _figures(options: argparse.Namespace) -> None:
     from analysis.render import figures  # matplotlib takes a second to import
 
     directory = options.out / "figures"
-    of_each = figures.save(evidence, directory, FIGURES).values()
-    for path in [*chain.from_iterable(of_each), *figures.save_overall(evidence, directory, FIGURES)]:
+    for path in chain.from_iterable(figures.save(evidence, directory, FIGURES).values()):
         print(path)
 
 

@@ -1,7 +1,8 @@
-"""Two sets of runs side by side: what became of each verdict, of alpha, and of the risks.
+"""Two sets of runs side by side: each verdict, each alpha and the risks, in one set and in the other.
 
-Problems are matched by the config keys that tell problems apart (`load.problem_columns`), less those by which the two
-sets were chosen: `learner.trained=hidden` against `learner.trained=ntk` compares what is alike in all else.
+Problems are matched by the config keys that tell problems apart (`load.problem_columns`), but not by the keys that the
+two sets were chosen by. So `learner.trained=hidden` against `learner.trained=ntk` compares problems that are alike in
+all else.
 """
 
 import math
@@ -16,13 +17,14 @@ from analysis.load import problem_columns, problem_keys
 from analysis.tune import CELL
 from analysis.verdict import Analysis, interval_text
 from ovpnet.spec.errors import OvpnetError
+from ovpnet.terminal.words import some
 
 
 def matched(a: Analysis, b: Analysis, chosen: Iterable[str] = ()) -> pd.DataFrame:
-    """The problems of both sets: columns problem (a's label), problem_a, problem_b.
+    """Return the problems of both sets: columns problem (a's label), problem_a, problem_b.
 
-    `chosen`: keys (or their short names) that the sets were filtered by, and need not share. Where a problem of one set
-    matches several of the other, each pair is a row. Raises OvpnetError where none match.
+    `chosen`: keys (or their short names) that the sets were filtered by, and need not share. If a problem of one set
+    matches several of the other, each pair is a row. Raises OvpnetError if none match.
     """
     first = pd.concat([side.runs.drop_duplicates("problem") for side in (a, b)], keys=["a", "b"], names=["side", None])
     unshared = {ALIASES.get(key, key) for key in chosen}
@@ -32,18 +34,19 @@ def matched(a: Analysis, b: Analysis, chosen: Iterable[str] = ()) -> pd.DataFram
     table = pd.DataFrame({"key": keys, "problem": first["problem"]})
     pairs = table.loc["a"].merge(table.loc["b"], on="key", suffixes=("_a", "_b"))
     if pairs.empty:
+        ours, theirs = (some(map(str, side.verdicts["problem"]), 3, "; ") for side in (a, b))
         raise OvpnetError("no problem of A is one of B: they differ in more than they were chosen by; A has "
-                          f"{_some(a)}; B has {_some(b)}")
+                          f"{ours}; B has {theirs}")
     return pairs.assign(problem=pairs["problem_a"])[["problem", "problem_a", "problem_b"]]
 
 
 def verdicts(a: Analysis, b: Analysis, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Verdict and exponent of each pair of problems (from `matched`).
+    """Return the verdict and the exponent of each pair of problems (from `matched`).
 
     Columns: problem_a, problem_b, verdict_a, verdict_b, changed, alpha_a, alpha_b, difference = alpha_b - alpha_a with
-    its 95% interval low, high. The interval is MOVER's (Zou and Donner 2008), of two independent estimates with
-    intervals of their own, which need not be symmetric; where both sets share seeds and so data, it errs on the wide
-    side. Infinite ends stay infinite; nan where a law is missing.
+    its 95% interval low, high. The interval is MOVER's (Zou and Donner 2008). It is made for two independent estimates
+    with intervals of their own, which need not be symmetric. If both sets share seeds and so data, it errs on the wide
+    side. Infinite ends stay infinite; ends are nan if a law is missing.
     """
     rows = []
     sides = [side.verdicts.set_index("problem") for side in (a, b)]
@@ -59,7 +62,7 @@ def verdicts(a: Analysis, b: Analysis, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def mover(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
-    """The interval of first - second, each (estimate, low, high), from their own intervals.
+    """Return the interval of first - second, each (estimate, low, high), from their own intervals.
 
     >>> mover((1.0, 0.0, 2.0), (0.0, -1.0, 1.0))
     (-0.41421356237309515, 2.414213562373095)
@@ -69,10 +72,11 @@ def mover(first: tuple[float, float, float], second: tuple[float, float, float])
 
 
 def risks(a: Analysis, b: Analysis, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Best-tuned test risk of each pair, at each width and N that both have, one row a cell.
+    """Return the best-tuned test risk of each pair, one row per width and N that both have.
 
-    Columns: problem_a, problem_b, width, samples, risk_a, risk_b (means over seeds), difference = b - a and its
-    standard error se over the `seeds` that both have, whose data are the same (a paired comparison; nan with one seed).
+    Columns: problem_a, problem_b, width, samples, risk_a, risk_b (means over seeds), difference = b - a, and its
+    standard error se over the `seeds` that both have. Their data are the same, so it is a paired comparison; se is nan
+    with one seed.
     """
     parts = []
     for pair in pairs.itertuples():
@@ -90,7 +94,7 @@ def risks(a: Analysis, b: Analysis, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes(verdicts: pd.DataFrame, risks: pd.DataFrame) -> Iterator[Note]:
-    """Yield what became of each pair of problems, in words. The tables are those of the functions of their names."""
+    """Yield in words what each pair of problems shows. The tables are those of the functions of their names."""
     for number, row in enumerate(verdicts.itertuples(), start=1):
         same = row.problem_a == row.problem_b
         said = [] if same else [("B", row.problem_b)]
@@ -106,8 +110,3 @@ def notes(verdicts: pd.DataFrame, risks: pd.DataFrame) -> Iterator[Note]:
                      f"over {len(cells)} widths and N that both have, B's is lower by more than "
                      f"2 s.e. at {lower}, higher at {higher}"))
         yield Note(row.problem_a if same else f"A: {row.problem_a}", said, number=number)
-
-
-def _some(analysis: Analysis, most: int = 3) -> str:
-    labels = [str(each) for each in analysis.verdicts["problem"]]
-    return "; ".join(labels[:most]) + ("; ..." if len(labels) > most else "")

@@ -7,22 +7,23 @@ KEYS = ["problem", "width", "seed"]
 
 
 def sample_complexity(best: pd.DataFrame) -> pd.DataFrame:
-    """N_eps of each problem, width and seed. `best` comes from `tune.best_tuned`.
+    """Return N_eps of each problem, width and seed as an interval. `best` comes from `tune.best_tuned`.
 
-    N_eps is the N at which the best-tuned test risk falls to OPT + epsilon. A grid of samples only says that it lies in
-    an interval (low, high] between a failing and a passing N of the grid.
+    N_eps is the N at which the best-tuned test risk falls to OPT + epsilon. A grid of samples only says that N_eps lies
+    in an interval (low, high] between a failing and a passing N of the grid.
 
-    A seed need not be monotone: it may pass at some N and fail at a larger one, by a risk measured with error, a
-    setting of lr that was poor for it, or a diverged run. Every interval between neighbours of the grid (and the two
-    beyond its ends) contradicts so many runs, those that pass below it and those that fail above it. (low, high] is
-    the hull of the intervals with the fewest contradictions: one stray run does not move it where the others
-    outvote it, and where two places are as likely it reaches over both. Where each run is misjudged with the same
-    probability below 1/2, these intervals have the greatest likelihood.
+    A seed need not be monotone: it may pass at some N and fail at a larger one. The reason may be a risk measured with
+    error, a poor setting of lr, or a diverged run. Each interval between neighbours of the grid, or beyond its ends,
+    contradicts the runs that pass below it and the runs that fail above it. (low, high] is the hull of the intervals
+    with the fewest contradictions. One stray run does not move it if the others outvote it; if two places are as
+    likely, it reaches over both. If each run is misjudged with the same probability below 1/2, these intervals have the
+    greatest likelihood.
 
-    Columns: problem, width, seed, low (0 where left-censored: nothing in the grid need fail), high (inf where
-    right-censored: nothing need pass), censored ("", "left", "right" or "both"), monotone, contradictions (number of
-    runs that the interval contradicts at the least; 0 for a monotone seed), first_low and first_high (the interval
-    below the least N that passes, whatever is above it: the same for a monotone seed).
+    The columns are problem, width, seed, low, high, censored ("", "left", "right" or "both"), monotone, contradictions,
+    first_low and first_high. low is 0 if the seed is left-censored: nothing in the grid need fail. high is inf if it is
+    right-censored: nothing need pass. contradictions is the least number of runs that an interval contradicts; it is 0
+    for a monotone seed. first_low and first_high are the interval below the least N that passes, whatever is above it;
+    for a monotone seed it is the same.
     """
     ordered = best.sort_values([*KEYS, "samples"], ignore_index=True)
     group = ordered.groupby(KEYS, sort=False).ngroup()
@@ -54,9 +55,11 @@ def sample_complexity(best: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_width(intervals: pd.DataFrame) -> pd.DataFrame:
-    """N_eps of each problem and width over seeds: columns problem, width, seeds, n_eps (geometric mean of the middles
-    of the intervals; nan where a seed is censored), low, high (the range over seeds), left, right (number censored),
-    non_monotone (number of seeds)."""
+    """Return N_eps of each problem and width over seeds.
+
+    Columns: problem, width, seeds, n_eps, low, high (the range over seeds), left, right (number censored), non_monotone
+    (number of seeds). n_eps is the geometric mean of the middles of the intervals; it is nan if a seed is censored.
+    """
     middle = np.sqrt(intervals["low"] * intervals["high"]).where(intervals["censored"].eq(""))
     table = intervals.assign(log_middle=np.log(middle), left=intervals["censored"].isin(["left", "both"]),
                              right=intervals["censored"].isin(["right", "both"]), non_monotone=~intervals["monotone"],
@@ -67,13 +70,8 @@ def by_width(intervals: pd.DataFrame) -> pd.DataFrame:
     return table.assign(n_eps=np.exp(table["n_eps"]).mask(table["unknown"])).drop(columns="unknown")
 
 
-def first_passing(intervals: pd.DataFrame) -> pd.DataFrame:
-    """`intervals` under the other reading of a seed that is not monotone: N_eps is the least N that passes."""
-    return intervals.assign(low=intervals["first_low"], high=intervals["first_high"])
-
-
 def warnings(intervals: pd.DataFrame) -> list[str]:
-    """One sentence per problem with seeds whose risk is not monotone in N."""
+    """Return one sentence per problem with seeds whose risk is not monotone in N."""
     sizes = intervals.groupby("problem").size()
     return [f"{problem}: {len(rows)} of {sizes[problem]} seeds and widths pass at some N and fail at a larger one; "
             "N_eps is taken from where the fewest runs contradict it"

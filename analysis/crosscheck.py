@@ -1,10 +1,10 @@
 """Alpha by another road: logistic regression of P(reached | N, m).
 
-logit P(reached) = a + b log N + g log m. Where P = 1/2, log N = -(a + g log m) / b, so alpha = -g / b. It looks at
-single runs, knows no intervals and no monotony, and has errors of another shape; what it shares with
-`analysis.scaling` is the power law itself. Firth's penalty keeps it finite where the runs are separated (every N below
-some value fails and every N above it passes), as they are on a coarse grid (Heinze and Schemper 2002, Statistics in
-Medicine 21:2409).
+The model is logit P(reached) = a + b log N + g log m. At P = 1/2, log N = -(a + g log m) / b, so alpha = -g / b. The
+regression looks at single runs, knows no intervals and no monotony, and has errors of another shape. It shares only the
+power law with `analysis.scaling`. On a coarse grid runs are often separated: every N below some value fails and every N
+above it passes. Firth's penalty keeps the estimate finite then (Heinze and Schemper 2002, Statistics in Medicine
+21:2409).
 """
 
 from dataclasses import dataclass
@@ -29,9 +29,11 @@ class Logistic:
 
 
 def logistic(best: pd.DataFrame) -> Logistic:
-    """`best`: one problem's rows of `tune.best_tuned` (width, samples, seed, reached). Runs of one seed share its data,
-    so the error is over seeds. Not estimable (nan) with fewer than 2 widths or seeds, where all runs pass or all fail,
-    or where more samples do not help (b <= 0)."""
+    """Estimate alpha from one problem's rows of `tune.best_tuned` (width, samples, seed, reached).
+
+    Runs of one seed share its data, so the error is over seeds. Alpha is nan if there are fewer than 2 widths or seeds,
+    or if all runs pass or all fail. It is nan, too, if more samples do not help (b <= 0).
+    """
     unknown = Logistic(np.nan, np.nan, np.nan)
     passes = best["reached"].to_numpy(float)
     seeds, seed = np.unique(best["seed"], return_inverse=True)
@@ -59,13 +61,13 @@ def logistic(best: pd.DataFrame) -> Logistic:
 
 
 def disagree(law: ScalingLaw, check: Logistic) -> bool:
-    """Whether each of the two estimates lies outside the other's interval."""
+    """Return whether each of the two estimates lies outside the other's interval."""
     return (not law.alpha_low <= check.alpha <= law.alpha_high
             and not check.alpha_low <= law.alpha <= check.alpha_high and not np.isnan(check.alpha))
 
 
 def _firth(design: Array, trials: Array, passed: Array, start: Array) -> Array | None:
-    """Coefficients that maximize the log-likelihood + log det(information) / 2; None where that does not converge."""
+    """Return the coefficients that maximize the log-likelihood + log det(information) / 2; None without convergence."""
     coefficients = start
     for _ in range(ITERATIONS):
         probability = 1 / (1 + np.exp(-np.clip(design @ coefficients, -500, 500)))

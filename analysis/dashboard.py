@@ -1,7 +1,7 @@
 """`python -m analysis dashboard`: exhibits of a store in W&B, as a saved workspace, a report and tables.
 
-All three have names that follow from the command, so that the same command writes over what it wrote before, and
-writes nothing if nothing has changed: the report, written last, carries a digest of all that was made.
+The names of all three follow from the command, so the same command writes over what it wrote before. It writes nothing
+if nothing has changed: the report, written last, carries a digest of all that was made.
 """
 
 import hashlib
@@ -38,12 +38,12 @@ from ovpnet.terminal.words import count
 TITLE = "Sample complexity"
 MARK = "Made by python -m analysis dashboard; content "  # a report's description, before a digest of what it shows
 LONGEST = 128  # characters of a report's title
-UNNAMEABLE = ("So", "Sk", "Sm", "Sc", "Cs", "Cc")  # Unicode categories that no workspace's name may have
+UNNAMEABLE = ("So", "Sk", "Sm", "Sc", "Cs", "Cc")  # Unicode categories that a workspace's name must not have
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     store: Path
     evidence: Evidence
@@ -68,7 +68,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Made:
-    """Where the dashboard is, and whether anything of it was written."""
+    """The dashboard's addresses; `changed` is True if anything of it was written."""
 
     workspace: str
     report: str
@@ -77,8 +77,11 @@ class Made:
 
 
 def publish(asked: Asked) -> Made:
-    """Make the dashboard in W&B, or bring it up to date. Raises TrackerError, before anything is sent, if W&B cannot
-    be reached, does not know the API key, or has no such project."""
+    """Make the dashboard in W&B, or bring it up to date.
+
+    Raises TrackerError, before anything is sent, if W&B cannot be reached, does not know the API key, or has no such
+    project.
+    """
     dashboard = plan(asked)
     log_in()
     with TemporaryDirectory(prefix="ovpnet-dashboard-") as directory:
@@ -97,12 +100,13 @@ def publish(asked: Asked) -> Made:
 
 
 def plan(asked: Asked) -> Dashboard:
-    """Return what is to be shown and where, with no figures yet and perhaps no entity; nothing is asked of W&B.
+    """Return what is to be shown, and its place in W&B; nothing is asked of W&B.
 
-    Raises TrackerError if the runs do not agree on it, or the name cannot be one.
+    There are no figures yet, and perhaps no entity. Raises TrackerError if the runs do not agree on the place, or the
+    name cannot be one.
     """
     target, name = _target(asked, asked.evidence.stored.runs), _name(asked)
-    # With --epsilon the rows have that epsilon, but in W&B the one that such a filter is about.
+    # With --epsilon the rows have that epsilon, but in W&B the runs have the one that they were trained with.
     filters = [each for each in asked.filters if not asked.epsilons or key_of(each) != "epsilon"]
     return Dashboard(name=name, entity=target.entity, project=target.project, per=target.per, filters=filters,
                      command=asked.command, evidence=asked.evidence, figures={},
@@ -111,7 +115,7 @@ def plan(asked: Asked) -> Dashboard:
 
 
 def described(dashboard: Dashboard) -> str:
-    """Return what `publish` would make, in words."""
+    """Describe what `publish` would make, in words."""
     place = f"{dashboard.entity or 'your default entity'}/{dashboard.project} at {base_url()}"
     sections = [f"    {section.name}: {count(len(section.panels), 'panel')}"
                 for section in workspace(dashboard).sections]
@@ -123,8 +127,11 @@ def described(dashboard: Dashboard) -> str:
 
 
 def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
-    """Return the tables of the artifact with their columns: `verdicts` (verdict.analyze), `best_tuned`
-    (tune.best_tuned), `sample_complexity` (complexity.sample_complexity)."""
+    """Return the tables of the artifact.
+
+    They are `verdicts` (verdict.analyze), `best_tuned` (tune.best_tuned) and `sample_complexity`
+    (complexity.sample_complexity).
+    """
     return {"verdicts": analysis.verdicts, "best_tuned": analysis.best, "sample_complexity": analysis.intervals}
 
 
@@ -132,20 +139,22 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
 
 
 def _target(asked: Asked, runs: pd.DataFrame) -> Target:
-    """Where the runs are in W&B: what the command says, else what the runs say (tracker.*). What became a W&B run
-    there is what the store remembers of its uploads."""
+    """Return the place of the runs in W&B: as the command says, else as the runs say (tracker.*).
+
+    The store's record of its uploads says whether a W&B run there is a run, a pack or a sweep.
+    """
     default = TrackerConfig()
     project = asked.project or _agreed(runs, "project", default.project)
     entity = asked.entity or _agreed(runs, "entity", "")
     uploaded = {row["per"] for row in Uploads(asked.store).rows.values()
                 if row["base_url"] == base_url() and row["project"] == project and row["entity"] == entity}
-    # Where there are several, those whose panels show most.
+    # If there are several, take those whose panels show most.
     per = next((each for each in ("run", "pack", "sweep") if each in uploaded), None)
     return Target(entity, project, base_url(), per or _agreed(runs, "per", default.per))
 
 
 def _agreed(runs: pd.DataFrame, key: str, default: str) -> str:
-    """The value of tracker.`key` that all runs have."""
+    """Return the value of tracker.`key` that all runs have. Raises TrackerError if they have several."""
     column = f"tracker.{key}"
     values = sorted(runs[column].fillna(default).unique()) if column in runs else [default]
     if len(values) > 1:
@@ -156,7 +165,7 @@ def _agreed(runs: pd.DataFrame, key: str, default: str) -> str:
 
 
 def _name(asked: Asked) -> str:
-    """The name of workspace and report; W&B allows no symbols there, `=` among them."""
+    """Return the name of workspace and report; W&B allows no symbols in it, `=` among them."""
     name = asked.name
     if name is None:
         whole = ", ".join([TITLE, *asked.filters])
@@ -174,7 +183,6 @@ def _name(asked: Asked) -> str:
 def _write(api: Any, dashboard: Dashboard, directory: Path) -> Made:
     there = _report_there(api, dashboard)  # refuses a project that is not there, before anything is sent
     saved = figures.save(dashboard.evidence, directory, WANDB)
-    saved["all problems"] = figures.save_overall(dashboard.evidence, directory, WANDB)
     keys = {of: list(map(_media_key, paths)) for of, paths in saved.items()}
     dashboard = replace(dashboard, figures=keys)
     drawn = [path.with_suffix(".png") for paths in saved.values() for path in paths]
@@ -200,7 +208,7 @@ def _default_entity(api: Any) -> str:
 
 
 def _report_there(api: Any, dashboard: Dashboard) -> Any:
-    """The report that was made before under this name, or None. Raises TrackerError where there is no project."""
+    """Return the report that was made before under this name, or None. Raises TrackerError if there is no project."""
     try:
         reports = list(api.reports(f"{dashboard.entity}/{dashboard.project}"))
     except ValueError as error:
@@ -212,8 +220,10 @@ def _report_there(api: Any, dashboard: Dashboard) -> Any:
 
 
 def _view(dashboard: Dashboard) -> tuple[str, str]:
-    """The name under which W&B keeps the workspace, which follows from the name that people see, and its id: empty
-    where there is no such workspace yet."""
+    """Return the name under which W&B keeps the workspace, and its id; "" if there is no such workspace yet.
+
+    The name follows from the name that people see.
+    """
     name = digest({"workspace": dashboard.name})[:11]  # as long as the client's own
     try:
         there = Workspace.from_url(f"{base_url()}/{dashboard.entity}/{dashboard.project}?nw={name}")
@@ -233,14 +243,16 @@ def _save(tables: Mapping[str, pd.DataFrame], directory: Path) -> dict[str, Path
 
 
 def _digest(view: Workspace, page: Report, files: Sequence[Path]) -> str:
-    """Of all that is shown. The clients give panels new ids each time, which their texts leave out."""
+    """Return a digest of all that is shown. The clients give panels new ids each time, which their texts leave out."""
     return digest({"views": [repr(view), repr(page)],
                    "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]})
 
 
 def _send_results(dashboard: Dashboard, files: Mapping[str, Path], drawn: Sequence[Path], directory: Path) -> None:
-    """Log figures and tables in a W&B run of their own, the same each time. W&B makes no second version of an artifact
-    whose files are the same."""
+    """Log figures and tables in a W&B run of their own, the same each time.
+
+    W&B makes no second version of an artifact whose files are the same.
+    """
     run = begin(Tracked(id=dashboard.run, name=dashboard.name, group="dashboard", config={"command": dashboard.command},
                         summary={}, points=[], table=[], tags=["dashboard"], failed=False),
                 Target(dashboard.entity, dashboard.project, base_url(), dashboard.per), directory, "online",
@@ -256,7 +268,7 @@ def _send_results(dashboard: Dashboard, files: Mapping[str, Path], drawn: Sequen
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of plain values, as JSON has them; what is missing or infinite is None (Parquet keeps both)."""
+    """Return rows of plain values, as JSON has them; missing and infinite values are None (Parquet keeps both)."""
     plain = table.astype(object).where(table.notna() & ~table.isin([np.inf, -np.inf]), None)
     return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
 

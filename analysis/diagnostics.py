@@ -1,4 +1,4 @@
-"""What the runs measured besides risks (config group `diagnostics`), at their last point and along training."""
+"""The diagnostics of runs (config group `diagnostics`), at the last point of training and along it."""
 
 from dataclasses import dataclass
 
@@ -32,14 +32,17 @@ FAMILIES = (
     Quantities("visits to saddle points", {"saddle_events": "a run"}),
 )
 COLUMNS = (*(column for family in FAMILIES for column in family.columns), "saddle_escape_steps")
-# Columns of the learning curves that measured curvature.
+# Columns of learning curves with measured curvature.
 TRACED = ["objective", "smoothed_gradient_norm", "smallest_eigenvalue", "curvature", "largest_eigenvalue",
           "decay_decrease", "saddle"]
 
 
 def last_values(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: `best`'s runs of finite width at each problem's largest N, with the columns of `runs` that hold
-    diagnostics (only those that some run has); empty where none has any."""
+    """Return one row per run of `best` with finite width, at each problem's largest N.
+
+    The rows have the columns of `runs` that hold diagnostics, but only those that some run has. The table is empty if
+    no run has any.
+    """
     columns = [name for name in COLUMNS if name in runs and runs[name].notna().any()]
     keys = [*CELL, "seed", *SETTING]
     rows = best[keys].merge(runs[["run_id", *keys, *columns]], on=keys)
@@ -48,21 +51,22 @@ def last_values(runs: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
 
 
 def families(rows: pd.DataFrame) -> list[Quantities]:
-    """Return the families that the rows have anything for, with the columns that they have."""
+    """Return the families of which the rows hold some column, with the columns that they hold."""
     kept = [Quantities(family.title, {column: label for column, label in family.columns.items()
                                       if column in rows and rows[column].notna().any()}) for family in FAMILIES]
     return [family for family in kept if family.columns]
 
 
 def medians(rows: pd.DataFrame) -> pd.DataFrame:
-    """Medians over seeds, one row a problem and width; also samples and the number of seeds."""
+    """Return medians over seeds, one row per problem and width; also samples and the number of seeds."""
     columns = [name for name in COLUMNS if name in rows]
     grouped = rows.groupby(["problem", "samples", "width"])
     return grouped[columns].median().assign(seeds=grouped["seed"].nunique()).reset_index()
 
 
 def traces(rows: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """Medians over seeds along training, one row a problem, width and step, of the curves that measured curvature."""
+    """Return medians over seeds along training, one row per problem, width and step, of curves with measured curvature.
+    """
     if not {"run_id", *TRACED} <= set(curves):
         return pd.DataFrame(columns=["problem", "width", "step", *TRACED])
     found = curves[["run_id", "step", *TRACED]].dropna(subset="curvature")

@@ -1,4 +1,4 @@
-"""Filters: which runs of a store to look at, written as Hydra overrides are."""
+"""Filters choose the runs of a store; they are written as Hydra overrides are."""
 
 import json
 import operator
@@ -27,16 +27,16 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 FORMS = ("key=value, key=value,value, key=[a,b], key=range(start,stop[,step]), key=interval(low,high), "
          "key=glob(text*), or in quotes 'key>=value' (also <=, >, <, !=)")
 
-Test = Callable[[Any], bool]  # of a stored value, None where it is null
+Test = Callable[[Any], bool]  # of a stored value, which is None if it is null
 
 
 def config_columns(runs: pd.DataFrame) -> list[str]:
-    """The columns of `runs` that are config keys."""
+    """Return the columns of `runs` that are config keys."""
     return [name for name in runs.columns if "." in name or name in TOP_LEVEL_KEYS]
 
 
 def as_text(value: Any) -> str:
-    """A stored config value as it is written in an override."""
+    """Return a stored config value as it is written in an override."""
     if _is_null(value):
         return "null"
     if isinstance(value, float):
@@ -45,7 +45,7 @@ def as_text(value: Any) -> str:
 
 
 def decode(value: Any) -> Any:
-    """A stored config value as Python's: JSON lists become lists, nulls None, whole numbers int."""
+    """Return a stored config value as Python's: JSON lists become lists, nulls None, whole numbers int."""
     if isinstance(value, str):
         try:
             return json.loads(value) if value.startswith("[") else value
@@ -59,20 +59,20 @@ def decode(value: Any) -> Any:
 
 
 def key_of(expression: str) -> str:
-    """The key that a filter is about; "" where it is no filter."""
+    """Return the key of a filter; "" if the expression is no filter."""
     key, *rest = re.split(r"[=<>!]", expression, maxsplit=1)
     return key.strip() if rest else ""
 
 
 def select(runs: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
-    """The runs that pass every filter.
+    """Return the runs that pass every filter.
 
     Keys, values, lists, quotes, choice(...), range(...), interval(...) and glob(...) are those of a Hydra override; an
-    interval holds both its ends. 'key>=value' and its like compare numbers, and 'key!=value' is all but a value.
-    `ALIASES` has the short keys, which stand for an option's name (concept=two_layer).
+    interval holds both its ends. 'key>=value' and its like compare numbers. 'key!=value' passes all runs with another
+    value. `ALIASES` has the short keys, which stand for an option's name (concept=two_layer).
 
-    Raises ConfigError for an unknown key, a value that no run has, or a comparison with what is no number; OvpnetError
-    for what is no filter, or filters that together match nothing.
+    Raises ConfigError for an unknown key, a value that no run has, or a comparison with a text. Raises OvpnetError for
+    an expression that is no filter, or filters that together match nothing.
     """
     kept = pd.Series(True, index=runs.index)
     for expression in filters:
@@ -93,7 +93,7 @@ def select(runs: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
 
 
 def _parse(expression: str, runs: pd.DataFrame) -> tuple[str, dict[str, Test]]:
-    """The key of a filter, and the tests of which a run passes one, by the text of the value."""
+    """Return the key of a filter, and its tests by the text of the value: a run has to pass one of them."""
     compared = re.fullmatch(r"([\w.]+)\s*(>=|<=|!=|>|<)\s*(.+)", expression)
     if compared:
         key, sign, text = compared.groups()
@@ -127,7 +127,7 @@ def _tests(expression: str, key: str, text: str) -> dict[str, Test]:
 
 
 def _value(expression: str) -> Any:
-    """What Hydra's grammar makes of key=value."""
+    """Return the value that Hydra's grammar reads in key=value. Raises OvpnetError."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -150,7 +150,7 @@ def _comparison(key: str, sign: str, text: str) -> Test:
 
 
 def _equal_to(wanted: Any) -> Test:
-    """Whether a stored value is the one written in a filter: numbers by value, lists by their items."""
+    """Return a test for the value written in a filter: it compares numbers by value, lists by their items."""
     if wanted is None:
         return lambda stored: stored is None
     if isinstance(wanted, list):
@@ -163,7 +163,7 @@ def _equal_to(wanted: Any) -> Test:
 
 
 def _plain(value: Any) -> Any:
-    """A value of Hydra's grammar without the quotes that it was written in."""
+    """Return a value of Hydra's grammar without the quotes that it was written in."""
     return value.text if hasattr(value, "text") else value
 
 
@@ -194,7 +194,10 @@ def _check_key(key: str, text: str, runs: pd.DataFrame) -> None:
 
 
 def _wrong(key: str, text: str, allowed: str) -> ConfigError:
-    """The error of a filter, which names it as it was written: key=text, or key>=number, whose sign is in `text`."""
+    """Return the error of a filter, which names it as it was written: key=text, or key>=number.
+
+    For a comparison, the sign is in `text`.
+    """
     error = ConfigError(key, text, allowed)
     if text.startswith(tuple(COMPARISONS)):
         error.args = (f"{key}{text}: {allowed}",)

@@ -1,8 +1,7 @@
-"""Reading the store: what of it can be used, problems, and judging stored runs at another epsilon."""
+"""Read a store: leave out what cannot be used, tell problems apart, judge stored runs at another epsilon."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +10,18 @@ import pandas as pd
 
 from analysis.filters import as_text, config_columns, select
 from ovpnet.spec.choices import LEARNERS
+from ovpnet.spec.diagnostic import DIAGNOSTICS
 from ovpnet.spec.errors import ConfigError, StoreError
 from ovpnet.spec.identity import SCHEMA_VERSION, not_identity
 from ovpnet.terminal.commands import as_typed
+from ovpnet.terminal.words import some
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from ovpnet.record.store import Store
 
-# What varies inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned away.
+# The keys that vary inside a problem: width and samples are its axes, seeds repeat it, lr and weight_decay are tuned.
 WITHIN_PROBLEM = ("width", "samples", "seed", "lr", "weight_decay")
 
 INFINITE_LEARNERS = tuple(name for name in LEARNERS.names() if LEARNERS[name].infinite)
@@ -28,13 +29,10 @@ INFINITE_LEARNERS = tuple(name for name in LEARNERS.names() if LEARNERS[name].in
 # The width that the rows of infinitely wide learners have (ovpnet.spec.config.canonical).
 INFINITE = 0
 
-# The switches of the config group `diagnostics`.
-DIAGNOSTICS = ("norms", "approximations", "saddles")
-
 LABEL_KEYS = ("learner.name", "learner.trained", "algorithm.name", "epsilon")
 
 
-# Columns that the analysis cannot do without, of every row and of one with results.
+# Columns that the analysis needs, of every row and of rows with results.
 TEXTS = ("run_id", "status", "concept.name", "concept.family", "learner.name", "learner.trained", "algorithm.name",
          "epsilon_unit")
 NUMBERS = (*WITHIN_PROBLEM, "epsilon")
@@ -47,36 +45,34 @@ OTHER_RESULTS = ("test_risk_se", "excess_risk", "excess_risk_se", "train_seconds
 
 @dataclass(frozen=True)
 class Stored:
-    """What the store holds: `runs` (one row a run, with the column `problem`), and what was skipped, in sentences."""
+    """The content of a store: `runs` (one row per run, with the column `problem`), and sentences on what was skipped.
+    """
 
     runs: pd.DataFrame
     skipped: list[str]
     store: "Store"
 
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        """The learning curves of `runs` with all that was measured: one row a run and evaluated step."""
-        return self.store.curves(self.runs["run_id"])
+
 
     def curves_of(self, run_ids: Collection[str], columns: Sequence[str]) -> pd.DataFrame:
-        """run_id, step and those of `columns` that the store has, of these runs' learning curves. A million runs have
-        more points than memory: ask for what is shown."""
+        """Return run_id, step and those of `columns` that the store has, of these runs' learning curves.
+
+        A million runs have more points than memory, so ask only for the columns that are shown.
+        """
         return self.store.curves(run_ids, columns)
 
 
 def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float] = ()) -> Stored:
-    """Read, filter and (with `epsilons`) re-judge the store at `path`: at several epsilons, each run at each of them.
+    """Read the store at `path` and filter its runs; judge them again at each of `epsilons`, if there are any.
 
-    Files and rows that cannot be made sense of are left out and named in `skipped`. Learning curves are read when
-    they are asked for. Raises StoreError when there is nothing to read or no run finished, ConfigError for a filter
-    with an unknown key or value.
+    Files and rows that make no sense are left out and named in `skipped`. Learning curves are read when they are asked
+    for. Raises StoreError if there is nothing to read or no run finished, ConfigError for a filter with an unknown key
+    or value.
     """
     if not Path(path).is_dir():
         raise StoreError(f"no store at {path}. Train something first ({as_typed('train')}), or name another "
                          "directory with --store")
-    from ovpnet.record.store import (
-        Store,  # pyarrow is slow to import: --help and a mistyped directory need not wait for it
-    )
+    from ovpnet.record.store import Store  # pyarrow is slow to import, and --help needs none
 
     store = Store(path)
     runs, unusable = usable(store.runs(refuse=refuse))
@@ -97,18 +93,21 @@ def load(path: str | Path, filters: Sequence[str] = (), epsilons: Sequence[float
 
 
 def refuse(schema: "pa.Schema") -> str | None:
-    """Why a file with this schema holds no runs that the analysis can use; None where it does."""
+    """Return why the analysis can use no run of a file with this schema; None if it can."""
     from ovpnet.record.store import NUMBER, TEXT, wrong_columns
 
     needed = dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(NUMBERS, NUMBER)
-    if set(schema.names) & {*GOALS, *RISKS}:  # else its runs all failed
+    if set(schema.names) & {*GOALS, *RISKS}:  # else all of its runs failed
         needed |= dict.fromkeys((*GOALS, *RISKS), NUMBER)
     return wrong_columns(schema, needed | {name: NUMBER for name in OTHER_RESULTS if name in schema.names})
 
 
 def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The rows that say what was run and, unless it failed, what came out; and a sentence for each reason why others
-    were left out. Results that no row has (all failed) are columns of nan."""
+    """Return the rows that can be used, and a sentence for each reason why others were left out.
+
+    A row must say what was run and, unless it failed, what came out. Results that no row has (all failed) are columns
+    of nan.
+    """
     if runs.empty:
         return runs, []
     runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *GOALS, *RISKS, *OTHER_RESULTS])))
@@ -133,7 +132,7 @@ def usable(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         found = rows & kept
         if found.any():
             named = runs.loc[found, "run_id"].dropna()
-            which = f" ({', '.join(named[:3])}{', ...' if len(named) > 3 else ''})" if len(named) else ""
+            which = f" ({some(named, 3)})" if len(named) else ""
             messages.append(f"skipped {found.sum()} rows of runs{which}: {why}")
             kept &= ~found
     return runs[kept].astype(dict.fromkeys(WHOLE_NUMBERS, "int64")), messages
@@ -153,25 +152,27 @@ def _all_failed(runs: pd.DataFrame) -> str:
 
 
 def problem_columns(runs: pd.DataFrame) -> list[str]:
-    """The config keys that tell one problem from another: the run's identity less WITHIN_PROBLEM and
-    what is measured besides, and `epochs`."""
+    """Return the config keys that tell one problem from another.
+
+    They are the run's identity without WITHIN_PROBLEM and the diagnostics, and `epochs`.
+    """
     excluded = set(not_identity()) - {"epochs"} | {"diagnostics"} | set(WITHIN_PROBLEM)
     return [name for name in config_columns(runs) if name not in excluded and name.split(".")[0] not in excluded]
 
 
 def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` in a canonical order, one row per member of a problem, with the column `problem`: a readable label,
-    unique to each problem.
+    """Return `runs` in a canonical order, one row per member of a problem, with the column `problem`.
 
-    A member (problem, width, samples, seed, lr, weight_decay) asked for twice, say at two epsilons that are now judged
-    as one, or with and without diagnostics, keeps its newest row that did not fail, among those with the most
-    diagnostics. The number of steps is no part of a problem where it
-    follows from the samples (epochs, one-pass SGD) or other keys (rounds of Algorithms 2 and 3, which depend on m).
+    `problem` is a readable label, unique to each problem. A member is (problem, width, samples, seed, lr,
+    weight_decay). It may be there twice, say at two epsilons that are now judged as one, or with and without
+    diagnostics. Then the rows with the most diagnostics that did not fail come first, and the newest of them is kept.
+    The number of steps is no part of a problem if it follows from the samples (epochs, one-pass SGD) or from other
+    keys. The latter is so for the rounds of Algorithms 2 and 3, which depend on m.
     """
     keys = problem_keys(runs)
     number = keys.groupby(list(keys), dropna=False).ngroup()
     labels = _labels(runs, keys, number)
-    measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS]).eq(True).sum(axis=1)
+    measured = runs.reindex(columns=[f"diagnostics.{kind}" for kind in DIAGNOSTICS.names()]).eq(True).sum(axis=1)
     order = runs[[*WITHIN_PROBLEM, "finished_at", "run_id"]].assign(
         _problem=number.map(labels.rank()), _failed=runs["status"].eq("failed"), _measured=measured)
     order = order.sort_values(["_problem", *WITHIN_PROBLEM, "_failed", "_measured", "finished_at", "run_id"],
@@ -180,7 +181,8 @@ def with_problem(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.loc[kept].assign(problem=number.map(labels)[kept]).reset_index(drop=True)
 
 
-def _steps_follow(runs: pd.DataFrame) -> pd.Series:
+def steps_follow(runs: pd.DataFrame) -> pd.Series:
+    """Return whether each run's number of steps follows from other keys."""
     follows = pd.Series(False, index=runs.index)
     if "epochs" in runs:
         follows |= runs["epochs"].notna()
@@ -192,21 +194,23 @@ def _steps_follow(runs: pd.DataFrame) -> pd.Series:
 
 
 def problem_keys(runs: pd.DataFrame) -> pd.DataFrame:
-    """What tells problems apart, as text (stored values have mixed types and nulls), one row a run."""
+    """Return the columns that tell problems apart, as text, one row per run. (Stored values have mixed types and
+    nulls.)"""
     keys = pd.DataFrame({name: _texts(runs[name]) for name in problem_columns(runs)}, index=runs.index, dtype=object)
     if "steps" in keys:
-        keys["steps"] = keys["steps"].mask(_steps_follow(runs), "null")
+        keys["steps"] = keys["steps"].mask(steps_follow(runs), "null")
     return keys
 
 
 def _texts(column: pd.Series) -> np.ndarray:
-    """`as_text` of each value, of which few are distinct."""
+    """Return `as_text` of each value, of which few are distinct."""
     codes, distinct = pd.factorize(column, use_na_sentinel=False)
     return np.array([as_text(value) for value in distinct], dtype=object)[codes]
 
 
 def _labels(runs: pd.DataFrame, keys: pd.DataFrame, number: pd.Series) -> pd.Series:
-    """A label per problem number: concept, learner, trained part, algorithm and epsilon, then what else differs."""
+    """Return a label per problem number: concept, learner, trained part, algorithm and epsilon, then other differences.
+    """
     problems = keys.groupby(number).first().assign(concept=runs["concept.name"].groupby(number).min())
     base = problems.apply(_base_label, axis=1)
     labels = base.copy()
@@ -218,7 +222,7 @@ def _labels(runs: pd.DataFrame, keys: pd.DataFrame, number: pd.Series) -> pd.Ser
 
 
 def _told_by_its_option(group: pd.DataFrame, name: str) -> bool:
-    """Whether the config group's `name` (regularizer.name) says what the key is (regularizer.W)."""
+    """Return whether the name of the config group's option (regularizer.name) implies the key (regularizer.W)."""
     option = f"{name.partition('.')[0]}.name"
     return option in group and option != name and bool(group.groupby(option)[name].nunique().eq(1).all())
 
@@ -229,7 +233,7 @@ def _base_label(problem: pd.Series) -> str:
 
 
 def width_text(width: int) -> str:
-    """A width for people."""
+    """Return a width as people read it."""
     return "infinity" if width == INFINITE else str(width)
 
 
@@ -237,12 +241,12 @@ def width_text(width: int) -> str:
 
 
 def judge(runs: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """`runs` judged at another epsilon, with no training: replaces epsilon, epsilon_absolute, threshold and reached,
-    and keeps the epsilon that they were trained with as `trained_epsilon`.
+    """Return `runs` judged at another epsilon, with no training.
 
+    It replaces epsilon, epsilon_absolute, threshold and reached, and keeps the old epsilon as `trained_epsilon`.
     `epsilon` is in each run's own epsilon_unit: a fraction of second_moment = E||y||^2 (`relative`) or in units of the
-    loss (`absolute`). reached_step and reached_samples belong to the old epsilon and become null.
-    Raises ConfigError unless epsilon is positive and finite.
+    loss (`absolute`). reached_step and reached_samples belong to the old epsilon and become null. Raises ConfigError
+    unless epsilon is positive and finite.
     """
     if not 0 < epsilon < np.inf:
         raise ConfigError("epsilon", epsilon, "must be greater than 0, and finite")

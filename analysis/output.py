@@ -1,4 +1,4 @@
-"""Tables on their way out: as text for people, CSV and Parquet for programs, LaTeX and Markdown for papers."""
+"""Write tables: as text for people, CSV and Parquet for programs, LaTeX and Markdown for papers."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ SUFFIXES = {"text": ".txt", "csv": ".csv", "parquet": ".parquet", "latex": ".tex
 
 
 def chosen(format_name: str | None, out: Path | None) -> str:
-    """Return the format asked for; if none is, that of the file's suffix, else text.
+    """Return the format asked for; without one, that of the file's suffix, else text.
 
-    Raises ConfigError for a suffix that is no format's, and for Parquet, which is binary, without a file.
+    Raises ConfigError for an unknown suffix, and for Parquet, which is binary, without a file.
     """
     if format_name is None and out is not None:
         found = [name for name, suffix in SUFFIXES.items() if suffix == out.suffix]
@@ -31,11 +31,10 @@ def chosen(format_name: str | None, out: Path | None) -> str:
 
 
 def write(parts: Sequence[Part], format_name: str | None = None, out: Path | None = None) -> None:
-    """Print what an exhibit shows in a format, or write it to `out` (whole or not at all; its directory is made) and
-    print that path.
+    """Print an exhibit in a format; or write it to `out`, whole or not at all, and print that path.
 
-    Text has all that can be read of it. The other formats are of its first table: CSV and Parquet hold every column
-    and digit, Markdown and LaTeX what people read.
+    The directory of `out` is made. Text has all parts of the exhibit that can be read. The other formats have its first
+    table: CSV and Parquet hold every column and digit, Markdown and LaTeX the columns that people read.
     """
     name = chosen(format_name, out)
     if name == "text":

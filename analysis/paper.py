@@ -1,4 +1,4 @@
-"""Section 7 beside our runs: the points of Figures 1 to 3, and where Figure 1's published points lie."""
+"""Section 7 of the paper beside our runs: the points of Figures 1 to 3, and the published points of Figure 1."""
 
 from pathlib import Path
 
@@ -16,18 +16,19 @@ CLOSE = 1.5  # a factor within which two errors count as the same
 # Names of the published series, by learner and trained part; best first.
 SERIES = {("three_layer", "hidden"): "3layer", ("two_layer", "hidden"): "2layer", ("three_layer", "ntk"): "3layer(NTK)",
           ("three_layer", "last"): "3layer(last)", ("two_layer", "last"): "2layer(last)"}
-# Figure 3's, by the penalty of W, the only one.
+# Names of Figure 3's series, by the penalty of W, which is the only penalty.
 PENALTIES = {"frobenius": "weight decay on W", "row_24": "||W||_{2,4}^4"}
 SAMPLES = 1000  # of panels (a) and of Figure 3
 
 
 def points(stored: Stored) -> pd.DataFrame:
-    """The points of the figures that the store has runs of, one row a point.
+    """Return the points of the figures that the store has runs of, one row per point.
 
     Columns: figure, panel, series, m (0 = infinity), n, metric (test_error, norm_ratio) as in the published table; then
-    value and value_se, the mean over `seeds` seeds and its standard error, at the lr and weight_decay of least mean
-    VALIDATION risk; and best_over_grid, what the paper shows: the least TEST error over the grid (the mean of it over
-    seeds), which flatters. Raises OvpnetError where no run belongs to a figure.
+    value, value_se, seeds and best_over_grid. value and value_se are the mean over `seeds` seeds and its standard
+    error, at the lr and weight_decay of least mean VALIDATION risk. best_over_grid is the number that the paper shows:
+    the least TEST error over the grid (the mean of it over seeds), which flatters. Raises OvpnetError if no run belongs
+    to a figure.
     """
     runs = _labelled(stored.runs)
     tables = [_figure_1_or_2(runs[runs["figure"].eq(number)], number) for number in (1, 2)]
@@ -40,7 +41,8 @@ def points(stored: Stored) -> pd.DataFrame:
 
 
 def reference(path: Path = REFERENCE) -> pd.DataFrame:
-    """Published points, with the columns KEYS and value. Raises OvpnetError for a file that is no such table."""
+    """Return the published points, with the columns KEYS and value. Raises OvpnetError for a file that is no such
+    table."""
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -53,10 +55,10 @@ def reference(path: Path = REFERENCE) -> pd.DataFrame:
 
 
 def compare(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """`table` (from `points`) with the columns paper, paper_m and ratio = value / paper, where a point is published.
+    """Return `table` (from `points`) with the columns paper, paper_m and ratio = value / paper.
 
-    Panel (b) has one width; where ours is another, the point is the published one of the same N, and paper_m says so.
-    The width makes a difference there, which the ratio includes.
+    They are nan if the point is not published. Panel (b) has one width. If ours is another, the point is the published
+    one of the same N, and paper_m has its width. The width makes a difference there, which the ratio includes.
     """
     names = {"value": "paper", "m": "paper_m"}
     in_b = table["panel"].eq("b")
@@ -69,14 +71,14 @@ def compare(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def close(ratio: pd.Series) -> pd.Series:
-    """Whether a ratio is within a factor of CLOSE of 1."""
+    """Return whether a ratio is within a factor of CLOSE of 1."""
     return (ratio <= CLOSE) & (ratio >= 1 / CLOSE)
 
 
 def orderings(compared: pd.DataFrame) -> pd.DataFrame:
-    """Series from least to greatest value, at each m of a panel (a) and N of a panel (b) with two published ones.
+    """Return the series in order of value, at each m of a panel (a) and N of a panel (b) with two published series.
 
-    Columns: figure, panel, at (m or N), ours, paper (text), agree.
+    Columns: figure, panel, at (m or N), ours, paper (text, from least to greatest), agree.
     """
     rows = []
     known = compared.dropna(subset=["paper"])
@@ -88,7 +90,8 @@ def orderings(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def warnings(stored: Stored) -> list[str]:
-    """Series that several problems of the store (other epochs, say) make up; at each point the best one counts."""
+    """Return a sentence per series that several problems make up (other epochs, say); at each point the best one
+    counts."""
     runs = _labelled(stored.runs)
     return [f"figure {figure}, {series}: the store has {len(problems)} problems of it, of which each point takes the "
             f"best-tuned; filter to keep one: {'; '.join(problems)}"
@@ -97,7 +100,7 @@ def warnings(stored: Stored) -> list[str]:
 
 
 def _labelled(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of some figure, with the columns figure, series and limit (of infinite width)."""
+    """Return the runs of some figure, with the columns figure, series and limit (of infinite width)."""
     concept = runs["concept.family"].map({"figure1": 1, "figure2": 2})
     limit = runs["learner.name"].str.endswith("_limit")
     learner = pd.Series(list(zip(runs["learner.name"].str.removesuffix("_limit"), runs["learner.trained"],
@@ -105,7 +108,7 @@ def _labelled(runs: pd.DataFrame) -> pd.DataFrame:
     series = learner.map(SERIES)
     sgd = runs["algorithm.name"].eq("momentum_sgd") | limit
     as_published = runs["inputs.family"].eq("normalized_gaussian") & runs["noise.kind"].eq("none") & sgd
-    # Figure 3's regularizers are of W alone, those of the other figures of all that is trained.
+    # Figure 3 regularizes W alone, the other figures all that is trained.
     of_w = runs["regularizer.V"].eq("none") & runs["regularizer.W"].ne("none")
     third = of_w & concept.eq(1) & series.eq("3layer") & runs["samples"].eq(SAMPLES)
     decays = runs["regularizer.name"].isin(["frobenius", "none"]) & ~of_w
@@ -119,7 +122,7 @@ def _figure_1_or_2(runs: pd.DataFrame, number: int) -> pd.DataFrame:
     panel_a = table[table["n"].eq(SAMPLES)].assign(panel="a")
     if panel_a["m"].nunique() < 2:
         panel_a = panel_a.iloc[:0]
-    # Each series at one width: that of the most N, of these the largest.
+    # Each series has one width: the one with the most N, or the largest of several.
     lengths = table[table["m"].ne(INFINITE)].groupby(["series", "m"], as_index=False)["n"].nunique()
     widths = lengths[lengths["n"].gt(1)].sort_values(["n", "m"]).drop_duplicates("series", keep="last")
     panel_b = table.merge(widths[["series", "m"]], on=["series", "m"]).assign(panel="b")
@@ -134,9 +137,9 @@ def _figure_3(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tuned(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean and standard error over seeds of a column, at the problem and setting tuned for each series, m and n.
+    """Return the mean and standard error over seeds of a column, at the tuned setting of each series, m and n.
 
-    There is no point where every setting has a seed that diverged.
+    The problem is tuned, too, if a series has several. There is no point if every setting has a seed that diverged.
     """
     member = [*tune.CELL, "seed"]
     least = runs.groupby(member, as_index=False)["test_risk"].min().rename(columns={"test_risk": "best_over_grid"})

@@ -1,14 +1,14 @@
-"""What would settle an open verdict: the power of the deciding test with more seeds, widths or samples.
+"""Power of the test that decides a verdict, with more seeds, widths or samples: it says what settles an open one.
 
-The interval of alpha is alpha_hat +- max(t_{S-1} x standard error, what the grid of samples leaves open), so its power
+The interval of alpha is alpha_hat +- max(t_{S-1} x standard error, what the grid of samples leaves open). So its power
 follows from the variance of one seed's slope, at the parameters that were estimated:
 
-    V = tilt^2 + (sigma^2 + h^2 / 12) / Sxx,    standard error^2 = V / S,
+    V = tilt^2 + (sigma^2 + h^2 / 12) / Sxx,    standard error^2 = V / S.
 
-with Sxx the sum of squares of log m about its mean, h the log step of the grid of samples around N_eps (a uniform error
-within it), and tilt the part of the seeds' spread that the residuals do not explain and that only more seeds reduce.
-Where sigma is below h / sqrt(12) the seeds share their cells of the grid and do not average its error out: slopes up to
-h / (range of log m) beside the estimate stay possible whatever S is.
+Sxx is the sum of squares of log m about its mean. h is the log step of the grid of samples around N_eps, with a uniform
+error within it. tilt is the part of the seeds' spread that the residuals do not explain, and that only more seeds
+reduce. If sigma is below h / sqrt(12), the seeds share their cells of the grid and do not average its error out. Then
+slopes up to h / (range of log m) beside the estimate stay possible whatever S is.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ NODES = 200
 
 
 @dataclass(frozen=True)
-class Plan:
+class Grid:
     """Seeds, widths and log step of the grid of samples of one problem, as it is or as it might be."""
 
     seeds: int
@@ -45,54 +45,57 @@ class Plan:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a fitted law says of its own errors: alpha, sigma and tilt (see the module)."""
+    """The errors of a fitted law, as it tells them itself: alpha, sigma and tilt (see the module)."""
 
     alpha: float
     sigma: float
     tilt: float
 
     @classmethod
-    def of(cls, alpha: float, alpha_se: float, sigma: float, plan: Plan) -> "Estimates":
-        """From a law fitted to `plan`: the tilt is what alpha_se has beyond the residuals' part."""
-        explained = (sigma**2 + plan.step**2 / 12) / plan.spread
-        return cls(alpha, sigma, float(np.sqrt(max(plan.seeds * alpha_se**2 - explained, 0.0))))
+    def of(cls, alpha: float, alpha_se: float, sigma: float, grid: Grid) -> "Estimates":
+        """Return the estimates of a law fitted to `grid`: tilt is the part of alpha_se that the residuals leave
+        unexplained."""
+        explained = (sigma**2 + grid.step**2 / 12) / grid.spread
+        return cls(alpha, sigma, float(np.sqrt(max(grid.seeds * alpha_se**2 - explained, 0.0))))
 
-    def slope_variance(self, plan: Plan) -> float:
-        return self.tilt**2 + (self.sigma**2 + plan.step**2 / 12) / plan.spread
+    def slope_variance(self, grid: Grid) -> float:
+        return self.tilt**2 + (self.sigma**2 + grid.step**2 / 12) / grid.spread
 
-    def resolution(self, plan: Plan) -> float:
-        """How far beside the estimate the grid leaves slopes possible, whatever the number of seeds."""
-        return plan.step / plan.span if self.sigma < plan.step / np.sqrt(12) else 0.0
+    def resolution(self, grid: Grid) -> float:
+        """Return how far beside the estimate the grid leaves slopes possible, whatever the number of seeds."""
+        return grid.step / grid.span if self.sigma < grid.step / np.sqrt(12) else 0.0
 
 
-def power(estimates: Estimates, plan: Plan, delta: float) -> float:
-    """Probability that the 95% interval of alpha lies inside (-delta, delta), above delta or below -delta, if alpha
-    is what was estimated. The estimate is Gaussian and its variance chi-squared with S - 1 degrees of freedom, the
-    latter integrated by quantiles."""
-    freedom = plan.seeds - 1
-    error = np.sqrt(estimates.slope_variance(plan) / plan.seeds)
+def power(estimates: Estimates, grid: Grid, delta: float) -> float:
+    """Return the probability that the interval decides, if alpha is as estimated.
+
+    The 95% interval of alpha decides if it lies inside (-delta, delta), above delta or below -delta. The estimate is
+    Gaussian. Its variance is chi-squared with S - 1 degrees of freedom, and is integrated by quantiles.
+    """
+    freedom = grid.seeds - 1
+    error = np.sqrt(estimates.slope_variance(grid) / grid.seeds)
     chances = (np.arange(NODES) + 0.5) / NODES
     reach: Array = stdtrit(freedom, (1 + LEVEL) / 2) * error * np.sqrt(chdtri(freedom, chances) / freedom)
-    reach = np.maximum(reach, estimates.resolution(plan))
+    reach = np.maximum(reach, estimates.resolution(grid))
     inside = ndtr((delta - reach - estimates.alpha) / error) - ndtr((reach - delta - estimates.alpha) / error)
     above = ndtr((estimates.alpha - delta - reach) / error)
     below = ndtr((-delta - reach - estimates.alpha) / error)
     return float((np.maximum(inside, 0.0) + above + below).mean())
 
 
-def seeds_needed(estimates: Estimates, plan: Plan, delta: float) -> int | None:
-    """The least number of seeds with power ENOUGH, the rest of `plan` as it is; None beyond MOST_SEEDS."""
+def seeds_needed(estimates: Estimates, grid: Grid, delta: float) -> int | None:
+    """Return the least number of seeds with power ENOUGH, the rest of `grid` as it is; None beyond MOST_SEEDS."""
     def settles(seeds: int) -> bool:
-        return power(estimates, replace(plan, seeds=seeds), delta) >= ENOUGH
+        return power(estimates, replace(grid, seeds=seeds), delta) >= ENOUGH
 
-    enough = plan.seeds
+    enough = grid.seeds
     while not settles(enough):
         if enough >= MOST_SEEDS:
             return None
-        plan_before, enough = enough, min(2 * enough, MOST_SEEDS)
-    if enough == plan.seeds:
+        too_few, enough = enough, min(2 * enough, MOST_SEEDS)
+    if enough == grid.seeds:
         return enough
-    low, high = plan_before, enough  # power grows with seeds: bisect
+    low, high = too_few, enough  # power grows with seeds: bisect
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if settles(middle) else (middle, high)
@@ -100,6 +103,6 @@ def seeds_needed(estimates: Estimates, plan: Plan, delta: float) -> int | None:
 
 
 def wider(widths: tuple[int, ...], more: int) -> tuple[int, ...]:
-    """`widths` and `more` further ones, each larger than the last by the typical ratio of neighbours (2 at least)."""
+    """Return `widths` and `more` larger ones, each the typical ratio of neighbours (at least 2) times the last."""
     ratio = max(2, round(float(np.exp(np.median(np.diff(np.log(np.array(widths, dtype=float))))))))
     return (*widths, *(widths[-1] * ratio ** (k + 1) for k in range(more)))

@@ -1,9 +1,9 @@
-"""How excess risk falls with N, and N_eps grows with 1/epsilon, p, k, d and the concept's complexity, beside theorems.
+"""Rates: how excess risk falls with N and N_eps grows with 1/epsilon, p, k, d and the complexity, beside theorems.
 
 Exponents are those of the law of `analysis.scaling`, log N_eps = c_m + exponent x log(quantity) + u_seed + e, with a
-free level c_m at each width, fitted to the intervals that the grid of samples leaves for N_eps; their 95% intervals are
-over seeds. Between problems N_eps is judged at one epsilon in units of the loss, the geometric mean of theirs: a
-relative epsilon is another goal where E||y||^2 is another, and the theorems' epsilon is of the loss.
+free level c_m at each width. It is fitted to the intervals that the grid of samples leaves for N_eps; the 95% intervals
+of the exponents are over seeds. Between problems N_eps is judged at one epsilon in units of the loss, the geometric
+mean of theirs. A relative epsilon would be another goal for another E||y||^2, and the theorems' epsilon is of the loss.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,15 @@ from analysis.load import problem_keys
 from analysis.tune import POOLED, Tuning, best_tuned
 
 EXCESS, N_EPS = "excess risk", "N_eps"
-# Exponents of the theorems' bounds; a bound from above, so that a smaller exponent agrees with it. Excess risk falls as
-# N^(-1/2) where N grows as 1/epsilon^2.
+# Exponents of the theorems' bounds. They are bounds from above, so a smaller exponent agrees with them. Excess risk
+# falls as N^(-1/2) if N grows as 1/epsilon^2.
 # Theorem 1: the samples used are min{N, T}, T = O~(C_s(phi, 1)^2 k^3 p^2 / epsilon^2).
-# Theorem 2: N = O~((C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) sqrt(p2) p1 k^2 / epsilon_0)^2); the store's C_eps
-# is the first factor, which is at least the second up to constants: together C_eps^4 at most. p2 is in the first factor
-# too, with a power that Phi decides: `_bound` reads it off the store's C_eps. Neither has the dimension d.
-# Theorem 3: N = Omega~(M m^(3/2)), M some polynomial: no exponents but m's. That of the other two, where N is
-# polylogarithmic in m, is what the verdict tests.
+# Theorem 2: N = O~((C_eps(Phi, sqrt(p2) C_eps(phi, 1)) C_eps(phi, 1) sqrt(p2) p1 k^2 / epsilon_0)^2). The store's C_eps
+# is the first factor, which is at least the second up to constants: together C_eps^4 at most. p2 is in the first
+# factor, too, with a power that Phi decides: `_bound` reads it off the store's C_eps. Neither theorem has the
+# dimension d.
+# Theorem 3: N = Omega~(M m^(3/2)), M some polynomial: it has only the exponent of m. For the other two theorems N is
+# polylogarithmic in m, which the verdict tests.
 BOUNDS: dict[int, dict[str, float]] = {
     1: {"N": -0.5, "1/epsilon": 2.0, "p": 2.0, "k": 3.0, "d": 0.0, "C_s": 2.0},
     2: {"N": -0.5, "1/epsilon": 2.0, "p1": 2.0, "k": 4.0, "d": 0.0, "C_eps": 4.0},
@@ -32,51 +33,53 @@ BOUNDS: dict[int, dict[str, float]] = {
 }
 KEYS = {"p": "concept.p", "p1": "concept.p1", "p2": "concept.p2", "k": "concept.k", "d": "inputs.d"}
 COMPLEXITIES = {"C_s": "log_C_s", "C_eps": "log_C_eps"}
-EPSILONS = 6  # at which stored runs are judged for the exponent of 1/epsilon
-MARGIN = 1.25  # by which these stay within the excess risks seen, lest N_eps be beyond the grid of samples
-MOST = 50.0  # logarithms that are written as such
-ERRORS = 2.0  # standard errors: what the excess risk of a run is known to within
-LEAST_ERROR = 0.005  # part of it, where no error is stored: the likelihood is of intervals, and a point has none
+EPSILONS = 6  # number of epsilons at which stored runs are judged for the exponent of 1/epsilon
+MARGIN = 1.25  # factor by which these stay within the excess risks seen, lest N_eps be beyond the grid of samples
+MOST = 50.0  # greater logarithms are written as such
+ERRORS = 2.0  # standard errors within which the excess risk of a run is known
+LEAST_ERROR = 0.005  # the least error as a part of the excess risk: the likelihood needs intervals, not points
 
 COLUMNS = ["of", "quantity", "values", "problems", "epsilon", "widths", "seeds", "exponent", "low", "high", "predicted",
            "theorem", "stated", "compatible", "finding"]
 
 
 def rates(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
-    """Measured exponents beside the theorems', one row an exponent. `runs` comes from `load.with_problem`.
+    """Return measured exponents beside the theorems', one row per exponent. `runs` comes from `load.with_problem`.
 
-    - of "excess risk", in quantity N: of each problem, from its best-tuned runs at all N. A run's excess risk is
-      known to within 2 standard errors; one that may be 0 is bounded from above alone.
-    - of "N_eps", in quantity 1/epsilon: of each problem, judged at 6 epsilons between the excess risks that it has.
-    - of "N_eps", in quantity m: of each problem that Theorem 3 is about, at its own epsilon.
-    - of "N_eps", in quantity p, p1, p2, k or d: of problems that differ in that key alone.
-    - of "N_eps", in quantity C_s or C_eps: of concepts with other values of it, all but the concept being equal, p and
-      k too.
+    - Of "excess risk", in quantity N: of each problem, from its best-tuned runs at all N. A run's excess risk is known
+    to within 2 standard errors; one that may be 0 is bounded from above alone.
 
-    Columns: of, quantity, values (the quantity's, as text), problems (labels, one a line), epsilon (in units of the
-    loss; nan for the first two kinds), widths and seeds (numbers of), exponent, low, high (95%, clustered by seed;
-    infinite = unbounded), predicted (the exponent of the theorem's bound, nan where it has none), theorem (1, 2 or 3,
-    by learner and algorithm), stated (whether the theorem is about this algorithm and concept; else it is a comparison
-    beyond its statement), compatible (unless the interval lies above the bound; None without a prediction), finding
-    ("below the bound", "at the bound": the bound is in the interval, "above the bound", or "no bound").
+    - Of "N_eps", in quantity 1/epsilon: of each problem, judged at 6 epsilons between the excess risks that it has.
+
+    - Of "N_eps", in quantity m: of each problem that Theorem 3 is about, at its own epsilon.
+
+    - Of "N_eps", in quantity p, p1, p2, k or d: of problems that differ in that key alone.
+
+    - Of "N_eps", in quantity C_s or C_eps: of concepts with other values of it; all keys but the concept's are equal, p
+    and k too.
+
+    The columns are of, quantity, values (the quantity's, as text), problems (labels, one per line), epsilon, widths and
+    seeds (numbers of), exponent, low, high, predicted, theorem, stated, compatible and finding. epsilon is in units of
+    the loss, and nan for the first two kinds. low and high are at 95%, clustered by seed; infinite means unbounded.
+
+    predicted is the exponent of the theorem's bound, nan if it has none. theorem is 1, 2 or 3, by learner and
+    algorithm. stated is True if the theorem is about this algorithm and concept; else the comparison goes beyond its
+    statement. compatible is True unless the interval lies above the bound, and None without a prediction. finding is
+    "below the bound", "at the bound" (the bound is in the interval), "above the bound" or "no bound".
     """
     best = best_tuned(runs, tuning)
     measured = runs[runs["status"].ne("failed")]
     first = measured.drop_duplicates("problem").set_index("problem")
     by_problem = {str(problem): rows for problem, rows in best.groupby("problem")}
     first = first.loc[[problem for problem in first.index if problem in by_problem]]
-    risks = _distinct_risks(first)
-    rows = [*_in_samples(runs, best, first.loc[risks]), *_in_epsilon(by_problem, first.loc[risks]),
+    # Problems that differ in epsilon alone have the same risks, so one of them is enough.
+    distinct = first.loc[problem_keys(first).drop(columns=["epsilon", "epsilon_unit"]).drop_duplicates().index]
+    rows = [*_in_samples(runs, best, distinct), *_in_epsilon(by_problem, distinct),
             *_in_width(by_problem, first), *_between(by_problem, first)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 # --- one problem -------------------------------------------------------------------------------------
-
-
-def _distinct_risks(first: pd.DataFrame) -> pd.Index:
-    """Problems of which no two have the same risks: of those that differ in epsilon alone, one."""
-    return problem_keys(first).drop(columns=["epsilon", "epsilon_unit"]).drop_duplicates().index
 
 
 def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> Iterator[dict[str, object]]:
@@ -85,7 +88,7 @@ def _in_samples(runs: pd.DataFrame, best: pd.DataFrame, first: pd.DataFrame) -> 
     known = best[keys].merge(runs[[*keys, "excess_risk", "excess_risk_se"]], on=keys)
     error = np.maximum(ERRORS * known["excess_risk_se"].fillna(0.0), LEAST_ERROR * known["excess_risk"])
     ends = known.assign(low=(known["excess_risk"] - error).clip(lower=0.0), high=known["excess_risk"] + error)
-    ends = ends[ends["high"].gt(0)]  # a diverged run has none; one that lies below OPT says nothing of a power of N
+    ends = ends[ends["high"].gt(0)]  # a run below OPT says nothing of a power of N, and a diverged run has no risk
     for problem, rows in ends.groupby("problem"):
         if rows["samples"].nunique() > 1:
             logs = np.log(rows["samples"].astype(float))
@@ -131,21 +134,23 @@ def _between(best: dict[str, pd.DataFrame], first: pd.DataFrame) -> Iterator[dic
 
 def _compared(best: dict[str, pd.DataFrame], first: pd.DataFrame, same: pd.DataFrame, quantity: str,
               logs: pd.Series) -> Iterator[dict[str, object]]:
-    """An exponent for each set of problems that agree in `same` and have several values of the quantity, of which
-    `logs` are the logarithms."""
+    """Yield an exponent for each set of problems that agree in `same` and have several values of the quantity.
+
+    `logs` are the logarithms of these values.
+    """
     logs = logs[np.isfinite(logs)]
     for _, group in first.loc[logs.index].groupby(list(same.loc[logs.index].T.to_numpy())):
         if logs[group.index].nunique() < 2:
             continue
         epsilon = float(np.exp(np.log(group["epsilon_absolute"].astype(float)).mean()))
-        # A problem has cells of its own: of a concept's complexity, several may have the same value.
+        # A problem has cells of its own, since several problems may have the same value of a concept's complexity.
         intervals = pd.concat([_judged(best[problem], epsilon).assign(log_value=logs[problem], cell=number)
                                for number, problem in enumerate(group.index)], ignore_index=True)
         yield _row(N_EPS, quantity, group, intervals, epsilon)
 
 
 def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """Intervals of N_eps of one problem at an epsilon in units of the loss."""
+    """Return the intervals of N_eps of one problem at an epsilon in units of the loss."""
     return sample_complexity(best.assign(reached=best["test_risk"].le(best["opt"] + epsilon)))
 
 
@@ -153,8 +158,10 @@ def _judged(best: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 
 
 def _fitted(intervals: pd.DataFrame, quantity: str) -> tuple[float, float, float]:
-    """The exponent of the quantity whose logarithm is `log_value` in the intervals `low` to `high`, with a free level
-    at each width (but for m), and its 95% interval."""
+    """Return the exponent of the quantity whose logarithm is `log_value`, and its 95% interval.
+
+    It is fitted to the intervals `low` to `high`, with a free level at each width (but for m).
+    """
     centre = float(intervals["log_value"].mean())
     widths = np.unique(intervals["width"].astype(float)) if quantity != "m" else np.empty(1)
 
@@ -162,7 +169,7 @@ def _fitted(intervals: pd.DataFrame, quantity: str) -> tuple[float, float, float
         return [cells["log_value"] - centre, *(cells["width"].eq(width).astype(float) for width in widths[1:])]
 
     cells = ["width", "log_value", *(["cell"] if "cell" in intervals else [])]
-    law = scaling.Inference(scaling.panel_of(intervals, covariates, cells))
+    law = scaling.Inference(scaling.observations_of(intervals, covariates, cells))
     low, high = law.interval(1)
     return law.estimate(1), low, high
 
@@ -184,8 +191,11 @@ def _row(of: str, quantity: str, problems: pd.DataFrame, intervals: pd.DataFrame
 
 
 def _bound(theorem: int, quantity: str, problems: pd.DataFrame) -> float:
-    """The exponent of the theorem's bound; nan where it has none. That of p2, 1 + 2 d log C_eps / d log p2, is the
-    least-squares slope over these problems: their C_eps is that of Phi at a radius with sqrt(p2) in it."""
+    """Return the exponent of the theorem's bound; nan if it has none.
+
+    The exponent of p2 is 1 + 2 d log C_eps / d log p2. It is the least-squares slope over these problems, since their
+    C_eps is that of Phi at a radius with sqrt(p2) in it.
+    """
     if (theorem, quantity) == (2, "p2") and problems[COMPLEXITIES["C_eps"]].notna().all():
         logs = np.log(problems[KEYS["p2"]].astype(float))
         return 1 + 2 * float(np.polyfit(logs, problems[COMPLEXITIES["C_eps"]].astype(float), 1)[0])
@@ -199,7 +209,10 @@ def _theorem(problem: pd.Series) -> int:
 
 
 def _stated(problem: pd.Series) -> bool:
-    """Whether a theorem is about this problem: Algorithm 1 on (3.1) with two layers, 2 or 3 on (4.1) with three."""
+    """Return whether a theorem is about this problem.
+
+    That is Algorithm 1 on (3.1) with two layers, or Algorithm 2 or 3 on (4.1) with three.
+    """
     layers = {"sgd": "two_layer", "algorithm2": "three_layer", "algorithm3": "three_layer"}
     expected = layers.get(problem["algorithm.name"])
     return (problem["learner.name"], problem["learner.trained"], problem["concept.family"]) == (
@@ -207,6 +220,6 @@ def _stated(problem: pd.Series) -> bool:
 
 
 def _texts(logs: pd.Series) -> str:
-    """The values whose logarithms these are; C_eps may be beyond what a float holds."""
+    """Return the values whose logarithms these are; C_eps may be beyond what a float holds."""
     return ", ".join(f"exp({log:.4g})" if log > MOST else f"{np.exp(log):.0f}" if log > np.log(1000) else
                      f"{np.exp(log):.3g}" for log in np.unique(logs.round(9)))

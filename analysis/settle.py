@@ -1,15 +1,16 @@
-"""What an open verdict lacks: runs, widths, seeds, or a better grid of samples; how much of it, and the command."""
+"""Find what an open verdict lacks: runs, widths, seeds, or a better grid of samples; how much of it, and the command.
+"""
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from analysis import rerun
 from analysis.complexity import by_width
-from analysis.power import ENOUGH, MOST_SEEDS, Estimates, Plan, power, seeds_needed, wider
+from analysis.power import ENOUGH, MOST_SEEDS, Estimates, Grid, power, seeds_needed, wider
 from analysis.scaling import ScalingLaw
 
 COLUMNS = ["problem", "change", "seeds", "widths", "samples", "new_runs", "cost", "power", "command"]
@@ -17,34 +18,39 @@ HALVINGS = (1, 2, 3)
 MORE_WIDTHS = (1, 2)
 
 
+def no_plans() -> pd.DataFrame:
+    """Return `plans` with no row."""
+    return pd.DataFrame(columns=COLUMNS)
+
+
 @dataclass(frozen=True)
 class Lack:
-    """Why a problem is open and the command that would settle it; `plans`: the ways considered, see `plans`."""
+    """The reason why a problem is open, and the command that would settle it; `plans`: the ways considered, if any."""
 
     why: str
     next: str
-    plans: pd.DataFrame
+    plans: pd.DataFrame = field(default_factory=no_plans)
 
 
 def lacking(runs: pd.DataFrame, intervals: pd.DataFrame) -> Lack | None:
-    """What a law cannot be fitted without; None where it can."""
+    """Return what keeps a law from being fitted; None if it can be."""
     if intervals.empty:
-        return _lack(f"none of the {len(runs)} runs finished", rerun.command(runs))
+        return Lack(f"none of the {len(runs)} runs finished", rerun.command(runs))
     widths = sorted(intervals["width"].unique())
     if len(widths) < 2:
         more = [widths[0] * factor for factor in (1, 4, 16)]
-        return _lack(f"a law needs at least 2 widths; there is {widths[0]} alone", rerun.command(runs, width=more))
+        return Lack(f"a law needs at least 2 widths; there is {widths[0]} alone", rerun.command(runs, width=more))
     if intervals["seed"].nunique() < 2:
-        return _lack("an interval needs at least 2 seeds; there is 1", rerun.command(runs, seed=_seeds(runs, 5)))
+        return Lack("an interval needs at least 2 seeds; there is 1", rerun.command(runs, seed=_seeds(runs, 5)))
     return None
 
 
 def open_because(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: float, found: str) -> Lack:
-    """Why a fitted law leaves the verdict open; `found`: the interval of alpha as text."""
+    """Return why a fitted law leaves the verdict open; `found`: the interval of alpha as text."""
     beyond = _beyond_the_grid(runs, intervals)
     if beyond:
         reasons, samples = beyond
-        return _lack(f"censored: {'; '.join(reasons)}; the 95% interval of alpha is {found}",
+        return Lack(f"censored: {'; '.join(reasons)}; the 95% interval of alpha is {found}",
                      rerun.command(runs, samples=samples))
     why = f"the 95% interval of alpha, {found}, is neither inside ({-delta:g}, {delta:g}) nor outside it"
     table = plans(runs, intervals, law, delta)
@@ -62,47 +68,44 @@ def open_because(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, d
 
 
 def plans(runs: pd.DataFrame, intervals: pd.DataFrame, law: ScalingLaw, delta: float) -> pd.DataFrame:
-    """Ways to settle the verdict of one problem, one row a way, at the parameters that were estimated.
+    """Return ways to settle the verdict of one problem, one row per way, at the parameters that were estimated.
 
-    Columns: problem, change ("seeds", "samples", "widths", "seeds and samples": what there would be more of), seeds,
-    widths and samples (lists of all that there would be), new_runs, cost (sum of m over the new runs: training time
-    is proportional to it), power (probability that the verdict is then decided, `power.power`; below ENOUGH where even
-    the most that is considered does not settle it), command.
+    Columns: problem, change, seeds, widths and samples (lists of all that there would be), new_runs, cost, power,
+    command. change ("seeds", "samples", "widths", "seeds and samples") says what there would be more of. cost is the
+    sum of m over the new runs, since training time is proportional to it. power is the probability that the verdict is
+    then decided (`power.power`). It is below ENOUGH if even the most that is considered does not settle the verdict.
     """
-    now = Plan(intervals["seed"].nunique(), tuple(int(width) for width in np.sort(intervals["width"].unique())),
+    now = Grid(intervals["seed"].nunique(), tuple(int(width) for width in np.sort(intervals["width"].unique())),
                _grid_step(intervals))
     estimates = Estimates.of(law.alpha, law.alpha_se, law.sigma, now)
     seeds = seeds_needed(estimates, now, delta)
-    ways = [("seeds", Plan(seeds or 4 * now.seeds, now.widths, now.step), 0)]
+    ways = [("seeds", Grid(seeds or 4 * now.seeds, now.widths, now.step), 0)]
     for halvings in HALVINGS:
-        finer = Plan(now.seeds, now.widths, now.step / 2**halvings)
+        finer = Grid(now.seeds, now.widths, now.step / 2**halvings)
         enough = seeds_needed(estimates, finer, delta)
         if enough:
             ways.append(("samples" if enough == now.seeds else "seeds and samples",
-                         Plan(enough, now.widths, finer.step), halvings))
-    ways += [("widths", Plan(now.seeds, wider(now.widths, more), now.step), 0) for more in MORE_WIDTHS]
+                         Grid(enough, now.widths, finer.step), halvings))
+    ways += [("widths", Grid(now.seeds, wider(now.widths, more), now.step), 0) for more in MORE_WIDTHS]
     rows = []
-    for change, plan, halvings in ways:
-        axes = {"seed": _seeds(runs, plan.seeds), "width": list(plan.widths),
+    for change, grid, halvings in ways:
+        axes = {"seed": _seeds(runs, grid.seeds), "width": list(grid.widths),
                 "samples": _finer(runs, intervals, halvings)}
         new, cost = _new(runs, axes)
         rows.append((runs["problem"].iloc[0], change, axes["seed"], axes["width"], axes["samples"], new, cost,
-                     power(estimates, plan, delta), axes))
+                     power(estimates, grid, delta), axes))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    # Of several ways to change the same, the cheapest that settles it, else the most powerful.
+    # Of several ways with the same change, keep the cheapest that settles it, else the cheapest.
     table["settles"] = table["power"].ge(ENOUGH)
     table = table.sort_values(["settles", "cost"], ascending=[False, True], kind="stable").drop_duplicates("change")
     table["command"] = rerun.commands(runs, table["command"])
     return table[COLUMNS].reset_index(drop=True)
 
 
-def no_plans() -> pd.DataFrame:
-    """`plans` with no row."""
-    return pd.DataFrame(columns=COLUMNS)
 
 
-def _lack(why: str, command: str) -> Lack:
-    return Lack(why, command, no_plans())
+
+
 
 
 def _way(row: dict[str, object]) -> str:
@@ -114,7 +117,8 @@ def _way(row: dict[str, object]) -> str:
 
 
 def _beyond_the_grid(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[list[str], list[int]] | None:
-    """Widths of which at least half the seeds are beyond the grid of samples: the reasons, and the grid to run."""
+    """Return the reasons, and the grid to run, if at some width at least half the seeds are beyond the grid of samples.
+    """
     table = by_width(intervals)
     left, right = 2 * table["left"] >= table["seeds"], 2 * table["right"] >= table["seeds"]
     unknown, left, right = table[left & right], table[left & ~right], table[right & ~left]
@@ -135,13 +139,13 @@ def _beyond_the_grid(runs: pd.DataFrame, intervals: pd.DataFrame) -> tuple[list[
 
 
 def _grid_step(intervals: pd.DataFrame) -> float:
-    """Typical log ratio of neighbouring N around N_eps; 0 where every seed is censored."""
+    """Return the typical log ratio of neighbouring N around N_eps; 0 if every seed is censored."""
     known = intervals[intervals["censored"].eq("")]
     return float(np.log(known["high"] / known["low"]).median()) if len(known) else 0.0
 
 
 def _finer(runs: pd.DataFrame, intervals: pd.DataFrame, halvings: int) -> list[int]:
-    """The grid of samples with every step that holds some N_eps cut into 2^halvings, evenly in log N."""
+    """Return the grid of samples with every step that holds some N_eps cut into 2^halvings, evenly in log N."""
     known = intervals[intervals["censored"].eq("")]
     parts = np.arange(1, 2**halvings) / 2**halvings
     between = np.exp(np.log(known["low"].to_numpy())[:, None] * (1 - parts)
@@ -150,14 +154,17 @@ def _finer(runs: pd.DataFrame, intervals: pd.DataFrame, halvings: int) -> list[i
 
 
 def _seeds(runs: pd.DataFrame, wanted: int) -> list[int]:
-    """The seeds there are, and the smallest unused ones, `wanted` in all."""
+    """Return the seeds there are, and the smallest unused ones, `wanted` in all."""
     present = {int(seed) for seed in runs["seed"].unique()}
     unused = (seed for seed in range(wanted + len(present)) if seed not in present)
     return sorted([*present, *(next(unused) for _ in range(max(wanted - len(present), 0)))])
 
 
 def _new(runs: pd.DataFrame, axes: dict[str, list[int]]) -> tuple[int, int]:
-    """Runs that the grid of `axes` adds to `runs`, and the sum of their widths. Failed ones are trained again."""
+    """Return the number of runs that the grid of `axes` adds to `runs`, and the sum of their widths.
+
+    Failed runs are trained again.
+    """
     settings = len(runs[["lr", "weight_decay"]].drop_duplicates())
     present = runs[runs["status"].ne("failed")].drop_duplicates(["width", "samples", "seed", "lr", "weight_decay"])
     present = present[present["width"].isin(axes["width"]) & present["samples"].isin(axes["samples"])]

@@ -6,8 +6,8 @@ import numpy as np
 BLUE, ORANGE, GREEN, SKY, AMBER, PINK = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00", "#CC79A7"
 GREY, BLACK, GRID = "#8C8C8C", "#222222", "#E6E6E6"
 QUALITATIVE = (BLUE, ORANGE, GREEN, AMBER, SKY, PINK, BLACK)
-# Ordered values (widths, risks): the name of a scale whose lightness rises steadily, so that it survives grey printing,
-# and the scale without its light end, for lines.
+# For ordered values (widths, risks): the name of a scale whose lightness rises steadily, so that it survives grey
+# printing; and the scale without its light end, for lines.
 SEQUENTIAL = "viridis"
 _DARK_TO_LIGHT = ("#440154", "#482777", "#3f4a8a", "#31678e", "#26838f", "#1f9d8a", "#35b779", "#6cce5a", "#a0da39")
 

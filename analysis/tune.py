@@ -1,4 +1,4 @@
-"""Best-tuned risk: which learning rate and weight decay to judge a problem by, at each width and samples."""
+"""Best-tuned risk: the learning rate and weight decay that a problem is judged by, at each width and samples."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import pandas as pd
 
 from ovpnet.record import tuning as rule
 from ovpnet.spec.errors import ConfigError
+from ovpnet.terminal.words import some
 
 CELL = ["problem", "width", "samples"]
 SETTING = rule.SETTING
@@ -16,11 +17,11 @@ PER = ("pool", "seed")
 
 @dataclass(frozen=True)
 class Tuning:
-    """How (lr, weight_decay) is chosen in a cell (problem, width, samples).
+    """The choice of (lr, weight_decay) in a cell (problem, width, samples).
 
-    by: "validation", the least validation risk, so that the test risk which judges the choice does not flatter it; or
-    "test", the least test risk, which is what the paper's figures show and what `winners_curse` measures the flattery
-    of. per: "pool", one setting for all seeds, by the mean over them; or "seed", each seed's own.
+    by: "validation", the least validation risk, so that the test risk which judges the choice does not flatter it. Or
+    "test", the least test risk, which the paper's figures show; `winners_curse` measures how much it flatters. per:
+    "pool", one setting for all seeds, by the mean over them; or "seed", each seed's own.
     """
 
     by: str = "validation"
@@ -41,15 +42,15 @@ POOLED = Tuning()
 
 
 def best_tuned(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
-    """One row per problem, width, samples and seed, at the (lr, weight_decay) tuned for it (see `Tuning`).
+    """Return one row per problem, width, samples and seed, at the (lr, weight_decay) tuned for it (see `Tuning`).
 
     `runs` comes from `load.with_problem`. The chosen setting is judged by its TEST risk. A diverged run has infinite
-    risk. A setting that lacks a seed that others have (failed, or not run yet) is chosen only where no setting has
-    them all.
+    risk. A setting may lack a seed that others have (failed, or not run yet). Such a setting is chosen only if no
+    setting has them all.
 
-    Columns: problem, width, samples, seed, lr, weight_decay, status, validation_risk, test_risk, test_risk_se, opt,
-    threshold (units of the loss), reached, missing_seeds (seeds that the setting lacks where it was chosen), lr_edge
-    ("low" or "high" where the best lr is the end of a grid of at least 2, else ""), tuned_by, tuned_per.
+    The columns are the keys of a row; status, validation_risk, test_risk, test_risk_se, opt, threshold (units of the
+    loss) and reached; tuned_by and tuned_per. missing_seeds counts the seeds that the chosen setting lacks. lr_edge is
+    "low" or "high" if the best lr is the end of a grid of at least 2, else "".
     """
     finished = rule.judged(runs)
     columns = [*CELL, "seed", *SETTING, "status", "validation_risk", "test_risk", "test_risk_se", "opt", "threshold",
@@ -60,7 +61,8 @@ def best_tuned(runs: pd.DataFrame, tuning: Tuning = POOLED) -> pd.DataFrame:
 
 
 def choices(best: pd.DataFrame) -> pd.DataFrame:
-    """The tuning choices in `best` (from `best_tuned`), one row a cell and setting: number of seeds, mean risks."""
+    """Return the tuning choices in `best` (from `best_tuned`), one row per cell and setting: number of seeds, mean
+    risks."""
     counted = best.assign(diverged=best["status"].eq("diverged"))
     return counted.groupby([*CELL, *SETTING, "missing_seeds", "lr_edge"], as_index=False).agg(
         seeds=("seed", "size"), diverged=("diverged", "sum"),
@@ -69,15 +71,15 @@ def choices(best: pd.DataFrame) -> pd.DataFrame:
 
 
 def warnings(best: pd.DataFrame) -> list[str]:
-    """What may make the tuning untrustworthy, one sentence per problem and kind."""
+    """Return one sentence per problem and kind on what may make the tuning untrustworthy."""
     found = []
     if best["tuned_by"].eq("test").any():
-        found.append("lr and weight decay are those of the least TEST risk, as in the paper's figures: every risk "
-                     "and N_eps here flatters; without --tune test they are chosen by validation risk")
+        found.append("leave out --tune test to choose lr and weight decay by validation risk. Here they are those of "
+                     "the least TEST risk, as in the paper's figures: every risk and N_eps flatters")
     for problem, rows in choices(best).groupby("problem"):
         for edge, advice in (("low", "smaller"), ("high", "larger")):
             at_edge = rows[rows["lr_edge"].eq(edge)]
-            if 2 * len(at_edge) > len(rows):  # fewer may be chance where the risk is flat in lr
+            if 2 * len(at_edge) > len(rows):  # fewer may be chance if the risk is flat in lr
                 found.append(f"{problem}: lr grid may be too narrow: the best lr is its {edge}est in {len(at_edge)} of "
                              f"{len(rows)} cells ({_cells(at_edge)}); add {advice} ones")
         missing = rows[rows["missing_seeds"].gt(0)]
@@ -99,22 +101,28 @@ def _choices(finished: pd.DataFrame, tuning: Tuning) -> pd.DataFrame:
 
 
 def winners_curse(runs: pd.DataFrame, per: str = "pool") -> pd.DataFrame:
-    """How much the best of a grid flatters: per problem, width and samples, what choosing (lr, weight_decay) by test
-    risk reports, beside the choice by validation risk. One row a cell whose chosen settings all have finite risks.
+    """Return how much the best of a grid flatters, one row per cell whose chosen settings all have finite risks.
 
-    Columns, risks in units of the loss, means over seeds:
-    - settings (of the grid, tried by every seed), seeds;
+    A row compares two choices of (lr, weight_decay) in a cell: by test risk, and by validation risk. Risks are in units
+    of the loss, means over seeds. Columns:
+
+    - settings (of the grid, tried by every seed), seeds.
+
     - validated_risk, best_risk: test risk of the setting that validation risk chose, and of the one that test risk
-      chose, per `Tuning.per`;
-    - gap = validated_risk - best_risk >= 0, what the reported number gains;
+    chose, per `Tuning.per`.
+
+    - gap = validated_risk - best_risk >= 0, the gain of the reported number.
+
     - optimism, the winner's curse proper: by how much the reported number is below the population risk of the nets it
-      names, E[validation_risk - test_risk] at the setting that test risk chose. Validation samples had no part in that
-      choice, so this is unbiased (it may come out negative). gap - optimism is by how much the net that validation risk
-      chose is worse than that, in population risk: 0 on average where both risks are measured equally well;
+    names. It is E[validation_risk - test_risk] at the setting that test risk chose. Validation samples had no part in
+    that choice, so this is unbiased (it may come out negative). gap - optimism is by how much the net that validation
+    risk chose is worse than that, in population risk. It is 0 on average if both risks are measured equally well.
+
     - most: E[max of `settings` standard Gaussians] x the mean test_risk_se. No grid flatters more on average if the
-      errors of its test risks are Gaussian and independent or positively correlated; equally good settings with
-      independent errors do by as much. Not for per="pool", where the choice is by a mean over seeds: divided by
-      sqrt(seeds) there.
+    errors of its test risks are Gaussian and independent or positively correlated. Equally good settings with
+    independent errors do by as much. For per="pool" the choice is by a mean over seeds, so there it is divided by
+    sqrt(seeds).
+
     gap_se and optimism_se are standard errors over seeds (nan with one seed; given the chosen settings). The columns
     gap_epsilons, gap_epsilons_se, optimism_epsilons, optimism_epsilons_se are the same in units of epsilon.
     """
@@ -132,7 +140,8 @@ def winners_curse(runs: pd.DataFrame, per: str = "pool") -> pd.DataFrame:
         seeds=("seed", "size"), validated_risk=("test_risk_validated", "mean"), best_risk=("test_risk", "mean"),
         gap=("gap", "mean"), gap_se=("gap", "sem"), optimism=("optimism", "mean"), optimism_se=("optimism", "sem"),
         most=("test_risk_se", "mean"), epsilon=("epsilon_absolute", "mean"))
-    table = table[np.isfinite(table["gap"])].merge(_grid_sizes(finished), on=CELL)
+    sizes = finished.drop_duplicates([*CELL, *SETTING]).groupby(CELL, as_index=False).agg(settings=("lr", "size"))
+    table = table[np.isfinite(table["gap"])].merge(sizes, on=CELL)
     most = table["most"] * table["settings"].map(expected_maximum)
     table["most"] = most / np.sqrt(table["seeds"]) if per == "pool" else most
     for name in ("gap", "gap_se", "optimism", "optimism_se"):
@@ -144,7 +153,7 @@ def winners_curse(runs: pd.DataFrame, per: str = "pool") -> pd.DataFrame:
 
 
 def expected_maximum(count: int) -> float:
-    """E[max of `count` independent standard Gaussians], by the trapezoidal rule on int x d(Phi(x)^count)."""
+    """Return E[max of `count` independent standard Gaussians], by the trapezoidal rule on int x d(Phi(x)^count)."""
     from scipy.special import log_ndtr
 
     x = np.linspace(-12.0, 12.0, 4001)
@@ -152,11 +161,5 @@ def expected_maximum(count: int) -> float:
     return float(np.trapezoid(x * density, x))
 
 
-def _grid_sizes(finished: pd.DataFrame) -> pd.DataFrame:
-    """The number of settings of each cell."""
-    return finished.drop_duplicates([*CELL, *SETTING]).groupby(CELL, as_index=False).agg(settings=("lr", "size"))
-
-
-def _cells(rows: pd.DataFrame, most: int = 3) -> str:
-    texts = [f"width={row.width} samples={row.samples}" for row in rows.head(most).itertuples()]
-    return "; ".join(texts) + ("; ..." if len(rows) > most else "")
+def _cells(rows: pd.DataFrame) -> str:
+    return some([f"width={row.width} samples={row.samples}" for row in rows.itertuples()], 3, "; ")

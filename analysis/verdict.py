@@ -1,6 +1,6 @@
-"""Does N_eps scale with m? One row per problem: the exponent, the verdict, why, and what to run next.
+"""Verdicts on whether N_eps scales with m: per problem the exponent, the verdict, why, and what to run next.
 
-The verdict is an equivalence test (TOST) on alpha: "does not scale with m" needs alpha proven to lie inside (-delta,
+The verdict is an equivalence test (TOST) on alpha. "does not scale with m" needs alpha proven to lie inside (-delta,
 delta), so too little data never passes for "does not scale". Each one-sided test is at 2.5%, which is the same as
 reading the verdict off the 95% interval.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import models, scaling, settle
-from analysis.complexity import first_passing, sample_complexity
+from analysis.complexity import sample_complexity
 from analysis.crosscheck import Logistic, disagree, logistic
 from analysis.load import INFINITE, problem_keys
 from analysis.scaling import LEVEL, ScalingLaw
@@ -27,9 +27,11 @@ ALONE = (1 - LEVEL) / 2  # level of each one-sided test
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for one problem; `law` is None where no law can be fitted (fewer than 2 widths or seeds), and with
-    it what compares with the law: `check`, and `first`, the law where a seed's least passing N counts as its N_eps
-    (None also where all seeds are monotone, and it would be the same)."""
+    """The finding for one problem; `law` is None if no law can be fitted (fewer than 2 widths or seeds).
+
+    `check` and `first` compare with the law, and are None without it. `first` is the law if a seed's least passing N
+    counts as its N_eps. It is None also if all seeds are monotone, since it would be the same.
+    """
 
     problem: str
     verdict: str
@@ -42,9 +44,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All tables of a set of runs, tidy: `best` (tune.best_tuned), `intervals` (complexity.sample_complexity),
-    `verdicts` (`analyze`), `models` (models.compare, with the column problem), `plans` (settle.plans of the open
-    problems) and `epsilons` (`over_epsilons`); and the findings by problem."""
+    """All tables of a set of runs, tidy, and the findings by problem.
+
+    The tables are `best` (tune.best_tuned), `intervals` (complexity.sample_complexity), `verdicts` (`analyze`),
+    `models` (models.compare, with the column problem), `plans` (settle.plans of the open problems) and `epsilons`
+    (`over_epsilons`).
+    """
 
     runs: pd.DataFrame
     best: pd.DataFrame
@@ -57,19 +62,20 @@ class Analysis:
 
 
 def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -> Analysis:
-    """Verdicts of `runs` (from `load.with_problem`). `delta`: an exponent within (-delta, delta) counts as none.
-    `tuning`: how learning rate and weight decay are chosen.
+    """Judge `runs` (from `load.with_problem`). Raises ConfigError unless delta is positive and finite.
 
-    verdicts has one row per problem: problem, concept, learner, trained, algorithm, epsilon, epsilon_unit, widths and
-    seeds (numbers of), alpha, alpha_low, alpha_high (95%; infinite = unbounded, nan = no law), alpha_se,
-    p_equivalence, p_scales, p_shrinks (one-sided, see scaling.ScalingLaw), p (the least of the three), p_holm (p as
-    corrected by `holm` for all problems here: verdicts with p_holm below 2.5% hold for all of them at once, at the 95%
-    of the interval),
-    bootstrap_low and bootstrap_high (95% percentiles of a bootstrap over seeds, which decide nothing: see
-    scaling.fit), logistic_alpha, logistic_low, logistic_high (crosscheck.logistic), bent_p, non_monotone (number of
-    seeds and widths), first_alpha, first_low, first_high (the law where their least passing N counts), verdict, why,
-    next.
-    Raises ConfigError unless delta is positive and finite.
+    `delta`: an exponent within (-delta, delta) counts as none. `tuning`: how learning rate and weight decay are chosen.
+
+    verdicts has one row per problem. Its columns describe the problem (problem, concept, learner, trained, algorithm,
+    epsilon, epsilon_unit, widths and seeds, the numbers of) and say the verdict, why and next. Of the law they have
+    alpha, alpha_low and alpha_high (95%; infinite = unbounded, nan = no law), alpha_se and bent_p. p_equivalence,
+    p_scales and p_shrinks are one-sided (see scaling.ScalingLaw); p is the least of the three.
+
+    p_holm is p as `holm` corrects it for all problems here. Verdicts with p_holm below 2.5% hold for all of them at
+    once, at the 95% of the interval. bootstrap_low and bootstrap_high are 95% percentiles of a bootstrap over seeds,
+    which decide nothing: see scaling.fit. logistic_alpha, logistic_low and logistic_high are those of
+    crosscheck.logistic. non_monotone counts seeds and widths; first_alpha, first_low and first_high are the law if
+    their least passing N counts.
     """
     if not 0 < delta < np.inf:
         raise ConfigError("delta", delta, "must be greater than 0, and finite")
@@ -96,7 +102,7 @@ def analyze(runs: pd.DataFrame, delta: float = DELTA, tuning: Tuning = POOLED) -
 
 
 def judge(law: ScalingLaw) -> str:
-    """The verdict that the p-values of the law allow."""
+    """Return the verdict that the p-values of the law allow."""
     if law.p_equivalence < ALONE:
         return FLAT
     if law.p_scales < ALONE:
@@ -107,10 +113,12 @@ def judge(law: ScalingLaw) -> str:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p-values, however the tests depend on each other (problems of one store share seeds, and with
-    them data). Cut at 2.5%, the chance of any false verdict among all is at most 5%, as that of one interval: where
-    alpha is within (-delta, delta), "scales" and "shrinks" are false and have 2.5% each; where it is not, the false
-    verdicts need an interval on one side of it."""
+    """Return Holm's adjusted p-values, which hold however the tests depend on each other.
+
+    Problems of one store share seeds, and with them data. Cut at 2.5%, the chance of any false verdict among all is at
+    most 5%, as that of one interval. If alpha is within (-delta, delta), "scales" and "shrinks" are false and have 2.5%
+    each. If it is not, the false verdicts need an interval on one side of it.
+    """
     order = np.argsort(p_values, kind="stable")
     scaled = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
     adjusted = np.empty(len(p_values))
@@ -119,9 +127,11 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def over_epsilons(runs: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
-    """scaling.epsilon_law of every problem that is judged at several epsilons: columns problem (the label without its
-    epsilon), epsilons (list), coefficient (alpha, beta), estimate, low, high, se. A width, seed or epsilon that is
-    censored throughout takes part as what it is: an interval."""
+    """Return scaling.epsilon_law of every problem that is judged at several epsilons.
+
+    Columns: problem (the label without its epsilon), epsilons (list), coefficient (alpha, beta), estimate, low, high,
+    se. A width, seed or epsilon that is censored throughout takes part as what it is: an interval.
+    """
     first = runs.drop_duplicates("problem").set_index("problem")
     keys = problem_keys(first).drop(columns="epsilon")
     tables = []
@@ -160,7 +170,7 @@ def _row(runs: pd.DataFrame, intervals: pd.DataFrame, finding: Finding) -> dict[
 
 def _find(runs: pd.DataFrame, best: pd.DataFrame, intervals: pd.DataFrame,
           delta: float) -> tuple[Finding, pd.DataFrame]:
-    """The finding of one problem, and the plans that would settle it."""
+    """Return the finding of one problem, and the plans that would settle it."""
     problem = runs["problem"].iloc[0]
     if runs["width"].eq(INFINITE).all():
         return Finding(problem, LIMIT, "the learner is of infinite width: the line of reference for finite ones",
@@ -169,7 +179,8 @@ def _find(runs: pd.DataFrame, best: pd.DataFrame, intervals: pd.DataFrame,
     if lack:
         return Finding(problem, OPEN, lack.why, lack.next, law=None), lack.plans
     law, check = scaling.fit(intervals, delta), logistic(best)
-    first = None if intervals["monotone"].all() else scaling.fit(first_passing(intervals), delta)
+    least = intervals.assign(low=intervals["first_low"], high=intervals["first_high"])
+    first = None if intervals["monotone"].all() else scaling.fit(least, delta)
     verdict, found = judge(law), interval_text(law.alpha_low, law.alpha_high)
     if verdict == OPEN:
         lack = settle.open_because(runs, intervals, law, delta, found)
@@ -182,7 +193,7 @@ def _find(runs: pd.DataFrame, best: pd.DataFrame, intervals: pd.DataFrame,
 
 
 def _doubts(law: ScalingLaw, check: Logistic, first: ScalingLaw | None, verdict: str, stray: int) -> list[str]:
-    """What speaks against the law, in words."""
+    """Return what speaks against the law, in words."""
     doubts = []
     if law.bent_p < BENT:
         doubts.append(f"a power law describes N_eps poorly (p = {law.bent_p:.1g}): look at the figure")
@@ -197,7 +208,7 @@ def _doubts(law: ScalingLaw, check: Logistic, first: ScalingLaw | None, verdict:
 
 
 def _corrected(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """`verdicts` with p_holm, and with a word where a verdict does not outlive the correction."""
+    """Return `verdicts` with p_holm, and with a word if a verdict does not outlive the correction."""
     tested = verdicts["p"].notna()
     adjusted = pd.Series(np.nan, index=verdicts.index)
     adjusted[tested] = holm(verdicts.loc[tested, "p"].to_numpy())
@@ -210,7 +221,7 @@ def _corrected(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(verdicts: pd.DataFrame) -> list[str]:
-    """What each problem's label says beside its concept and learner and not of all the problems."""
+    """Return the part of each problem's label that is neither its concept or learner nor common to all problems."""
     said = [row.problem.removeprefix(f"{row.concept}, {row.learner} ({row.trained}), ").split(", ")
             for row in verdicts.itertuples()]
     common = set.intersection(*map(set, said)) if said else set()
@@ -218,5 +229,5 @@ def differences(verdicts: pd.DataFrame) -> list[str]:
 
 
 def interval_text(low: float, high: float) -> str:
-    """An interval of alpha as text, e.g. [-0.03, 0.05]; an unbounded end is written -inf or inf."""
+    """Return an interval of alpha as text, e.g. [-0.03, 0.05]; an unbounded end is written -inf or inf."""
     return f"[{low:z.2f}, {high:z.2f}]"

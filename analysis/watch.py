@@ -1,4 +1,4 @@
-"""The report of a sweep that is still running: written again whenever the store has something new."""
+"""Write the report of a sweep that is still running, again whenever the store has something new."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ Fingerprint = frozenset[tuple[str, int, int]]
 
 
 def fingerprint(store: Path) -> Fingerprint:
-    """Name, size and time of the files of runs and curves: equal as long as the store holds the same."""
+    """Return name, size and time of the files of runs and curves: equal as long as the store holds the same."""
     found = set()
     for kind in ("runs", "curves"):
         for file in store.glob(f"{kind}-*.parquet"):
@@ -25,10 +25,10 @@ def fingerprint(store: Path) -> Fingerprint:
 
 def watch(store: Path, write: Callable[[float | None], None], seconds: float,
           sleep: Callable[[float], None] = time.sleep) -> None:
-    """Call `write(seconds)` now and, looking every `seconds`, whenever the store has changed, until Ctrl-C; then
-    `write(None)`, for a page that does not reload itself any more.
+    """Call `write(seconds)` now and whenever the store has changed, until Ctrl-C; then call `write(None)`.
 
-    An empty store, and filters that match nothing yet, are waited for: what is missing is said once on stderr.
+    It looks every `seconds`. `write(None)` makes a page that does not reload itself any more. If the store is empty, or
+    filters match nothing yet, it waits, and says once on stderr what is missing.
     """
     last: Fingerprint | None = None
     told, written = "", False

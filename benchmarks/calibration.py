@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.censored import Panel, maximize
+from analysis.censored import Observations, maximize
 from analysis.complexity import sample_complexity
-from analysis.power import Estimates, Plan, power
-from analysis.scaling import Inference, panel_of
+from analysis.power import Estimates, Grid, power
+from analysis.scaling import Inference, observations_of
 from analysis.verdict import ALONE, DELTA
 from benchmarks import tables
 
@@ -89,23 +89,24 @@ class Laws:
 
     def __init__(self, intervals: pd.DataFrame):
         centre = float(np.log(intervals["width"].unique().astype(float)).mean())
-        panels = [panel_of(rows, lambda cells: [np.log(cells["width"]) - centre])
+        several = [observations_of(rows, lambda cells: [np.log(cells["width"]) - centre])
                   for _, rows in intervals.groupby("problem")]
-        self.panel = Panel(np.stack([each.low for each in panels]), np.stack([each.high for each in panels]),
-                           panels[0].design)
-        seeds = self.panel.low.shape[1]
-        self.floor = float(np.median([each.floor for each in panels]))  # those of one grid differ by rounding alone
-        self.best = maximize(self.panel, floor=self.floor)
-        repeated = Panel(self.panel.low.repeat(seeds, axis=0), self.panel.high.repeat(seeds, axis=0), self.panel.design)
-        left_out = maximize(repeated, np.tile(1 - np.eye(seeds), (len(panels), 1)),
+        self.data = Observations(np.stack([each.low for each in several]), np.stack([each.high for each in several]),
+                                 several[0].design)
+        seeds = self.data.low.shape[1]
+        self.floor = float(np.median([each.floor for each in several]))  # those of one grid differ by rounding alone
+        self.best = maximize(self.data, floor=self.floor)
+        repeated = Observations(self.data.low.repeat(seeds, axis=0), self.data.high.repeat(seeds, axis=0),
+                                self.data.design)
+        left_out = maximize(repeated, np.tile(1 - np.eye(seeds), (len(several), 1)),
                             self.best.parameters.repeat(seeds, axis=0), self.floor)
         self.each = [
-            Inference(panel, replace(self.best, **{name: value[i:i + 1] for name, value in vars(self.best).items()}),
-                      left_out.beta[i * seeds:(i + 1) * seeds]) for i, panel in enumerate(panels)]
+            Inference(data, replace(self.best, **{name: value[i:i + 1] for name, value in vars(self.best).items()}),
+                      left_out.beta[i * seeds:(i + 1) * seeds]) for i, data in enumerate(several)]
 
     def p_values(self, value: float) -> tuple[np.ndarray, np.ndarray]:
         """One-sided p-values of alpha = `value`, away from the estimates: those of the seeds, of the likelihood."""
-        profiled = maximize(self.panel.with_fixed(1, np.full(len(self.each), value)), floor=self.floor, search=True,
+        profiled = maximize(self.data.with_fixed(1, np.full(len(self.each), value)), floor=self.floor, search=True,
                             start=np.delete(self.best.parameters, 1, axis=1))
         roots = np.sqrt(2 * np.maximum(self.best.log_likelihood - profiled.log_likelihood, 0.0))
         return (np.array([law.p_of_seeds(1, abs(law.estimate(1) - value)) for law in self.each]),
@@ -130,11 +131,11 @@ def study(truth: Truth, rng: np.random.Generator, bootstrap: bool) -> dict[str, 
     off = laws.best.beta[:, 1] - truth.alpha
     seeds, likelihood = (each >= ALONE for each in laws.p_values(truth.alpha))
     low, high = laws.claims(-DELTA), laws.claims(DELTA)
-    plan = Plan(truth.seeds, truth.widths, float(np.log(truth.ratio)))
+    grid = Grid(truth.seeds, truth.widths, float(np.log(truth.ratio)))
     row = {"covers": (seeds | likelihood).mean(), "seeds_cover": seeds.mean(), "likelihood_covers": likelihood.mean(),
            "bootstrap_covers": np.nan, "bias": off.mean(), "error": off.std(),
            "flat": ((low == 1) & (high == -1)).mean(), "scales": (high == 1).mean(), "shrinks": (low == -1).mean(),
-           "predicted": power(Estimates(truth.alpha, truth.sigma, truth.tilt), plan, DELTA),
+           "predicted": power(Estimates(truth.alpha, truth.sigma, truth.tilt), grid, DELTA),
            "ms": 1e3 * (time.process_time() - began) / ROUND}
     if bootstrap:
         ends = np.array([law.bootstrap(1) for law in laws.each[:RESAMPLED]])

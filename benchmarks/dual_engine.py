@@ -53,7 +53,7 @@ def main() -> None:
         slow, expected = measure(ReferenceStepper(), overrides)
         fast, found = measure(DualStepper(), overrides)
         apart = max(((found.state.weights[name] - expected.state.weights[name]).norm()
-                     / expected.state.weights[name].norm()).item() for name in expected.members.learner.trained)
+                     / expected.state.weights[name].norm()).item() for name in expected.members.net.trained)
         times = f"{slow * 1e6:10.1f} {fast * 1e6:8.1f} {slow / fast:7.1f}"
         print(f"{trained:8} {width:6} {times}   {apart:.0e}", flush=True)
 

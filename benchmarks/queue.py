@@ -30,7 +30,8 @@ from launch.compose import compose
 from launch.launchers.slurm import Slurm
 from launch.packs import packed
 from launch.plan import SHARE_OF_TIMEOUT, shared_out
-from ovpnet.engine.cost import EXAMPLE, Machine, seconds
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.rates import EXAMPLE, Machine
 from ovpnet.spec.config import Config
 from ovpnet.spec.schemas import conf_dir, register_schemas
 
@@ -200,7 +201,7 @@ def notice(seeds: int) -> Iterator[Row]:
 
 def run_a_job(seeds: int) -> Iterator[Row]:
     """The same where every run is a job of its own, and trains alone."""
-    alone = [[Work(seconds([config], MACHINE))] for config in sweeps()[SWEEPS[1]]]
+    alone = [[Work(shape_of([config]).seconds(MACHINE))] for config in sweeps()[SWEEPS[1]]]
     for name, cluster in CLUSTERS.items():
         yield {"sweep": SWEEPS[1], "cluster": name, "value": 0, "how": "run a job"} | row(
             alone, cluster, seeds, sharing="assigned")

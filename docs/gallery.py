@@ -48,8 +48,9 @@ def main() -> None:
     """Train, report, photograph, write the page."""
     with tempfile.TemporaryDirectory() as folder:
         parts = [_shown(study, Path(folder)) for study in STUDIES]
-    PAGE.write_text("# Gallery\n\nWhat `ovpnet analysis report` shows, of small studies of our own. Made by "
-                    "`python docs/gallery.py`, which trains them.\n\n" + "\n".join(parts), encoding="utf-8")
+    PAGE.write_text("# Gallery\n\n`ovpnet analysis report` shows these charts, here of small studies of our own. "
+                    "`python docs/gallery.py` trains them and\nmakes this page.\n\n" + "\n".join(parts),
+                    encoding="utf-8")
     print(PAGE)
 
 

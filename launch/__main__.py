@@ -22,11 +22,11 @@ from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.schemas import default_store
 from ovpnet.terminal.commands import as_typed
 from ovpnet.terminal.pipe import broken_pipe_ends
-from ovpnet.terminal.words import count
+from ovpnet.terminal.words import count, some
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code: 0, or 1 after a one-line message on stderr."""
+    """Run a subcommand; return the exit code: 0, or 1 after a one-line message on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["plan"]:
         return _plan(given[1:])
@@ -50,26 +50,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ovpnet launch", description="Sweeps that were begun with "
                                      "`ovpnet train -m`, from any shell that sees their store.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    looks = commands.add_parser("status", parents=[one], help="runs, packs and jobs of a sweep: what is done, runs, "
-                                "waits or failed, and how long it will take")
-    looks.add_argument("--watch", action="store_true", help="again every few seconds, until it has ended")
-    looks.add_argument("--all", action="store_true", help="every sweep of the store, a line each")
-    looks.add_argument("--failed", action="store_true", help="the kinds of failures, with a traceback each")
+    looks = commands.add_parser("status", parents=[one], help="show the runs, packs and jobs of a sweep: which "
+                                "are done, run, wait or failed, and how long it will take")
+    looks.add_argument("--watch", action="store_true", help="show them again every few seconds, until the sweep ends")
+    looks.add_argument("--all", action="store_true", help="show every sweep of the store, one per line")
+    looks.add_argument("--failed", action="store_true", help="show each kind of failure, with a traceback")
     looks.set_defaults(run=_status)
-    commands.add_parser("plan", add_help=False, help="what would run, of the arguments of `ovpnet train -m`: "
-                        "packs, members, memory, GPU-hours; nothing is submitted")
-    again = commands.add_parser("retry", parents=[one], help="submit what is left of a sweep once more, failed runs "
-                                "included")
-    again.add_argument("options", nargs="*", metavar="KEY=VALUE", help="other options of the launcher from now on: "
+    commands.add_parser("plan", add_help=False, help="show what `ovpnet train -m` with these arguments would "
+                        "run: packs, members, memory, GPU-hours; nothing is submitted")
+    again = commands.add_parser("retry", parents=[one], help="submit what is left of a sweep once more, and its "
+                                "failed runs")
+    again.add_argument("options", nargs="*", metavar="KEY=VALUE", help="set options of the launcher from now on: "
                        "mem_gb=32 timeout_min=600 partition=long")
     again.set_defaults(run=_retry)
     ends = commands.add_parser("cancel", parents=[one], help="ask the jobs of a sweep to end; they keep checkpoints")
     ends.set_defaults(run=_cancel)
-    waits = commands.add_parser("wait", parents=[one], help="until a sweep has ended; exit code 0 where every run is "
+    waits = commands.add_parser("wait", parents=[one], help="wait until a sweep has ended; exit code 0 if every run is "
                                 "done or diverged, else 1")
     waits.set_defaults(run=_wait)
-    said = commands.add_parser("logs", parents=[one], help="what the jobs of a sweep printed")
-    said.add_argument("--job", metavar="G-T", help="one job: group and task, as in the listing")
+    said = commands.add_parser("logs", parents=[one], help="show what the jobs of a sweep printed")
+    said.add_argument("--job", metavar="G-T", help="show one job: its group and task, as in the listing")
     said.add_argument("-n", "--lines", type=sync.positive, default=20, help="last lines of each (default: %(default)s)")
     said.set_defaults(run=_logs)
     sync.add_parser(commands)
@@ -99,9 +99,9 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _watch(sweep: Sweep) -> Status:
-    """Show it until it has ended."""
+    """Show the sweep until it has ended; return its last state."""
     found, took, console = status(sweep), 0.0, display.console()
-    # Of a file, and other things that are no terminal, only the end is of use.
+    # A file, like all that is no terminal, gets the last state alone.
     view = display.status_view(found)
     shown = Live(view, console=console, auto_refresh=False) if console.is_terminal else nullcontext()
     with shown as live:
@@ -110,7 +110,7 @@ def _watch(sweep: Sweep) -> Status:
             began = time.monotonic()
             try:
                 found = status(sweep)
-            except OvpnetError as error:  # a scheduler that is busy: no reason to end a wait of days
+            except OvpnetError as error:  # the scheduler may be busy, which must not end a wait of days
                 print(f"{error}; asking again", file=sys.stderr)
             took = time.monotonic() - began
             if live is not None:
@@ -125,7 +125,7 @@ def _wait(options: argparse.Namespace) -> int:
 
 
 def _retry(options: argparse.Namespace) -> int:
-    # A first KEY=VALUE looks like the sweep's id to argparse.
+    # argparse takes a first KEY=VALUE for the sweep's id.
     if options.sweep and "=" in options.sweep:
         options.sweep, options.options = None, [options.sweep, *options.options]
     print(retry(find(options.store, options.sweep), options.options))
@@ -147,8 +147,7 @@ def _logs(options: argparse.Namespace) -> int:
     jobs = {f"{job.group}-{job.task}": job for job in scheduler.jobs(sweep, sweep.groups())}
     wanted = [job for name, job in jobs.items() if options.job in (None, name)]
     if not wanted:
-        some = ", ".join(list(jobs)[:10]) + ", ..." * (len(jobs) > 10)
-        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}; there are: {some}" if jobs else
+        raise OvpnetError(f"--job {options.job}: no job of {sweep.id}; there are: {some(jobs, 10)}" if jobs else
                           f"{sweep.id} has no jobs")
     for job in wanted:
         print(f"== job {job.group}-{job.task}: {job.state} {job.node} {job.id or ''}".rstrip())

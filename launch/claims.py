@@ -1,8 +1,8 @@
-"""Which job of a group trains which pack: claims/G-P, a file a pack that holds the job's number.
+"""Claims say which job of a group trains which pack: claims/G-P holds the number of the job that has pack P.
 
-A job that is asked to stop returns the pack that it was in, claims/returned-G-P, and the next job to ask goes on with
-it: the one that was stopped may wait for long. One that is killed keeps its claim, and goes on when it starts again;
-what it leaves if it does not, `ovpnet launch retry` submits in a group of its own.
+A job that is asked to stop returns its pack: the claim becomes claims/returned-G-P. The next job that looks for work
+goes on with it, since the stopped job may wait for long. A job that is killed keeps its claim, and goes on when it
+starts again. If it does not start again, `ovpnet launch retry` submits what it left in a group of its own.
 """
 
 import os
@@ -21,29 +21,29 @@ class Claims:
         self.folder, self.group = sweep.path / "claims", group.number
 
     def taken(self) -> set[int]:
-        """Packs that a job has claimed."""
+        """Return the packs that a job has claimed."""
         return {int(file.name.partition("-")[2]) for file in self.folder.glob(f"{self.group}-*")}
 
     def returned(self) -> list[int]:
-        """Packs that were returned, and that no job has claimed since."""
+        """Return the packs that were returned, and that no job has claimed since."""
         return sorted({int(file.name.rpartition("-")[2]) for file in self.folder.glob(f"returned-{self.group}-*")}
                       - self.taken())
 
     def of(self, task: int, packs: Iterable[int]) -> list[int]:
-        """Those of the packs that are this job's."""
+        """Return those of the packs that are this job's."""
         return [pack for pack in packs if self.owner(pack) == task]
 
     def owner(self, pack: int) -> int | None:
-        """The job that has claimed the pack."""
+        """Return the job that has claimed the pack; None if none has."""
         try:
             return int(self._file(pack).read_text())
         except FileNotFoundError:
             return None
 
     def claim(self, pack: int, task: int) -> bool:
-        """Whether the pack is this job's, now or before. Raises OSError.
+        """Claim a pack for a job; return whether it is the job's, now or before. Raises OSError.
 
-        Of several jobs one makes the link, on NFS too; and where the server's answer was lost, it is the content that
+        Only one of several jobs makes the link, on NFS too. If the server's answer was lost, the content of the file
         says whose it is.
         """
         self.folder.mkdir(mode=0o700, exist_ok=True)

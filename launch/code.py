@@ -1,7 +1,7 @@
-"""What a sweep's jobs run: a copy of the code as it was when the sweep was submitted, and a record of its environment.
+"""The code that a sweep's jobs run: a copy, made when the sweep is submitted, and a record of its environment.
 
-The copy is in STORE/sweeps/UID/.code/DIGEST, one for all sweeps of the same code: jobs that start hours later, or again
-after a preemption, do not see what was changed in the checkout meanwhile.
+The copy is in STORE/sweeps/UID/.code/DIGEST, one for all sweeps of the same code. Jobs may start hours later, or again
+after a preemption. They do not see what was changed in the checkout meanwhile.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ PACKAGES = ("ovpnet", "launch", "hydra_plugins", "conf")
 
 
 def snapshot(store: Path) -> Path:
-    """Copy the code that is running, unless that was done before; the folder of the copy. Raises OSError, OvpnetError.
+    """Copy the code that is running, if there is no copy yet; return the folder. Raises OSError, OvpnetError.
 
-    In a checkout that is what git tracks, and what it does not ignore, as it is in the working tree; and the compiled
+    From a checkout it copies all files that git does not ignore, as they are in the working tree, and the compiled
     loops.
     """
     files = sorted(set(_files()))
@@ -43,7 +43,7 @@ def snapshot(store: Path) -> Path:
                 target = temporary / _place(file)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content[file])
-            # Of two dirty trees each has a name of its own.
+            # The digest tells two dirty trees apart.
             (temporary / "REVISION").write_text(f"{revision}.{digest}" if revision.endswith("-dirty") else revision)
             changes = _git("diff", "--binary", "HEAD")
             (temporary / "changes.diff").write_bytes(changes.encode("utf-8", "surrogateescape"))
@@ -58,13 +58,13 @@ def snapshot(store: Path) -> Path:
 
 
 def environment() -> str:
-    """The interpreter and every installed distribution, in the form of a requirements file."""
+    """Return the interpreter and every installed distribution, in the form of a requirements file."""
     installed = sorted({f"{each.metadata['Name']}=={each.version}" for each in distributions()}, key=str.lower)
     return "\n".join([f"# Python {sys.version.split()[0]}, {sys.executable}", *installed, ""])
 
 
 def _files() -> Iterator[Path]:
-    """Files of the packages, wherever they are: in a checkout or installed."""
+    """Yield the files of the packages, in a checkout or as they are installed."""
     listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PACKAGES)
     if listed:
         yield from (ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file())
@@ -79,11 +79,11 @@ def _place(file: Path) -> Path:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of the checkout that the code is in; nothing where it is in none."""
+    """Return what git says of the checkout that holds the code; "" if no checkout does."""
     if not (ROOT / ".git").exists():
         return ""
     try:
-        # What is tracked need not be UTF-8, nor need names of files.
+        # Neither the tracked files nor their names need be UTF-8.
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8",
                               errors="surrogateescape", timeout=60)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,8 +1,8 @@
-"""The configs of a sweep, from the overrides of its jobs.
+"""Compose the configs of a sweep from the overrides of its jobs.
 
-Hydra takes tens of milliseconds to compose one config, so it composes one for each choice of config groups; plain
-values (width=256) are set in copies of it. They are typed once each, by the same structured config, and configs share
-the nodes (concept, algorithm, ...) that are equal: no one may change a node of a config in place.
+Hydra takes tens of milliseconds to compose one config, so it composes one for each choice of config groups. Plain
+values (width=256) are set in copies of it, and the same structured config gives each of them its type once. Configs
+share the nodes (concept, algorithm, ...) that are equal, so no one may change a node of a config in place.
 """
 
 import re
@@ -23,17 +23,17 @@ from ovpnet.spec.rules import canonical, check_bounds, check_combinations
 from ovpnet.spec.schemas import chosen, resolve
 
 _INTEGER = re.compile(r"([^=]+)=(0|-?[1-9]\d*)")
-# An interpolation of anything but the environment: of another key, whose value may differ between jobs.
+# An interpolation of another key, whose value may differ between jobs; one of the environment is the same for all.
 _INTERPOLATION = re.compile(r"\$\{(?!oc\.env:)")
 
 
 def compose(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:
-    """Checked configs of the jobs, each a list of overrides.
+    """Return the checked configs of the jobs, each a list of overrides.
 
     Raises ConfigError, or Hydra's own errors, for the first job that is not valid.
     """
     parsed = _parsed(OverridesParser.create(config_loader=loader), {text for job in jobs for text in job})
-    # Asked once a key: the loader copies all of Hydra's config to answer.
+    # The loader is asked once per key, since it copies all of Hydra's config to answer.
     groups = {key for key in {each.key_or_group for each in parsed.values()} if loader.get_group_options(key)}
     plain = {text: each.key_or_group for text, each in parsed.items() if _sets_a_value(each, groups)}
     choices: dict[tuple[tuple[str, ...], tuple[str, ...]], _Choice] = {}
@@ -50,7 +50,10 @@ def compose(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[st
 
 
 def _parsed(parser: OverridesParser, texts: Iterable[str]) -> dict[str, Override]:
-    """The overrides by their texts. Hydra's grammar takes 0.3 ms for each, so of a key's integers it reads one."""
+    """Return the overrides by their texts.
+
+    Hydra's grammar takes 0.3 ms for each override, so it reads only one of the integers of a key.
+    """
     parsed: dict[str, Override] = {}
     integers: dict[str, Override] = {}
     for text in texts:
@@ -66,7 +69,7 @@ def _parsed(parser: OverridesParser, texts: Iterable[str]) -> dict[str, Override
 
 
 def _sets_a_value(override: Override, groups: AbstractSet[str]) -> bool:
-    """Whether the override is a plain KEY=VALUE that neither chooses a config file nor depends on another key."""
+    """Return whether the override is a plain KEY=VALUE: it chooses no config file and depends on no other key."""
     key, text = override.key_or_group, override.input_line or ""
     special = override.is_add() or override.is_force_add() or override.is_delete() or override.package
     node = isinstance(override.value(), dict) or key.count(".") > 1
@@ -84,7 +87,8 @@ class _Choice:
         self.depends = bool(_INTERPOLATION.search(OmegaConf.to_yaml(composed)))
         config = OmegaConf.to_object(composed)
         self.base = {item.name: chosen(item.name, getattr(config, item.name)) for item in fields(Config)}
-        # The overrides of a job that set in a node, as their places in it and their names; "" is the config itself.
+        # Per node, the overrides of a job that set in it: their places in the job and the names that they set. "" is
+        # the config itself.
         self.places: dict[str, list[tuple[int, str]]] = {"": []}
         for place, key in enumerate(keys):
             node, _, name = key.rpartition(".")
@@ -94,7 +98,7 @@ class _Choice:
         self.nodes: dict[tuple[str, ...], Any] = {}  # by the overrides that set in them
 
     def config(self, job: Sequence[str]) -> Config:
-        """The checked config of a job's plain overrides."""
+        """Return the checked config of a job's plain overrides."""
         new = [text for text in job if text not in self.values]
         for text in new:
             self.values[text] = _typed(self.composed, self.parsed[text])
@@ -121,7 +125,7 @@ class _Choice:
 
 
 def _typed(config: DictConfig, override: Override) -> Any:
-    """The override's value as the type of its key, of which it is the value in `config` from now on."""
+    """Set the override in `config`; return its value with the type of its key. Raises OvpnetError."""
     try:
         OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
     except OmegaConfBaseException as error:

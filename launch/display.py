@@ -1,4 +1,4 @@
-"""What a person reads of a plan and of a sweep."""
+"""Plans and sweeps as tables and sentences, for people."""
 
 import os
 import sys
@@ -13,10 +13,9 @@ from rich.text import Text
 from launch.plan import Plan
 from launch.status import STATES, Status
 from launch.sweep import Sweep, store_option
-from ovpnet.engine.choice import chosen_engine
-from ovpnet.engine.cost import EXAMPLE
+from ovpnet.engine.rates import EXAMPLE
 from ovpnet.terminal.commands import as_typed
-from ovpnet.terminal.words import count, verb
+from ovpnet.terminal.words import count, some, verb
 
 _WIDTH = 120
 
@@ -27,7 +26,7 @@ def console() -> Console:
 
 
 def announcement(plan: Plan, store: str) -> str:
-    """Return a line on what a command is about to do."""
+    """Return a line that says what a command is about to do."""
     parts = [count(plan.distinct, "run")]
     if plan.asked > plan.distinct:
         parts.append(f"({plan.asked - plan.distinct} asked for twice)")
@@ -41,15 +40,15 @@ def announcement(plan: Plan, store: str) -> str:
     packs = plan.packs
     if not packs:
         return " ".join(parts) + "; nothing to train"
-    engines = Counter(chosen_engine(pack.configs[0]) for pack in packs)
+    engines = Counter(pack.shape.engine.name for pack in packs)
     by = ", ".join(f"{number} by the {name} engine" for name, number in engines.most_common())
     runs = sum(len(pack.configs) for pack in packs)
-    jobs = f" and {plan.jobs} jobs" * (plan.jobs > 1)
+    jobs = f" and {plan.job_count} jobs" * (plan.job_count > 1)
     return " ".join(parts) + f"; training {runs} in {count(len(packs), 'pack')} ({by}){jobs}"
 
 
 def warnings(plan: Plan) -> list[str]:
-    """Return what of a plan is likely to fail, or to take many jobs' time one after the other."""
+    """Return warnings about packs that may not fit the memory, and about packs that take longer than a job may."""
     found = []
     for tier in plan.tiers:
         launcher = tier.launcher
@@ -67,15 +66,15 @@ def warnings(plan: Plan) -> list[str]:
 
 
 def submitted(sweep: Sweep, plan: Plan) -> str:
-    """Return what to say after a submission: its id, and what to type next."""
+    """Return the message after a submission: the sweep's id, and the commands to type next."""
     predicted, of = duration(plan.seconds), store_option(sweep.store)
-    return (f"submitted {sweep.id}: {count(plan.jobs, 'job')}, {predicted} of training predicted in all\n"
+    return (f"submitted {sweep.id}: {count(plan.job_count, 'job')}, {predicted} of training predicted in all\n"
             f"  {as_typed('launch status')} {sweep.id}{of} --watch    how it fares; also: wait, logs, retry, cancel\n"
             f"  {as_typed('analysis verdict')}{of}    any time: of the runs that are stored")
 
 
 def show_plan(plan: Plan) -> None:
-    """Print the packs of one kind a row, the longest first; then what they take together."""
+    """Print a row per kind of pack, the longest first; then what all of them take together."""
     table = Table("learner", "engine", "m", "runs", "packs", "runs/pack", "memory", "a pack", "all", box=None,
                   padding=(0, 1))
     for number in (4, 5, 6, 7, 8, 2, 3):
@@ -88,7 +87,7 @@ def show_plan(plan: Plan) -> None:
         packs = tier.packs
         for place, pack in enumerate(packs):
             config = pack.configs[0]
-            kind = f"{config.learner.name} ({config.learner.trained})", chosen_engine(config), config.width
+            kind = f"{config.learner.name} ({config.learner.trained})", pack.shape.engine.name, config.width
             kinds.setdefault(kind, []).append(place)
         for (learner, engine, width), places in kinds.items():
             mine = [packs[place] for place in places]
@@ -113,7 +112,8 @@ def show_plan(plan: Plan) -> None:
 def status_view(found: Status) -> Stacked:
     """Return a sweep as a table of its runs, packs and jobs.
 
-    What comes from the store, from SLURM or from a path is Text, since brackets in a string would be rich's markup.
+    Texts from the store, from SLURM or from a path are of the type Text, since brackets in a string would be rich's
+    markup.
     """
     counts = Table("", *STATES, box=None, padding=(0, 1))
     for column in counts.columns[1:]:
@@ -151,8 +151,7 @@ def show_failures(found: Status) -> None:
     """Print each kind of failure once, with how many runs it took and a traceback."""
     for (kind, error), rows in found.failures.groupby(["failure", "error"], dropna=False):
         first = rows.iloc[0]
-        some = ", ".join(rows["run_id"].head(8)) + ", ..." * (len(rows) > 8)
-        print(f"{count(len(rows), 'run')}: {error} ({kind}): {some}")
+        print(f"{count(len(rows), 'run')}: {error} ({kind}): {some(rows['run_id'], 8)}")
         if isinstance(first["traceback"], str):
             print("\n".join(f"    {line}" for line in first["traceback"].splitlines()))
     if found.failures.empty:

@@ -1,10 +1,10 @@
-"""What submitit runs, on SLURM or in a process here: one job of a sweep, by a supervisor that outlives its worker.
+"""One job of a sweep, which submitit runs on SLURM or in a process here: a supervisor that outlives its worker.
 
-The supervisor does not import torch. It starts `launch.worker`, and again when that has died: a crash, the kernel's
-out-of-memory killer or a lost GPU ends a worker, not the job. The runs that were in training then are trained as two
-halves from then on, until the one that kills its worker is alone; after a few deaths of its own it is given up, and
-stored as failed. Where SLURM asks for the job's place (a timeout, a preemption), the worker keeps a checkpoint and
-submitit requeues the job.
+The supervisor does not import torch. It starts `launch.worker`, and starts it again if it dies: a crash, the kernel's
+out-of-memory killer or a lost GPU ends a worker, not the job. Then the runs that were in training are trained as two
+halves, until the run that kills its worker is alone. After a few deaths of its own that run is given up, and stored as
+failed. If SLURM asks for the job's place (a timeout, a preemption), the worker keeps a checkpoint and submitit requeues
+the job.
 """
 
 import logging
@@ -27,22 +27,22 @@ from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)
 
-# Seconds: between two looks at the worker; until another one is tried after one that could not start; and how long a
-# job whose worker was asked to stop waits for SLURM to end it.
+# Seconds between two looks at the worker; from a worker that could not start to the next one; and that a job whose
+# worker was asked to stop waits for SLURM to end it.
 _LOOK, _PAUSE, _NOTICE = 0.1, 5.0, 600.0
 
 
 class Job:
-    """A job, as a callable that can be pickled: it knows only where its sweep is on record."""
+    """A job, as a callable that can be pickled: it knows only the folder of its sweep's record."""
 
     def __init__(self, sweep: str, group: int, task: int):
         self.sweep, self.group, self.task = sweep, group, task
-        self._worker: int | None = None  # its pid, until it has been waited for
+        self._worker: int | None = None  # the pid, until it has been waited for
         self._patience = 0.0  # seconds that it may take to keep a checkpoint
         self._cancelled = False
 
     def __call__(self) -> None:
-        """Train the job's packs. Raises OvpnetError where that cannot be done here."""
+        """Train the job's packs. Raises OvpnetError if that cannot be done here."""
         check_private(Path(self.sweep))
         if submitit.JobEnvironment().global_rank:
             log.warning("a job is one process; this is another one, which has nothing to do")
@@ -60,8 +60,8 @@ class Job:
                 file.end("interrupted")
                 return
             if asked:
-                # Whoever asked will end this process, and requeue the job if it was preempted. To end before that would
-                # count as done.
+                # SLURM will end this process, and requeue the job if it was preempted. A job that ends before that
+                # counts as done.
                 log.info("the worker was asked to stop; waiting for the job to be ended")
                 time.sleep(_NOTICE)
             elif status == 1 or not file.died(status):
@@ -74,7 +74,7 @@ class Job:
         file.end("done")
 
     def checkpoint(self) -> DelayedSubmission:
-        """Asked by submitit in a signal handler, before a requeue: stop the worker, with a checkpoint."""
+        """Stop the worker, with a checkpoint; submitit calls this in a signal handler, before a requeue."""
         if self._worker is not None:
             os.kill(self._worker, signal.SIGTERM)
             deadline = time.monotonic() + self._patience
@@ -83,8 +83,10 @@ class Job:
         return DelayedSubmission(Job(self.sweep, self.group, self.task))
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:
-        """On SIGTERM (`ovpnet launch cancel`) the worker is asked to stop, and no other one is started. (SLURM asks
-        all processes of a job itself.)"""
+        """Ask the worker to stop, and start no other one: the handler of SIGTERM, for `ovpnet launch cancel`.
+
+        SLURM itself asks all processes of a job.
+        """
         self._cancelled = True
         if self._worker is not None:
             os.kill(self._worker, signal.SIGTERM)
@@ -104,12 +106,14 @@ class Job:
         return process.wait()
 
     def _ended(self) -> bool:
-        """Whether the worker has, which is left to be waited for. (Popen's own poll takes a lock, which a signal
-        handler could wait for forever.)"""
+        """Return whether the worker has ended, but leave it to be waited for.
+
+        Popen's own poll takes a lock, for which a signal handler could wait forever.
+        """
         assert self._worker is not None
         return os.waitid(os.P_PID, self._worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _leave_signals_to_the_supervisor() -> None:
-    """SLURM sends submitit's signal to every process of a job, and it would end a worker."""
+    """Ignore submitit's signal, which SLURM sends to every process of a job: it would end a worker."""
     signal.signal(submitit.JobEnvironment._usr_sig(), signal.SIG_IGN)

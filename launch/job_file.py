@@ -1,4 +1,4 @@
-"""What a job's supervisor has on record: where it runs, and which runs ended its workers."""
+"""The record of a job's supervisor: the machine it runs on, and the runs that ended its workers."""
 
 import logging
 import os
@@ -18,15 +18,15 @@ from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)
 
-# Exit statuses of a worker, besides 0, and 1 for what has nothing to do with a run: it was asked to stop; a run broke
-# the GPU's context.
+# Exit statuses of a worker that was asked to stop, and of one whose run broke the GPU's context. It has 0 if all went
+# well, and 1 for errors that have nothing to do with a run.
 INTERRUPTED, DEVICE_LOST = 75, 76
-# Deaths in a row after which it is not the runs: more than it takes to find one that kills among 512, and to be sure.
+# After so many deaths in a row the runs are not the cause: fewer find the one of 512 that kills, and make sure of it.
 _FRUITLESS = 16
 
 
 class JobFile:
-    """Keeps jobs/G-T.json: where the job runs, and what its workers died of."""
+    """The file jobs/G-T.json: the machine that the job runs on, and what its workers died of."""
 
     def __init__(self, sweep: Sweep, group: int, task: int, retries: int):
         self.sweep, self.retries = sweep, retries
@@ -41,15 +41,15 @@ class JobFile:
         self._write()
 
     def end(self, how: str) -> None:
-        """Take note of the job's end: `done`, `failed` or `interrupted`."""
+        """Write down how the job ended: `done`, `failed` or `interrupted`."""
         self.content |= {"ended": time.time(), "how": how}
         self._write()
 
     def died(self, status: int) -> bool:
-        """Take note of a worker's death; return False if it was not in training."""
+        """Write down that a worker died; return False if no run was in training."""
         progress = read_json(self.progress) or {}
         since: float = progress.get("since", 0.0)
-        if since <= self.blamed:  # it is about a worker before this one
+        if since <= self.blamed:  # an earlier worker wrote it
             return False
         self.blamed = since
         training: list[str] = progress.get("training", [])
@@ -65,7 +65,7 @@ class JobFile:
             return False
         how = ("it lost the GPU" if status == DEVICE_LOST else f"exit status {status}" if status > 0 else
                f"signal {-status} ({signal.Signals(-status).name})"
-               + (", as by the kernel where memory runs out" if status == -signal.SIGKILL else ""))
+               + (", as by the kernel if memory runs out" if status == -signal.SIGKILL else ""))
         log.warning("the worker died (%s) while it trained %s", how, count(len(left), "run"))
         if len(left) > 1:
             self._halve(training, left)
@@ -92,7 +92,10 @@ class JobFile:
 
 
 def _job_id() -> str | None:
-    """Return what submitit names files by: on SLURM its own number, 12_3 for a task of an array; None outside jobs."""
+    """Return the id by which submitit names files; None outside jobs.
+
+    On SLURM it is SLURM's own number: 12_3 for a task of an array.
+    """
     try:
         return submitit.JobEnvironment().job_id
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""What a launcher is: an object whose fields are its options, and that answers whatever else a sweep asks of it.
+"""The base class of launchers: the fields of a launcher are its options, and its methods are all that a sweep asks.
 
 A subclass is a dataclass with the decorator `@launcher(NAME)`, in a file of `launch/launchers`. Its fields are Hydra's
-schema of `hydra.launcher`, and what a sweep keeps on record of it. Code outside asks the object, never its class or
-name.
+schema of `hydra.launcher`, and a sweep's record keeps their values. Code outside calls the object's methods; it never
+asks for its class or name.
 """
 
 import re
@@ -11,17 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from omegaconf import MISSING
 from submitit.core.utils import JobPaths
 
 from launch.sweep import Group, Sweep, read_json
+from ovpnet.engine.rates import Machine
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.keys import check_value, key
-
-if TYPE_CHECKING:  # every command loads the launchers, and need not wait for the model of cost
-    from ovpnet.engine.cost import Machine
 
 # SLURM's states of a job that will run, or does; launchers without SLURM have some of them.
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED", "RESV_DEL_HOLD")
@@ -43,12 +41,12 @@ class JobState:
 
     @property
     def live(self) -> bool:
-        """Tell whether it runs, or will without anybody doing anything."""
+        """Return whether the job runs, or will run without anybody doing anything."""
         return self.state in (*WAITING, *RUNNING)
 
 
 def how_ended(about: Mapping[str, Any]) -> str | None:
-    """Return how a job's supervisor says that it ended, in SLURM's words; None if it does not."""
+    """Return how a job ended, in SLURM's words, from what its supervisor wrote; None if it wrote no end."""
     return {"done": "COMPLETED", "failed": "FAILED", "interrupted": "CANCELLED"}.get(about.get("how") or "")
 
 
@@ -56,13 +54,13 @@ def how_ended(about: Mapping[str, Any]) -> str | None:
 class Launcher(ABC):
     """Trains the packs of a sweep in jobs. Its fields are the options that every launcher has."""
 
-    # Facts that every launcher states. The name is that of its decorator.
+    # Facts that every launcher states; the decorator sets the name.
     name: ClassVar[str]
-    waits: ClassVar[bool]  # whether the command waits for its jobs; if not, it returns at once
+    waits: ClassVar[bool]  # True if the command waits for its jobs; else it returns at once
     poll_seconds: ClassVar[float]  # between two looks at its jobs
-    patience_seconds: ClassVar[float]  # until what an ended job has stored can be seen from here
-    requeues: ClassVar[bool]  # whether who stops a job starts it again later, so that it must not end by itself
-    networked: ClassVar[bool]  # whether its jobs reach the network, for the tracker
+    patience_seconds: ClassVar[float]  # until the rows that an ended job has stored can be seen from here
+    requeues: ClassVar[bool]  # True if the one who stops a job starts it again later: it must not end by itself
+    networked: ClassVar[bool]  # True if its jobs reach the network, for the tracker
     time_key: ClassVar[str]  # the option that limits the time of a job, in minutes; "" if none does
 
     _target_: str = MISSING
@@ -87,7 +85,7 @@ class Launcher(ABC):
         """Check one option by itself. Raises ConfigError."""
         check_option(name, value, metadata)
 
-    def check(self) -> None:  # noqa: B027 (not all have what to check)
+    def check(self) -> None:  # noqa: B027 (some launchers have nothing to check)
         """Check the options together. Raises ConfigError."""
 
     def check_store(self, store: Path) -> None:  # noqa: B027
@@ -95,13 +93,13 @@ class Launcher(ABC):
 
     # --- what a plan asks ---
 
-    def per_tier(self) -> "list[Launcher]":
+    def per_tier(self) -> list["Launcher"]:
         """Return the launcher of each tier, from small to large: itself, if it has no tiers."""
         return [self]
 
     @abstractmethod
-    def machine(self, store: Path, device: str) -> "Machine":
-        """Return what a job trains on, for which packs are sized."""
+    def machine(self, store: Path, device: str) -> Machine:
+        """Return the machine that a job trains on; packs are sized for it."""
 
     @abstractmethod
     def most_jobs(self, device: str) -> int:
@@ -119,29 +117,29 @@ class Launcher(ABC):
 
     @property
     def memory_key(self) -> str:
-        """The option that says which memory a job has; "" if none does."""
+        """The option that says how much memory a job has; "" if none does."""
         return ""
 
     @property
     def on_gpu(self) -> bool:
-        """Whether a job asks for a GPU."""
+        """True if a job asks for a GPU."""
         return False
 
     # --- what a submission asks ---
 
     def copies_code(self, jobs: int) -> bool:
-        """Tell whether so many jobs run a copy of the code: all do that may outlive or outnumber this process."""
+        """Return whether so many jobs run a copy of the code: they do if they may outlive or outnumber this process."""
         return True
 
     @abstractmethod
     def submit(self, sweep: Sweep, group: Group, jobs: Sequence[Callable[[], None]]) -> None:
         """Start the jobs of a group. Raises OvpnetError, RuntimeError, OSError if they cannot be started.
 
-        `jobs` are what each of them calls, for submitit.
+        submitit calls each of `jobs` in a process of its own.
         """
 
     def wait(self, sweep: Sweep, group: Group) -> None:  # noqa: B027 (not all wait)
-        """Wait for the jobs of a group; stated by a launcher that waits. Raises InterruptionError, OvpnetError."""
+        """Wait for the jobs of a group, if the launcher waits at all. Raises InterruptionError, OvpnetError."""
 
     # --- what a job asks: it knows its launcher from the record ---
 
@@ -153,27 +151,27 @@ class Launcher(ABC):
     @property
     @abstractmethod
     def retries(self) -> int:
-        """How often a run may end its worker before it is marked failed."""
+        """The number of times that a run may end its worker before it is marked failed."""
 
     @property
     @abstractmethod
     def checkpoint_seconds(self) -> float:
-        """Seconds that a job which is asked to stop may take to keep a checkpoint."""
+        """Seconds that a job may take to keep a checkpoint after it is asked to stop."""
 
     def begin(self, store: Path, device: str) -> None:  # noqa: B027 (not all look)
-        """Look at the machine that a job is on, before it trains. Raises ConfigError."""
+        """Look at the machine that a job runs on, before it trains. Raises ConfigError."""
 
     # --- what is asked about submitted jobs, long after and from other processes ---
 
     @classmethod
     @abstractmethod
     def jobs(cls, sweep: Sweep, groups: Sequence[Group]) -> dict[tuple[int, int], JobState]:
-        """Return the jobs of these groups, its own, by group and task. Raises OvpnetError."""
+        """Return the jobs of these groups, which this launcher submitted, by group and task. Raises OvpnetError."""
 
     @classmethod
     @abstractmethod
     def live(cls, groups: Sequence[tuple[Sweep, Group]]) -> list[tuple[Sweep, Group]]:
-        """Return those of the groups, its own, of which a job runs or waits to. Raises OvpnetError."""
+        """Return those of the groups, all this launcher's, of which a job runs or waits to run. Raises OvpnetError."""
 
     @classmethod
     @abstractmethod
@@ -182,7 +180,7 @@ class Launcher(ABC):
 
     @classmethod
     def logs(cls, sweep: Sweep, job: JobState) -> list[Path]:
-        """Return the files of what a job printed, at all of its starts: submitit's."""
+        """Return submitit's files of what a job printed, at all of its starts."""
         ids = {job.id, (read_json(sweep.job_file(job.group, job.task)) or {}).get("job_id")} - {None}
         return sorted(file for id in ids for kind in ("out", "err")
                       for file in [JobPaths(sweep.path / "logs", id).folder / f"{id}_0_log.{kind}"] if file.exists())
@@ -199,7 +197,7 @@ L = TypeVar("L", bound=type[Launcher])
 
 
 def launcher(name: str) -> Callable[[L], L]:
-    """Register the class as hydra/launcher=NAME. Raises TypeError if it does not state all that is asked of it."""
+    """Register the class as hydra/launcher=NAME. Raises TypeError if the class lacks a fact or a method."""
     def register(kind: L) -> L:
         kind.name = name
         lacking = [fact for fact in sorted(_FACTS) if not hasattr(kind, fact)] + sorted(kind.__abstractmethods__)
@@ -221,7 +219,7 @@ def launcher(name: str) -> Callable[[L], L]:
 
 
 def check_option(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
-    """Raise ConfigError for an option out of its bounds, or with a control character in a text."""
+    """Raise ConfigError if an option is out of its bounds, or a text has a control character."""
     if isinstance(value, int | float):
         check_value(name, value, metadata)
     for text in _texts(value):

@@ -1,4 +1,4 @@
-"""What packs are planned for: this machine, as measured; or one that a job has measured and told of."""
+"""The machines that packs are planned for: this one, as measured, or one that a job has measured."""
 
 import os
 from dataclasses import replace
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from launch.sweep import read_json
-from ovpnet.engine.cost import Machine, Rates
+from ovpnet.engine.rates import Machine, Rates
 
 
 def here(device: str) -> Machine:
-    """Return this machine with the device of that name. Raises ConfigError if there is none."""
-    from ovpnet.run import calibrate, pack  # which import torch: a sweep with nothing to train need not wait for it
+    """Return this machine with the device of that name. Raises ConfigError if there is no such device."""
+    from ovpnet.run import calibrate, pack  # torch is slow to import, and a sweep with nothing to train needs none
 
     return calibrate.machine(pack.device(device))
 
 
 def shared_by(processes: int, device: str) -> Machine:
-    """Return what each of several processes has of this machine, if they share a device."""
+    """Return the part of this machine that each of several processes has, if they share a device."""
     machine, each = here(device), -(-processes // max(1, len(gpus(0))))
     return replace(machine, memory=machine.memory // each, threads=max(1, machine.threads // each))
 
@@ -28,11 +28,11 @@ def workers(device: str) -> int:
 
 
 def gpus(processes: int) -> list[int | None]:
-    """Return the GPU of each process, in turn; None if there are none. For no process, return all GPUs."""
+    """Return the GPU of each process, in turn; None if there are none. For 0 processes, return all GPUs."""
     import torch
 
     count = torch.cuda.device_count()
-    # torch counts those that are visible; the processes are told by their own numbers.
+    # torch counts the visible GPUs; a process is given the number that the machine knows.
     given = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
     own = [int(each) for each in given[:count] if each.isdecimal()] if given else list(range(count))
     if not processes:
@@ -41,7 +41,7 @@ def gpus(processes: int) -> list[int | None]:
 
 
 def known(file: Path) -> Machine | None:
-    """Return the machine that a job has told of in this file; None if none has, or one of other code."""
+    """Return the machine that a job wrote to this file; None if there is none, or other code wrote it."""
     told = read_json(file)
     try:
         if told is not None:
@@ -54,7 +54,7 @@ def known(file: Path) -> Machine | None:
 
 
 def is_cpu(device: str) -> bool:
-    """Tell whether what is trained on the device of that name is trained on CPUs here. Raises ConfigError."""
+    """Return whether the device of that name is a CPU here. Raises ConfigError."""
     from ovpnet.run import pack
 
     return bool(pack.device(device).type == "cpu")

@@ -41,9 +41,10 @@ def packed(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack:
            pack_seconds: float | None = None) -> list[Pack]:
     """Return packs of the runs that are not finished, longest first.
 
-    `begun` are the run_ids of packs that have a checkpoint: those of which no run is finished are packs again.
-    `machine` says what the packs are trained on; it is asked only if there are any. A new pack fits its memory, and has
-    at most `runs_per_pack` runs and a predicted time of at most `pack_seconds`; but always at least one run.
+    `begun` are the run_ids of packs that have a checkpoint: if no run of such a pack is finished, it is a pack again.
+    `machine` returns the machine that the packs are trained on; it is called only if there are any. A new pack fits the
+    machine's memory. It has at most `runs_per_pack` runs and a predicted time of at most `pack_seconds`, but always at
+    least one run.
     """
     runs = {run_id(config): config for config in configs}
     left = {run: config for run, config in runs.items() if run not in finished}
@@ -72,7 +73,10 @@ def packed(configs: Sequence[Config], finished: AbstractSet[str], runs_per_pack:
 
 
 def _cut(shape: Shape, size: int, machine: Machine, limit: float) -> Iterator[Pack]:
-    """Yield packs of at most this many of the runs, halved if their mixture of seeds takes more than `members` saw."""
+    """Yield packs of at most this many of the runs.
+
+    A pack is halved if its mixture of seeds takes more than `members` predicted.
+    """
     for start in range(0, shape.members, size):
         pack = _pack(shape.part(shape.configs[start:start + size]), machine)
         if pack.shape.members > 1 and _too_much(pack, machine, limit):
@@ -90,6 +94,6 @@ def _too_much(pack: Pack, machine: Machine, limit: float) -> bool:
 
 
 def _group(config: Config) -> tuple[Engine, *tuple[object, ...]]:
-    """Return what the runs of a pack share: the engine, the signature, and what one process has one of."""
+    """Return what the runs of a pack share: the engine, the signature, and the keys that one process has once."""
     return (chosen(config), signature(config), config.store, config.device, config.engine, config.study,
             str(config.tracker))

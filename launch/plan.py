@@ -1,4 +1,4 @@
-"""What a sweep comes to: the packs and jobs of the runs that are left to train, and what is left to others."""
+"""The plan of a sweep: the packs and jobs of the runs that are left to train, and the runs that are left to others."""
 
 import heapq
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from launch.launcher import Launcher
 from launch.packs import Pack, packed
 from launch.status import under_way
-from ovpnet.engine.cost import memory, seconds
+from ovpnet.engine.choice import shape_of
 from ovpnet.engine.rates import Machine
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -17,7 +17,7 @@ from ovpnet.spec.config import Config
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import run_id
 
-# A pack takes at most this part of the time that its job has: predictions are not exact, and a job has several packs.
+# A pack takes at most this part of its job's time: predictions are not exact, and a job has several packs.
 SHARE_OF_TIMEOUT = 0.5
 
 
@@ -38,13 +38,13 @@ class Tier:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep comes to on the machines that its launcher would use."""
+    """The packs and jobs of a sweep on the machines that its launcher would use."""
 
     tiers: list[Tier]
     asked: int  # configs
     distinct: int  # runs
-    finished: int  # of these, in the store already
-    elsewhere: dict[str, int]  # runs that another sweep trains or waits to, by its id
+    finished: int  # runs in the store already
+    elsewhere: dict[str, int]  # runs that another sweep trains or waits to train, by its id
     left_to_others: list[Config]
 
     @property
@@ -53,7 +53,7 @@ class Plan:
         return [pack for tier in self.tiers for pack in tier.packs]
 
     @property
-    def jobs(self) -> int:
+    def job_count(self) -> int:
         """The number of jobs of all tiers."""
         return sum(len(tier.jobs) for tier in self.tiers)
 
@@ -64,7 +64,8 @@ class Plan:
 
 
 def plan(configs: Sequence[Config], launcher: Launcher) -> Plan:
-    """Plan the runs that nobody has trained, nor is about to. Raises ConfigError, StoreError, OvpnetError."""
+    """Plan the runs that are not finished, and that no live job is to train. Raises ConfigError, StoreError,
+    OvpnetError."""
     shared = one_of_each(configs)
     store = Store(shared.store)
     launcher.check_store(store.path.resolve())
@@ -81,29 +82,32 @@ def plan(configs: Sequence[Config], launcher: Launcher) -> Plan:
 
 
 def one_of_each(configs: Sequence[Config]) -> Config:
-    """Return a config of the sweep, for what all of them share.
+    """Return a config of the sweep, for the keys that all of them share.
 
-    Raises ConfigError if they do not: of no run's identity, these keys would make one run two.
+    Raises ConfigError if they differ in one of these keys. The keys are no part of a run's identity, so two values of
+    them would ask for one run twice.
     """
     for name in ("store", "checkpoint_minutes", "device", "engine", "study", "tracker"):
         first = getattr(configs[0], name)
         others = [value for config in configs if (value := getattr(config, name)) is not first and value != first]
         if others:
             values = sorted({str(value) for value in [first, *others]})
-            raise ConfigError(name, ", ".join(values), "one value a sweep; give a command each")
+            raise ConfigError(name, ", ".join(values), "one value per sweep; give a command for each")
     return configs[0]
 
 
 def _by_tier(launcher: Launcher, shared: Config, configs: Sequence[Config]) -> list[tuple[Launcher, list[Config]]]:
-    """Return the configs of each tier: the first one whose memory and time fit the run alone, else the last."""
+    """Return the configs of each tier: a run goes to the first tier whose memory and time fit it alone, else to the
+    last."""
     tiers = launcher.per_tier()
     if not configs or len(tiers) == 1:
         return [(tiers[0], list(configs))] if configs else []
     machines = [tier.machine(Path(shared.store), shared.device) for tier in tiers]
     groups: list[list[Config]] = [[] for _ in tiers]
     for config in configs:
+        alone = shape_of([config])
         fitting = (number for number, (tier, machine) in enumerate(zip(tiers, machines, strict=True))
-                   if memory([config]) <= machine.memory and seconds([config], machine) <= tier.job_seconds)
+                   if alone.memory <= machine.memory and alone.seconds(machine) <= tier.job_seconds)
         groups[next(fitting, len(tiers) - 1)].append(config)
     return [(tier, group) for tier, group in zip(tiers, groups, strict=True) if group]
 
@@ -120,8 +124,8 @@ def _tier(launcher: Launcher, shared: Config, configs: Sequence[Config]) -> Tier
 def shared_out(packs: Sequence[Pack], most: int, least: float) -> list[list[int]]:
     """Return the packs of each job, longest first: at most so many jobs, each of at least so many predicted seconds.
 
-    The longest pack that is left goes to the job that has least to do (Graham's rule: the last job ends at most a third
-    later than with the best distribution).
+    The longest pack that is left goes to the job that has least to do. By Graham's rule the last job then ends at most
+    a third later than with the best distribution.
     """
     total = sum(pack.seconds for pack in packs)
     number = max(1, min(most, len(packs), int(total // least) if least else most))

@@ -30,8 +30,8 @@ from ovpnet.spec.keys import key
 class PackSweeperConf:
     """hydra/sweeper=packs. `params` are the sweep of an experiment file; the command line overrides them.
 
-    Where one grid cannot say the study, `grids` is a list of them: the sweep is the union over its entries of
-    params + entry (an entry's key replaces that of params). The command line overrides both, in every grid.
+    If one grid cannot say the study, `grids` is a list of them. The sweep is the union over its entries of params +
+    entry, and an entry's key replaces that of params. The command line overrides both, in every grid.
     """
 
     _target_: str = "hydra_plugins.ovpnet.plugins.PackSweeper"
@@ -42,21 +42,20 @@ class PackSweeperConf:
 
 @dataclass
 class BisectConf:
-    """hydra/sweeper=bisect_samples: N_eps of everything in the swept grid by bisection on log N (docs/bisect.md)."""
+    """hydra/sweeper=bisect_samples: bisection on log N finds N_eps for everything in the grid (docs/bisect.md)."""
 
     _target_: str = "hydra_plugins.ovpnet.plugins.BisectSweeper"
     params: dict[str, str] | None = None
     grids: list[dict[str, Any]] | None = None
     resolution: float = key(1.1, "ratio of the ends of an interval, at most (but for the rounding of N to whole "
-                            "numbers). N are powers of two and as many between two of them as it takes, so that a "
-                            "smaller resolution adds N and keeps the others", low=1.01)
-    samples_min: int = key(16, "the least N; where it passes, N_eps is not larger, and that is all", low=1)
-    samples_max: int = key(16384, "the greatest N; where no N passes, N_eps is larger than this, and that is all",
-                           low=1)
+                            "numbers). N are powers of two, with as many between two of them as it takes. A smaller "
+                            "resolution adds N and keeps the others", low=1.01)
+    samples_min: int = key(16, "the least N; if it passes, N_eps is known to be at most this, and no more", low=1)
+    samples_max: int = key(16384, "the greatest N; if no N passes, N_eps is known to be larger, and no more", low=1)
 
 
 def register() -> None:
-    """Make the choices known to Hydra."""
+    """Tell Hydra of the choices."""
     store = ConfigStore.instance()
     for name, sweeper in (("packs", PackSweeperConf), ("bisect_samples", BisectConf)):
         store.store(group="hydra/sweeper", name=name, node=sweeper, provider="ovpnet")
@@ -66,12 +65,13 @@ def register() -> None:
 
 
 def plugin_name(kind: type[Launcher]) -> str:
-    """Return the name of the class of Hydra's plug-in for a launcher."""
+    """Return the name of the class that is Hydra's plug-in for a launcher."""
     return f"{kind.__name__}Launcher"
 
 
 class PackSweeper(Sweeper):
-    """Hydra's grid, or several, handed to the launcher whole: not composed here a first time, and no folder made."""
+    """Hydra's grid, or several grids, which it gives to the launcher whole: it composes no config and makes no folder.
+    """
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, grids: list[dict[str, Any]] | None):
         self.max_batch_size, self.params, self.grids = max_batch_size, params or {}, grids or [{}]
@@ -88,7 +88,7 @@ class PackSweeper(Sweeper):
                 for size in [self.max_batch_size or len(jobs)] for start in range(0, len(jobs), size)]
 
     def jobs(self, arguments: list[str], chosen: str = "") -> list[list[str]]:
-        """The overrides of every job, without those of the key that is chosen otherwise. Raises OvpnetError."""
+        """Return the overrides of every job, without the key `chosen`, which somebody else sets. Raises OvpnetError."""
         assert self.hydra_context is not None
         self._check_scale()
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -108,7 +108,7 @@ class PackSweeper(Sweeper):
         return jobs
 
     def _check_scale(self) -> None:
-        """Raise ConfigError for another scale than `full` where the study has no grids for it."""
+        """Raise ConfigError for another scale than `full` if the study has no grids for it."""
         assert self.config is not None
         choices = self.config.hydra.runtime.choices
         if choices.scale != "full" and not any(group.startswith("grid/") for group in choices):
@@ -117,7 +117,7 @@ class PackSweeper(Sweeper):
 
 
 class BisectSweeper(PackSweeper):
-    """The same grids without samples; these are chosen as results come in (`launch.search`)."""
+    """The same grids without samples, which `launch.search` chooses as results come in."""
 
     def __init__(self, params: dict[str, str] | None, grids: list[dict[str, Any]] | None, resolution: float,
                  samples_min: int, samples_max: int):
@@ -145,7 +145,7 @@ class BisectSweeper(PackSweeper):
                               f"{self.samples_min} to {self.samples_max}, and 2 are needed: make it smaller, or the "
                               "range wider")
         jobs = self.jobs(arguments, chosen="samples")
-        # With the least N and with the greatest, so that what cannot be is refused before anything is trained.
+        # Compose the least N and the greatest, so that impossible configs are refused before anything is trained.
         few, many = (compose(self.hydra_context.config_loader, self.config, [[*job, f"samples={N}"] for job in jobs])
                      for N in (among[0], among[-1]))
         for config, other in zip(few, many, strict=True):
@@ -169,16 +169,16 @@ def _check_bisect(resolution: float, samples_min: int, samples_max: int) -> None
 
 
 def _check_one_study(overrides: Sequence[Override]) -> None:
-    """Raise OvpnetError for a sweep over what decides the grids: they are read once, before the sweep."""
+    """Raise OvpnetError for a sweep over a key that decides the grids, since they are read once, before the sweep."""
     for override in overrides:
         if override.key_or_group in ("experiment", "scale") and override.is_sweep_override():
-            raise OvpnetError(f"{override.input_line}: one {override.key_or_group} a sweep; give a command each")
+            raise OvpnetError(f"{override.input_line}: one {override.key_or_group} per sweep; give a command for each")
 
 
 def grid_of(overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the jobs of a grid, as Hydra's own sweeper does: of a key that is given twice, the last one counts.
+    """Return the jobs of a grid, as Hydra's own sweeper does: if a key is given twice, the last one counts.
 
-    Raises OvpnetError for values that cannot be listed. (Hydra's sweeper is no public class, and is loaded anew.)
+    Raises OvpnetError for values that cannot be listed. Hydra's sweeper is no public class, and Hydra loads it anew.
     """
     values: dict[str, list[str]] = {}
     for override in overrides:
@@ -193,7 +193,7 @@ def grid_of(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 class PackLauncher(Plugin):
-    """Plans the jobs into packs, and trains these or submits them: what all launchers do."""
+    """Hydra's plug-in of a launcher: it plans the jobs into packs, and trains or submits these."""
 
     kind: type[Launcher]
 
@@ -202,14 +202,19 @@ class PackLauncher(Plugin):
                       for name, value in options.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Raises ConfigError for an option (not where the object is made: Hydra would wrap the message)."""
+        """Check the options. Raises ConfigError.
+
+        This is not done when the object is made, since Hydra would wrap the message.
+        """
         self.context, self.config = hydra_context, config
         self.chosen = self.kind.checked(self.given)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """All jobs; each returns its test risk (None if it has none), for sweepers that look for the least. What is
-        only submitted returns nothing yet."""
-        from launch import run  # which imports what a plug-in, loaded with every command, need not
+        """Train or submit all jobs; return the test risk of each, for sweepers that look for the least.
+
+        The risk is None if a run has none. A job that is only submitted returns nothing yet.
+        """
+        from launch import run  # every command loads the plug-ins, and most need not wait for pandas
         from launch.compose import compose
 
         configs = compose(self.context.config_loader, self.config, job_overrides)

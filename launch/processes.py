@@ -1,11 +1,12 @@
-"""Telling a process of this machine from another one that later has the same number."""
+"""A name for a process of this machine that no later process with the same number has."""
 
 import os
 from pathlib import Path
 
 
 def process(pid: int) -> str | None:
-    """What only this process has, if there is one of that number: on Linux the boot and the moment of its start."""
+    """Return what only this process has: on Linux the boot and the moment of its start; None if there is no such
+    process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Submitting what is left of a sweep once more."""
+"""Submit once more what is left of a sweep."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -27,7 +27,7 @@ from ovpnet.terminal.words import count, verb
 def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
     """Submit the runs that are neither done nor diverged, nor a live job's, with the code as it is now.
 
-    `overrides` are KEY=VALUE of the launcher's options. Returns what to say. Raises ConfigError, OvpnetError.
+    `overrides` are KEY=VALUE of the launcher's options. Return the message to print. Raises ConfigError, OvpnetError.
     """
     check_private(sweep.path)
     about = sweep.about()
@@ -52,7 +52,7 @@ def retry(sweep: Sweep, overrides: Sequence[str]) -> str:
     for tier in left.tiers:
         submit(sweep, add(sweep, tier, code))
     runs = sum(len(pack.configs) for pack in left.packs)
-    return (f"{sweep.id}: {count(runs, 'run')} submitted again in {count(left.jobs, 'job')}, "
+    return (f"{sweep.id}: {count(runs, 'run')} submitted again in {count(left.job_count, 'job')}, "
             f"{duration(left.seconds)} predicted in all")
 
 
@@ -77,7 +77,8 @@ def _changed(kind: type[Launcher], options: dict[str, Any], overrides: Sequence[
 
 
 def _smaller_packs(sweep: Sweep, launcher: Launcher, runs: AbstractSet[str]) -> Launcher:
-    """Halve the packs if SLURM ended a job for want of memory: nothing could be learned in it."""
+    """Halve the packs if SLURM ended a job because its memory was full: no file tells which of its runs was too much.
+    """
     groups = {group.number: group for group in sweep.groups()}
     ended = {job.group for job in jobs(sweep, list(groups.values())) if job.state == "OUT_OF_MEMORY"}
     if not ended:

@@ -1,4 +1,4 @@
-"""A sweep from its configs to its end, or to what to type next: what every launcher does with the jobs it is given."""
+"""A sweep from its configs to its end, or to its submission: every launcher does this with the jobs it is given."""
 
 import shlex
 import sys
@@ -23,10 +23,11 @@ from ovpnet.terminal.words import count
 
 
 def sweep(configs: Sequence[Config], launcher: Launcher) -> list[float | None] | None:
-    """Train, or submit, what is not in the store yet.
+    """Train, or submit, the runs that are not in the store yet.
 
-    Returns the test risks of the runs (None if there is none) in the order asked for, or None if it does not wait for
-    them. Raises ConfigError, StoreError, InterruptionError, and OvpnetError if a run failed.
+    Return the test risks of the runs in the order asked for; a risk is None if there is none. Return None if the
+    launcher does not wait for its jobs. Raises ConfigError, StoreError, InterruptionError, and OvpnetError if a run
+    failed.
     """
     asked = train(configs, launcher)
     if launcher.dry_run or (asked.packs and not launcher.waits):
@@ -37,14 +38,16 @@ def sweep(configs: Sequence[Config], launcher: Launcher) -> list[float | None] |
 
 
 def train(configs: Sequence[Config], launcher: Launcher) -> Plan:
-    """Train what is not in the store yet, or submit it and return; say so. Returns the plan. Raises ConfigError,
-    StoreError, InterruptionError, and OvpnetError if it cannot be submitted."""
+    """Train the runs that are not in the store yet, or submit them; print what is done and return the plan.
+
+    Raises ConfigError, StoreError, InterruptionError, and OvpnetError if the jobs cannot be submitted.
+    """
     shared = one_of_each(configs)
     store = Store(shared.store)
     if not launcher.dry_run:
         store.prepare()
     asked = plan(configs, launcher)
-    print(display.announcement(asked, shared.store))
+    print(display.announcement(asked, shared.store), flush=True)  # before the bar, which goes to stderr
     for warning in display.warnings(asked):
         print(warning, file=sys.stderr)
     if launcher.dry_run:
@@ -63,7 +66,7 @@ def train(configs: Sequence[Config], launcher: Launcher) -> Plan:
 def _recorded(asked: Plan, shared: Config, launcher: Launcher, store: Store) -> tuple[Sweep, list[Group]]:
     """Put the plan on record, with a copy of the code that its jobs run. Raises StoreError."""
     try:
-        code = snapshot(store.path) if launcher.copies_code(asked.jobs) else None
+        code = snapshot(store.path) if launcher.copies_code(asked.job_count) else None
         return record(asked, shared, launcher, [*shlex.split(as_typed("train")), *sys.argv[1:]], code)
     except OSError as error:
         raise StoreError(f"store={store.path}: the sweep could not be put on record ({error.strerror or error}); "
@@ -72,7 +75,7 @@ def _recorded(asked: Plan, shared: Config, launcher: Launcher, store: Store) -> 
 
 
 def _outcome(store: Store, configs: Sequence[Config], elsewhere: bool) -> list[float | None]:
-    """Tell what came out; `elsewhere`: other sweeps train some of it. Raises OvpnetError if a run failed."""
+    """Print what came out; `elsewhere`: other sweeps train some of it. Raises OvpnetError if a run failed."""
     ids = [run_id(config) for config in configs]
     columns = ["run_id", "status", "finished_at", "test_risk", "failure", "error"]
     rows = store.runs(columns).reindex(columns=columns)

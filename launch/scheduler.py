@@ -1,4 +1,4 @@
-"""What the launchers say of submitted jobs, each of its own groups."""
+"""Ask the launchers about submitted jobs, each about its own groups."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,9 @@ def jobs(sweep: Sweep, groups: Sequence[Group]) -> list[JobState]:
 
 
 def live_groups(sweeps: Iterable[Sweep]) -> list[tuple[Sweep, Group]]:
-    """Return the groups of which a job runs or waits to. Each launcher is asked for all of its groups at once.
+    """Return the groups of which a job runs or waits to run. Each launcher is asked for all of its groups at once.
 
-    What a launcher submitted that is not known here counts as ended, with a warning. Raises OvpnetError.
+    The groups of a launcher that is not known here count as ended, with a warning. Raises OvpnetError.
     """
     known = [(sweep, group) for sweep in sweeps for group in sweep.groups() if not _all_done(sweep, group)]
     by_launcher: dict[type[Launcher], list[tuple[Sweep, Group]]] = {}
@@ -40,7 +40,7 @@ def live_groups(sweeps: Iterable[Sweep]) -> list[tuple[Sweep, Group]]:
 
 
 def _all_done(sweep: Sweep, group: Group) -> bool:
-    """Tell whether all jobs of the group have told of their end."""
+    """Return whether all jobs of the group have told of their end."""
     return all((read_json(sweep.job_file(group.number, task)) or {}).get("how") == "done"
                for task in range(len(group.jobs)))
 

@@ -1,11 +1,11 @@
-"""The search for N_eps by bisection: rounds of runs, each chosen by what came out of those before (`launch.bisection`).
+"""The search for N_eps by bisection, in rounds of runs: the results of a round choose the next (`launch.bisection`).
 
-What is looked at together is a *cell*. The tuning rule (`ovpnet.record.tuning`) takes one learning rate and weight
-decay for all seeds of a width at some N, so a width with several of them is one cell: at an N all its runs are trained,
-and the rule sees there what it would see in a grid. A width with one setting leaves nothing to choose, and each of its
-seeds is a cell, which is looked at where its own bracket needs it.
+The runs that are looked at together are a *cell*. The tuning rule (`ovpnet.record.tuning`) takes one learning rate and
+weight decay for all seeds of a width at some N. So a width with several of these settings is one cell: at an N all its
+runs are trained, and the rule sees what it would see in a grid. A width with one setting leaves nothing to choose. Then
+each of its seeds is a cell, and is looked at only at the N that its own bracket needs.
 
-All that is known is in the store: the same command goes on after whatever ended it, and trains nothing twice.
+All that is known is in the store. So the same command goes on after whatever ended it, and trains nothing twice.
 """
 
 import math
@@ -28,7 +28,8 @@ from launch.launcher import Launcher
 from launch.plan import one_of_each
 from launch.status import under_way
 from launch.sweep import store_option
-from ovpnet.engine.cost import EXAMPLE, seconds
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.rates import EXAMPLE
 from ovpnet.record import tuning
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
@@ -41,40 +42,43 @@ from ovpnet.terminal.words import count, verb
 
 @dataclass(frozen=True)
 class Cell:
-    """What is looked at together: the runs of a width, or of one of its seeds."""
+    """Runs that are looked at together: those of a width, or of one of its seeds."""
 
-    label: str  # what tells its problem from the others of the sweep
-    problem: str  # the same for the cells that differ in width and seed alone
-    members: list[Config]  # a config for each seed and setting; their samples mean nothing
+    label: str  # the overrides that tell its problem from the others of the sweep
+    problem: str  # the same for cells that differ in width and seed alone
+    members: list[Config]  # a config per seed and setting; their samples mean nothing
     points: list[int]
 
     @property
     def width(self) -> int:
-        """m, of all members."""
+        """The width m of all members."""
         return self.members[0].width
 
     @cached_property
     def seeds(self) -> list[int]:
-        """Of the members, each once."""
+        """The seeds of the members, each once."""
         return sorted({config.seed for config in self.members})
 
     @cached_property
     def ids(self) -> list[list[str]]:
-        """run_ids of the members at each point."""
+        """The run_ids of the members at each point."""
         return [[run_id(config) for config in self.at(point)] for point in range(len(self.points))]
 
     def at(self, point: int) -> list[Config]:
-        """The members at a point."""
+        """Return the members at a point."""
         return [replace(config, samples=self.points[point]) for config in self.members]
 
 
 def cells(jobs: Sequence[Sequence[str]], configs: Sequence[Config], points: list[int]) -> list[Cell]:
-    """The cells of a sweep without samples, problem by problem and the narrowest first. `jobs` are the overrides."""
+    """Return the cells of a sweep without samples, problem by problem and the narrowest first.
+
+    `jobs` are the overrides of `configs`.
+    """
     shared = set(jobs[0]).intersection(*jobs)
     own = ("width", "seed", *tuning.SETTING)
     groups: dict[tuple[str, int], tuple[str, dict[str, Config]]] = {}
     for job, config in zip(jobs, configs, strict=True):
-        # Steps may follow from the width and the learning rate, so these have one value where ids are compared.
+        # Steps may follow from the width and the learning rate, so the ids that are compared have one value of these.
         problem = run_id(replace(config, width=1, seed=0, lr=1.0, weight_decay=0.0))
         label = " ".join(each for each in job if each not in shared and each.split("=")[0] not in own)
         _, members = groups.setdefault((problem, config.width), (label, {}))
@@ -90,18 +94,18 @@ def cells(jobs: Sequence[Sequence[str]], configs: Sequence[Config], points: list
 
 
 class Search:
-    """What the store says of the cells, and what to train next."""
+    """The state of a search: what the store says of the cells, and what to train next."""
 
     def __init__(self, all_cells: Sequence[Cell], step: float):
-        """`step` is log2 of the ratio of two neighbouring points."""
+        """Begin a search in which log2 of the ratio of two neighbouring points is `step`."""
         self.cells, self.points = list(all_cells), all_cells[0].points
         self.half_octave = max(1, round(0.5 / step))
         self.store = Store(one_of_each([config for cell in all_cells for config in cell.members]).store)
-        self.tried: set[str] = set()  # that this command has had trained; what of them is not finished, has failed
-        self.looked: list[set[int]] = []  # of each cell the points at which all runs have come to an end
-        self.begun: list[set[int]] = []  # of each cell the points at which some are in the store
-        self.passes: list[dict[int, dict[int, bool]]] = []  # of each cell and seed, whether it passes at these points
-        self.brackets: list[dict[int, Bracket]] = []  # of each cell and seed
+        self.tried: set[str] = set()  # runs of this command's rounds; those that are not finished have failed
+        self.looked: list[set[int]] = []  # per cell, the points at which all runs have ended
+        self.begun: list[set[int]] = []  # per cell, the points at which some runs are in the store
+        self.passes: list[dict[int, dict[int, bool]]] = []  # per cell and seed, True for points that pass
+        self.brackets: list[dict[int, Bracket]] = []  # per cell and seed
 
     def look(self) -> None:
         """Read the store."""
@@ -121,7 +125,7 @@ class Search:
                          for each in self.passes]
 
     def _reached(self, places: dict[str, tuple[int, int]]) -> dict[tuple[int, int, int], bool]:
-        """By cell, point and seed, whether the best-tuned run passes; nothing where it failed."""
+        """Return by cell, point and seed whether the best-tuned run passes; a cell whose run failed has no entry."""
         columns = ["run_id", "status", "finished_at", "seed", *tuning.SETTING, "validation_risk", "test_risk",
                    "threshold"]
         rows = self.store.runs(columns).reindex(columns=columns)
@@ -134,9 +138,9 @@ class Search:
         return {(row.cell, row.point, row.seed): bool(row.reached) for row in chosen.itertuples()}
 
     def asked(self) -> dict[int, set[int]]:
-        """The points to train next, of each cell that is to go on; none where the search has ended.
+        """Return the points to train next, of each cell that is to go on; none if the search has ended.
 
-        First of all points that are begun: the tuning rule must not see a part of their runs.
+        Points that are begun come first, since the tuning rule must not see a part of their runs.
         """
         if any(self.begun):
             return {number: points for number, points in enumerate(self.begun) if points}
@@ -157,12 +161,16 @@ class Search:
         return all(settled(passes, len(self.points), self.half_octave) for passes in self.passes[number].values())
 
     def _uncensored(self, number: int) -> list[Bracket]:
-        """Of a cell's brackets, which are settled."""
+        """Return the brackets of a settled cell that are not censored."""
         return [each for each in self.brackets[number].values() if not censored(each, len(self.points))]
 
     def _going_on(self, mine: Sequence[int], left: Sequence[int], known: AbstractSet[int]) -> Sequence[int]:
-        """The cells of a problem to look at now: of the narrowest width, which costs least, until its N_eps is known
-        (or if that is nowhere among the points, of the next one); then all others, which start from there."""
+        """Return the cells of a problem to look at now.
+
+        First come the cells of the narrowest width, which cost least, until its N_eps is known. If its N_eps is nowhere
+        among the points, those of the next width follow. Then come all others, which start from the N_eps that is
+        known.
+        """
         for width in sorted({self.cells[number].width for number in mine}):
             pilots = [number for number in mine if self.cells[number].width == width]
             if unfinished := [number for number in pilots if number in left]:
@@ -172,8 +180,11 @@ class Search:
         return []
 
     def _guess(self, number: int, known: Mapping[int, list[Bracket]]) -> tuple[int, int]:
-        """Where a cell starts, and how far from there it looks next: from the width nearest to it whose N_eps is known,
-        by the same seeds if that can be; else from the middle, a quarter of all points."""
+        """Return the point at which a cell starts, and how many points further it looks next.
+
+        They follow from the nearest width whose N_eps is known, by the same seeds if possible. If none is known, the
+        cell starts in the middle, and looks a quarter of all points further.
+        """
         if not known:
             return len(self.points) // 2, max(1, len(self.points) // 4)
         cell = self.cells[number]
@@ -188,11 +199,11 @@ class Search:
 
 
 def search(what: Search, launcher: Launcher) -> None:
-    """Train, or submit, round by round, until every cell has its intervals. Raises what `run.sweep` does."""
+    """Train, or submit, round by round, until every cell has its intervals. Raises what `run.sweep` raises."""
     what.look()
     print(_announcement(what))
     if not launcher.waits and not launcher.dry_run:
-        print("a round waits for what came out of the last one, so this command runs until the end; where it is ended "
+        print("keep this command running until the end, since each round waits for the last one. If it is ended "
               "before, give it again: jobs go on without it, and it goes on from the store")
     number = 0
     while asked := what.asked():
@@ -218,13 +229,15 @@ def search(what: Search, launcher: Launcher) -> None:
 
 
 def _wait(store: Store, wanted: AbstractSet[str], launcher: Launcher) -> None:
-    """Wait until no live job has any of the runs to train, this command's or another's. Raises OvpnetError if some of
-    them were not trained then."""
+    """Wait until no live job, of this command or another, has any of the runs to train.
+
+    Raises OvpnetError if some of them were not trained then.
+    """
     until = time.monotonic() + launcher.patience_seconds
     while missing := wanted - store.finished():
         try:
             live = bool(under_way(store.path, missing))
-        except OvpnetError as error:  # a scheduler that is busy: no reason to end a search of days
+        except OvpnetError as error:  # the scheduler may be busy, which must not end a search of days
             print(f"{error}; asking again", file=sys.stderr)
             live = True
         if live:
@@ -239,7 +252,7 @@ def _wait(store: Store, wanted: AbstractSet[str], launcher: Launcher) -> None:
 
 
 def _failed(store: Store, ids: AbstractSet[str]) -> pd.DataFrame:
-    """The rows of those of the runs that failed."""
+    """Return the rows of those of the runs that failed."""
     columns = ["run_id", "status", "finished_at", "failure", "error"]
     rows = store.runs(columns).reindex(columns=columns)
     return rows[rows["run_id"].isin(ids) & rows["status"].eq("failed")]
@@ -259,13 +272,13 @@ def _announcement(what: Search) -> str:
 
 
 def _outcome(what: Search) -> None:
-    """Tell what was found and what it took. Raises OvpnetError where runs failed."""
+    """Print what was found and what it took. Raises OvpnetError if runs failed."""
     print()
     display.console().print(_table(what))
     runs, all_runs, spent, whole = 0, 0, 0.0, 0.0
     for number, cell in enumerate(what.cells):
         for point in range(len(what.points)):
-            took = seconds(cell.at(point), EXAMPLE)
+            took = shape_of(cell.at(point)).seconds(EXAMPLE)
             whole, all_runs = whole + took, all_runs + len(cell.members)
             if point in what.looked[number]:
                 spent, runs = spent + took, runs + len(cell.members)
@@ -279,7 +292,7 @@ def _outcome(what: Search) -> None:
 
 
 def _table(what: Search) -> Table:
-    """A row a problem and width: the intervals of its seeds, and at how many N it was looked."""
+    """Return a table with a row per problem and width: the intervals of its seeds, and the number of N looked at."""
     labels = any(cell.label for cell in what.cells)
     table = Table(*["of"] * labels, "m", "seeds", "N_eps", "N", "runs", box=None, padding=(0, 1))
     for column in table.columns[labels:]:
@@ -304,7 +317,7 @@ def _rows(what: Search) -> Iterator[tuple[tuple[str, int, str], list[int]]]:
 
 
 def _interval(found: Bracket, points: list[int]) -> str:
-    """(low, high], or what is known of it where it is censored."""
+    """Return (low, high] as text, or the known end of a censored bracket."""
     low, high = found
     if high == len(points):
         return f"> {points[low]}"

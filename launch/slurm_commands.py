@@ -1,4 +1,4 @@
-"""What SLURM's commands say, asked from any shell, long after the one that submitted the jobs is gone."""
+"""SLURM's commands, which any shell can ask long after the one that submitted the jobs is gone."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ def queued() -> list[Queued]:
 
 
 def accounted(names: Iterable[str], since: str) -> Iterator[Start]:
-    """Yield the starts of the jobs of these names, those of a requeued one each; none without accounting."""
+    """Yield the starts of the jobs of these names, each start of a requeued job; none if SLURM keeps no accounting."""
     columns = "JobID,JobName,State,ElapsedRaw,AllocTRES,NodeList"
     try:
         # Times in UTC, as the record of a sweep has them.
@@ -82,7 +82,7 @@ def _run(*command: str, utc: bool = False) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     except FileNotFoundError as error:
-        raise OvpnetError(f"{command[0]} is not here; ask on a machine of the cluster that the sweep is on") from error
+        raise OvpnetError(f"ask on a machine of the cluster that the sweep is on: {command[0]} is not here") from error
     except subprocess.TimeoutExpired as error:
         raise OvpnetError(f"{command[0]} did not answer for two minutes") from error
     if done.returncode:

@@ -1,7 +1,8 @@
 """`python -m launch.start SWEEP GROUP [GPU ...]`: start the jobs of a group as processes here, through submitit.
 
-A process of its own, because submitit's processes have the session, the directory and the output of what starts them:
-they are to outlive the terminal, run the copy of the code, and not hold open the pipe of a command that has returned.
+It is a process of its own, because submitit's processes inherit the session, the directory and the output of the
+process that starts them. They are to outlive the terminal and run the copy of the code. And they must not hold open the
+pipe of a command that has returned.
 """
 
 import sys
@@ -16,7 +17,7 @@ _FOREVER = 60 * 24 * 365
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The process that starts the others."""
+    """Start a process per GPU that is given, or per "none"."""
     sweep, group = Path(arguments[0]), int(arguments[1])
     for task, gpu in enumerate(arguments[2:]):
         executor = submitit.LocalExecutor(sweep / "logs")  # AutoExecutor has no name for visible_gpus

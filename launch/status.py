@@ -1,4 +1,4 @@
-"""How a sweep fares: its runs, packs and jobs, from the store, the sweep's record and SLURM together."""
+"""The state of a sweep: its runs, packs and jobs, from the store, the sweep's record and the scheduler together."""
 
 import time
 from collections import Counter
@@ -15,7 +15,7 @@ from launch.scheduler import jobs, live_groups
 from launch.sweep import Group, Listed, Sweep, read_json, sweeps
 from ovpnet.record.store import FINISHED, Store
 
-# How runs and packs are counted, in the order shown. `left`: nobody is about to train it (`ovpnet launch retry`).
+# The states of runs and packs, in the order shown. A run is `left` if no job is to train it (`ovpnet launch retry`).
 STATES = ("done", "diverged", "failed", "running", "pending", "left")
 
 
@@ -26,33 +26,33 @@ class Status:
     sweep: Sweep
     about: dict[str, Any]
     runs: Counter[str]  # by state
-    packs: Counter[str]  # by state; `done` where every run is done, diverged or failed
+    packs: Counter[str]  # by state; `done` if every run is done, diverged or failed
     failures: pd.DataFrame  # of the runs that failed: run_id, failure, error, traceback
     jobs: list[JobState]
-    progress: dict[tuple[int, int], dict[str, Any]]  # by group and task, what the workers last told
-    seconds_left: float | None  # predicted; None where nothing is left, or nobody works on it
-    elsewhere: dict[str, set[str]]  # runs that another sweep trains or waits to, by its id; pending here
-    skipped: list[str]  # what of the store could not be read
+    progress: dict[tuple[int, int], dict[str, Any]]  # by group and task, what the workers last wrote
+    seconds_left: float | None  # predicted; None if nothing is left, or no job works on it
+    elsewhere: dict[str, set[str]]  # runs that another sweep trains or waits to train, by its id; pending here
+    skipped: list[str]  # sentences on what could not be read of the store
 
     @property
     def ended(self) -> bool:
-        """Whether no job runs or waits, another sweep's that trains runs of this one included."""
+        """True if no job runs or waits, nor another sweep's job that trains runs of this one."""
         return not any(job.live for job in self.jobs) and not self.elsewhere
 
     @property
     def unrecorded(self) -> int:
-        """Runs of a command that was ended before it had put them on record."""
+        """The number of runs that the command did not put on record, because it was ended before."""
         return int(self.about.get("distinct", 0)) - sum(self.runs.values())
 
     @property
     def complete(self) -> bool:
-        """Whether every run is done or diverged."""
+        """True if every run is done or diverged."""
         return self.unrecorded <= 0 and not any(
             self.runs[state] for state in ("failed", "running", "pending", "left"))
 
 
 def status(sweep: Sweep) -> Status:
-    """Look. Raises OvpnetError where SLURM does not answer."""
+    """Return the state of a sweep now. Raises OvpnetError if SLURM does not answer."""
     about, groups, store = sweep.about(), sweep.groups(), Store(sweep.store)
     states = jobs(sweep, groups)
     columns = ["run_id", "status", "finished_at", "failure", "error", "traceback"]
@@ -66,7 +66,7 @@ def status(sweep: Sweep) -> Status:
                 for job in states}
     training = {run for job in states if job.state in RUNNING
                 for run in progress[job.group, job.task].get("training", [])}
-    # What has failed since a group was submitted is not tried again by it.
+    # A group does not try again the runs that have failed since it was submitted.
     to_do = set().union(*({run for run in waiting(sweep, [group], states)
                            if failed.get(run, "") < group.submitted_at} for group in groups))
     to_do = {run for run in to_do & ids if known.get(run) not in FINISHED}
@@ -82,14 +82,16 @@ def status(sweep: Sweep) -> Status:
 
 
 def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
-    """Of the wanted runs those that live jobs of the store's sweeps have yet to train, by the sweep's id. Raises
-    OvpnetError where SLURM does not answer."""
+    """Return those of the wanted runs that live jobs of the store's sweeps have yet to train, by the sweep's id.
+
+    Raises OvpnetError if SLURM does not answer.
+    """
     found: dict[str, set[str]] = {}
     taken: set[str] = set()
     live = live_groups(sweeps(store)) if wanted else []
     failed = _failed(store) if live else {}
     for sweep, group in live:
-        # What has failed since a group was submitted is not tried again by it.
+        # A group does not try again the runs that have failed since it was submitted.
         mine = {run for run in waiting(sweep, [group], jobs(sweep, [group])) & wanted
                 if failed.get(run, "") < group.submitted_at}
         if mine := mine - taken:
@@ -99,14 +101,17 @@ def under_way(store: Path, wanted: AbstractSet[str]) -> dict[str, set[str]]:
 
 
 def _failed(store: Path) -> dict[str, str]:
-    """When the runs of the store failed that nobody has trained since."""
+    """Return when the runs of the store failed, of those that nobody has trained since."""
     rows = Store(store).runs(["run_id", "status", "finished_at"])
     return rows[rows["status"].eq("failed")].set_index("run_id")["finished_at"].to_dict()
 
 
 def waiting(sweep: Sweep, groups: list[Group], states: list[JobState]) -> set[str]:
-    """Runs that live jobs have yet to train, or train: of packs that one of them has claimed, or that none has, which
-    any may take (`launch.work`). What is stored already may be among them."""
+    """Return the runs that live jobs train, or have yet to train.
+
+    A pack of them is claimed by a live job, or by no job, so that any may take it (`launch.work`). Some of the runs may
+    be stored already.
+    """
     live = {(job.group, job.task) for job in states if job.live}
     found: set[str] = set()
     for group in groups:
@@ -122,7 +127,7 @@ def waiting(sweep: Sweep, groups: list[Group], states: list[JobState]) -> set[st
 
 
 def _packs(groups: list[Group], packs: list[tuple[Group, Listed]], now: dict[str, str]) -> Counter[str]:
-    """Packs by state. A pack counts in the last group that has a run of it: earlier ones were cut up again."""
+    """Count packs by state. A pack counts in the last group that has a run of it: earlier groups were cut up again."""
     last = {run: group.number for group, pack in packs for run in pack.runs}
     counts: Counter[str] = Counter()
     for group, pack in packs:
@@ -135,7 +140,7 @@ def _packs(groups: list[Group], packs: list[tuple[Group, Listed]], now: dict[str
 
 def _seconds_left(states: list[JobState], progress: dict[tuple[int, int], dict[str, Any]],
                   predicted: float) -> float | None:
-    """Of the work that live jobs have, at the speed seen so far, by as many jobs as run now."""
+    """Predict the seconds until live jobs have done their work, at the speed so far, by as many jobs as run now."""
     running = [job for job in states if job.state in RUNNING]
     if not predicted or not running:
         return None

@@ -1,4 +1,4 @@
-"""From a plan to jobs: put on record, and submitted."""
+"""Submit a plan: put it on record, and start its jobs."""
 
 import getpass
 import os
@@ -25,7 +25,7 @@ from ovpnet.terminal.commands import as_typed
 
 def record(plan: Plan, shared: Config, launcher: Launcher, command: Sequence[str],
            code: Path | None) -> tuple[Sweep, list[Group]]:
-    """Put the sweep on record, its runs that are left to other sweeps included. Raises StoreError, OSError."""
+    """Put the sweep on record, and with it the runs that are left to other sweeps. Raises StoreError, OSError."""
     about = {"command": shlex.join(command), "directory": str(Path.cwd()), "user": _user(),
              "host": socket.gethostname(), "launcher": launcher.name, "options": asdict(launcher),
              "asked": plan.asked, "distinct": plan.distinct, "finished": plan.finished}
@@ -38,7 +38,7 @@ def record(plan: Plan, shared: Config, launcher: Launcher, command: Sequence[str
 
 
 def _user() -> str:
-    """Return their name, or if the system has none for them, as in containers, their number."""
+    """Return the user's name, or the number if the system has no name for it, as in containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

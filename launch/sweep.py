@@ -1,18 +1,18 @@
 """The record of a sweep, STORE/sweeps/UID/ID: what was asked for, its packs, and which job trains which.
 
     sweep.json             the command, who gave it, the launcher's options
-    packs-G.parquet        a row a pack of group G: its runs and their configs, what it is predicted to take
+    packs-G.parquet        a row per pack of group G: its runs and their configs, the time and memory predicted
     group-G.json           a submission, one job array: the packs of each of its jobs, and the code that they run
-    jobs/G-T.json          how job T of group G fares, by its supervisor (`launch.job_file`)
-    jobs/G-T.progress.json what its worker is at (`launch.work`)
-    parts/G-P.json         pieces that pack P is trained in, where it ended its worker (`launch.job`)
-    claims/G-P             which job has taken pack P of group G (`launch.claims`)
+    jobs/G-T.json          the state of job T of group G, by its supervisor (`launch.job_file`)
+    jobs/G-T.progress.json the state of its worker (`launch.work`)
+    parts/G-P.json         the parts of pack P, if it ended its worker and was cut (`launch.job`)
+    claims/G-P             the job that has taken pack P of group G (`launch.claims`)
     logs/                  submitit's own: what jobs print, pickles of a few hundred bytes
 
-A first submission is group 0; what is submitted again later (`ovpnet launch retry`) are further groups. All of it is
-whole files, renamed into place, each by one writer, so no lock is needed on a file system shared by many machines; and
-their number grows with packs and jobs, not with runs. Only the user who made the folder can read or write it: jobs run
-what they find there.
+The first submission is group 0. Every later one (`ovpnet launch retry`) is a further group. All files are whole and
+renamed into place, each by one writer. So no lock is needed on a file system shared by many machines. Their number
+grows with packs and jobs, not with runs. Only the user who made the folder can read or write it: jobs run what they
+find there.
 """
 
 import json
@@ -26,11 +26,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from launch.packs import Pack
 from ovpnet.record.store import remove, write_whole
 from ovpnet.spec.config import NODES, Config
 from ovpnet.spec.errors import OvpnetError
@@ -38,13 +39,10 @@ from ovpnet.spec.identity import run_id
 from ovpnet.spec.schemas import as_chosen, default_store, node_of
 from ovpnet.terminal.commands import as_typed
 
-if TYPE_CHECKING:  # jobs are looked at, and supervised, without the model of cost
-    from launch.packs import Pack
-
 
 @dataclass(frozen=True)
 class Listed:
-    """A pack as it is listed: everything but the configs."""
+    """A pack as it is listed: it has no configs."""
 
     number: int
     runs: list[str]  # run_ids, in the order of the members
@@ -59,7 +57,7 @@ class Group:
     number: int
     submitted_at: str
     launcher: str  # its name
-    code: str | None  # folder of the copy of the code that its jobs run; None where that is the checkout
+    code: str | None  # folder of the copy of the code that its jobs run; None if they run the checkout
     jobs: list[list[int]]  # packs of each job, by number
     options: dict[str, Any]  # the launcher's
 
@@ -72,12 +70,12 @@ class Sweep:
 
     @property
     def id(self) -> str:
-        """The folder's name: study, date and time, and four digits that tell apart what began in one second."""
+        """The name of the folder: study, date and time, and four digits that tell apart sweeps of one second."""
         return self.path.name
 
     @property
     def store(self) -> Path:
-        """The store that it is a sweep of."""
+        """The store that the sweep is in."""
         return self.path.parents[2]
 
     @classmethod
@@ -93,14 +91,17 @@ class Sweep:
         return sweep
 
     def about(self) -> dict[str, Any]:
-        """What sweep.json says."""
+        """Return the content of sweep.json."""
         return read_json(self.path / "sweep.json") or {}
 
     # --- groups ---
 
-    def add(self, packs: "Sequence[Pack]", jobs: Sequence[Sequence[int]], launcher: str, options: Mapping[str, Any],
+    def add(self, packs: Sequence[Pack], jobs: Sequence[Sequence[int]], launcher: str, options: Mapping[str, Any],
             code: str | None) -> Group:
-        """Record a group before it is submitted; `jobs` has indices into `packs`. Packs of no job wait for a retry."""
+        """Record a group before it is submitted; `jobs` has indices into `packs`.
+
+        Packs that no job has wait for a retry.
+        """
         table = pa.table({
             "pack": pa.array(range(len(packs)), pa.int32()),
             "runs": pa.array([[run_id(config) for config in pack.configs] for pack in packs], pa.list_(pa.string())),
@@ -116,7 +117,7 @@ class Sweep:
         return group
 
     def _numbered(self, made: Path) -> int:
-        """Give the file the name of the next group: a link, so that two commands at once get two numbers."""
+        """Give the file the name of the next group. It is a link, so that two commands at once get two numbers."""
         number = 0
         while True:
             try:
@@ -128,18 +129,18 @@ class Sweep:
             return number
 
     def withdraw(self, group: Group) -> None:
-        """Of a group that could not be submitted: its packs wait for a retry. Raises OSError."""
+        """Leave the packs of a group that could not be submitted to a retry. Raises OSError."""
         write_json(self.path / f"group-{group.number}.json", vars(group) | {"jobs": []})
 
     def groups(self) -> list[Group]:
-        """All that was submitted, in order."""
+        """Return all submissions, in order."""
         found = [read_json(file) for file in self.path.glob("group-*.json")]
         names = [item.name for item in fields(Group)]
         return sorted((Group(**{name: each[name] for name in names}) for each in found
                        if each and each.keys() >= set(names)), key=lambda group: group.number)
 
     def group(self, number: int) -> Group:
-        """One of them, for a job: a shared file system may take a while to show it a new file. Raises OvpnetError."""
+        """Return a group, for a job: a shared file system may take a while to show a new file. Raises OvpnetError."""
         for _ in range(60):
             if found := read_json(self.path / f"group-{number}.json"):
                 return Group(**found)
@@ -147,7 +148,7 @@ class Sweep:
         raise OvpnetError(f"{self.path}: no group-{number}.json, so nothing says what this job is to train")
 
     def packs(self, group: int) -> list[Listed]:
-        """The packs of a group, without their configs. Raises OvpnetError, OSError."""
+        """Return the packs of a group, without their configs. Raises OvpnetError, OSError."""
         file = self.path / f"packs-{group}.parquet"
         try:
             table = pq.read_table(file, columns=["pack", "runs", "seconds", "memory"])
@@ -157,11 +158,11 @@ class Sweep:
         return [Listed(row["pack"], row["runs"], row["seconds"], row["memory"]) for row in table.to_pylist()]
 
     def parts(self, group: int, pack: Listed) -> list[list[str]]:
-        """The runs of a pack, in the parts that it was cut into since it was submitted."""
+        """Return the runs of a pack, in the parts that it was cut into since it was submitted."""
         return (read_json(self._parts(group, pack)) or {}).get("parts", [pack.runs])
 
     def cut(self, group: int, pack: Listed, parts: Sequence[Sequence[str]]) -> None:
-        """Train a pack in these parts from now on; for the job that has claimed it. Raises OSError."""
+        """Train a pack in these parts from now on. Only the job that has claimed it may do so. Raises OSError."""
         self._parts(group, pack).parent.mkdir(mode=0o700, exist_ok=True)
         write_json(self._parts(group, pack), {"parts": parts})
 
@@ -169,7 +170,10 @@ class Sweep:
         return self.path / "parts" / f"{group}-{pack.number}.json"
 
     def configs(self, group: int, packs: Sequence[int]) -> Iterator[tuple[int, list[Config]]]:
-        """(pack, configs) of some packs of a group, in that order; the store is the one that the sweep is found in."""
+        """Yield (pack, configs) for some packs of a group, in that order.
+
+        The configs name the store that holds this record, which may have been moved.
+        """
         table = pq.read_table(self.path / f"packs-{group}.parquet", columns=["pack", "configs"],
                               filters=[("pack", "in", list(packs))])
         found = dict(zip(table["pack"].to_pylist(), table["configs"].to_pylist(), strict=True))
@@ -179,19 +183,19 @@ class Sweep:
     # --- jobs ---
 
     def job_file(self, group: int, task: int, kind: str = "") -> Path:
-        """jobs/G-T.json, or with kind="progress" jobs/G-T.progress.json."""
+        """Return the path of jobs/G-T.json, or with kind="progress" of jobs/G-T.progress.json."""
         return self.path / "jobs" / f"{group}-{task}{kind and '.'}{kind}.json"
 
 
 def listed(store: Path) -> list[Sweep]:
-    """As `sweeps`. Raises OvpnetError where there is none."""
+    """Return the sweeps of a store, as `sweeps` does. Raises OvpnetError if there are none."""
     if found := sweeps(store):
         return found
     raise OvpnetError(f"no sweep in {store}: name another with --store, or begin one: {as_typed('train -m')}")
 
 
 def sweeps(store: Path) -> list[Sweep]:
-    """All sweeps of a store that this user can read, the oldest first."""
+    """Return all sweeps of a store that this user can read, the oldest first."""
     found = [(each["created_at"], Sweep(file.parent)) for file in (store.resolve() / "sweeps" / str(os.getuid())).glob(
         "*/sweep.json")
              if "created_at" in (each := read_json(file) or {})]
@@ -199,7 +203,10 @@ def sweeps(store: Path) -> list[Sweep]:
 
 
 def find(store: Path, name: str | None) -> Sweep:
-    """The sweep of that id, or of which it is a part; without a name the latest. Raises OvpnetError."""
+    """Return the sweep of that id, or the only one whose id it is a part of. Raises OvpnetError.
+
+    Without a name, return the latest sweep.
+    """
     known = listed(store)
     matching = [sweep for sweep in known if name is None or name == sweep.id] or [
         sweep for sweep in known if name is not None and name in sweep.id]
@@ -211,7 +218,7 @@ def find(store: Path, name: str | None) -> Sweep:
 
 
 def own_folder(store: Path) -> Path:
-    """STORE/sweeps/UID, this user's own, in a store that several may share. Raises OSError."""
+    """Make and return STORE/sweeps/UID, this user's own folder in a store that several may share. Raises OSError."""
     folder = store.resolve() / "sweeps" / str(os.getuid())
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_private(folder)
@@ -219,7 +226,7 @@ def own_folder(store: Path) -> Path:
 
 
 def check_private(path: Path) -> None:
-    """Raise OvpnetError where somebody else could have put something into a folder that is about to be run from."""
+    """Raise OvpnetError if somebody else could have changed the folder, from which something is about to be run."""
     about = path.stat()
     if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise OvpnetError(f"{path}: belongs to another user, or others can write to it, so nothing in it is run; "
@@ -227,7 +234,7 @@ def check_private(path: Path) -> None:
 
 
 def store_option(store: Path) -> str:
-    """Return what a command needs to find this store."""
+    """Return the option that names this store to a command; "" if it is the default."""
     return "" if store == Path(default_store()).resolve() else f" --store {shlex.quote(os.path.relpath(store))}"
 
 
@@ -235,12 +242,12 @@ def store_option(store: Path) -> str:
 
 
 def encode(configs: Sequence[Config]) -> str:
-    """The configs of a pack as JSON: the first one whole, and of the keys in which they differ every value."""
+    """Return the configs of a pack as JSON: the first one whole, and every value of the keys in which they differ."""
     return json.dumps({"config": _plain(configs[0]), "members": len(configs), "differ": _differing(configs)})
 
 
 def decode(text: str) -> list[Config]:
-    """What `encode` was given."""
+    """Return the configs that were given to `encode`."""
     content = json.loads(text)
     first, differ = _config(content["config"]), content["differ"]
     return [as_chosen(_with(first, {name: values[e] for name, values in differ.items()}))
@@ -254,7 +261,7 @@ def _plain(node: Any) -> Any:
 
 
 def _config(plain: dict[str, Any]) -> Config:
-    """The config of `_plain`. (Older records name the nodes' classes, under `_node_`.)"""
+    """Return the config of `_plain`. (Older records name the nodes' classes, under `_node_`.)"""
     known = {item.name for item in fields(Config)}
     values = {name: value for name, value in plain.items() if name in known}
     return Config(**values | {name: node_of(name, {key: value for key, value in plain[name].items() if key != "_node_"})
@@ -262,7 +269,7 @@ def _config(plain: dict[str, Any]) -> Config:
 
 
 def _differing(nodes: Sequence[Any], prefix: str = "") -> dict[str, list[Any]]:
-    """Dotted keys in which nodes of one type differ, with the values of all of them."""
+    """Return the dotted keys in which nodes of one type differ, with the values of all of them."""
     found: dict[str, list[Any]] = {}
     for item in fields(nodes[0]):
         values = [getattr(node, item.name) for node in nodes]
@@ -276,7 +283,7 @@ def _differing(nodes: Sequence[Any], prefix: str = "") -> dict[str, list[Any]]:
 
 
 def _with(node: Any, values: Mapping[str, Any]) -> Any:
-    """The node with other values of some dotted keys."""
+    """Return the node with other values of some dotted keys."""
     nested: dict[str, dict[str, Any]] = {}
     own = {}
     for name, value in values.items():
@@ -292,13 +299,13 @@ def _with(node: Any, values: Mapping[str, Any]) -> Any:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A whole file or none. Raises OSError."""
+    """Write a whole file or none. Raises OSError."""
     text = json.dumps(dict(content), indent=1).encode()
     write_whole(path, lambda sink: sink.write(text))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """None where there is no such file, or none that can be read."""
+    """Return the content of the file; None if there is no such file, or it is no JSON object."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -1,9 +1,10 @@
-"""`ovpnet launch sync`: runs of a store into W&B, in parallel, under a request rate, and each of them once.
+"""`ovpnet launch sync`: upload the runs of a store to W&B, in parallel, under a request rate, and each run once.
 
 The store has all that W&B shows, so jobs without a network write nothing for it. Here rows become W&B's own offline
-files, a batch at a time in a temporary directory, which `wandb sync` uploads while the next batch is written. What has
-arrived is remembered in the store (ovpnet/record/uploads.py): the same command goes on where it was interrupted, and
-uploads again, under the same id, only what has changed since. This works for a store of any tracker, `none` included.
+files, a batch at a time in a temporary directory. `wandb sync` uploads a batch while the next one is written. The store
+remembers what has arrived (ovpnet/record/uploads.py). So the same command goes on from where it was interrupted, and
+uploads again, under the same id, only runs that have changed since. This works for a store of any tracker, `none`
+included.
 """
 
 import argparse
@@ -32,20 +33,20 @@ from ovpnet.spec.schemas import default_store
 from ovpnet.terminal.progress import Progress
 from ovpnet.terminal.words import count
 
-BATCH = 100  # W&B runs that one `wandb sync` uploads: it takes a second to start, and two batches are on the disk
+BATCH = 100  # W&B runs per `wandb sync`, which takes a second to start; two batches are on the disk at a time
 PER = ("run", "pack", "sweep")
 
-# HTTP requests, at most (tests/test_sync.py counts them): of a W&B run, by what it holds (a table is a file and an
-# artifact); of one that is there already, besides; of a batch; and to log in.
+# HTTP requests, at most (tests/test_sync.py counts them): per W&B run, by what it holds (a table is a file and an
+# artifact); besides, per run that is there already; per batch; and to log in.
 REQUESTS = {"run": 8, "pack": 16, "sweep": 16}
 RESUME_REQUESTS, BATCH_REQUESTS, LOGIN_REQUESTS = 2, 3, 4
-HOPELESS = 10  # W&B runs in a row of which none arrives: the others would not either
-PERIOD = 60.0  # seconds in which no more requests are made than --rate
+HOPELESS = 10  # if so many W&B runs in a row do not arrive, the others would not either
+PERIOD = 60.0  # seconds in which at most --rate requests are made
 
 
 @dataclass(frozen=True)
 class Result:
-    """How many W&B runs were there already, were uploaded, and why others could not be."""
+    """The number of W&B runs that were there already, the number uploaded, and why others were not."""
 
     known: int
     uploaded: int
@@ -63,10 +64,11 @@ class Pending:
 
 def sync(store: Path, study: str | None = None, per: str | None = None, project: str | None = None,
          entity: str | None = None, parallel: int = 8, rate: int | None = None, dry_run: bool = False) -> Result:
-    """Upload what is in the store and not in W&B. `per`, `project` and `entity` are the runs' own where not given.
+    """Upload the runs that are in the store and not in W&B.
 
-    `parallel` W&B runs are uploaded at a time, in at most `rate` requests a minute. Whatever ends it, what has arrived
-    is remembered. Raises TrackerError, StoreError.
+    If `per`, `project` or `entity` is not given, it is the runs' own. `parallel` W&B runs are uploaded at a time, in at
+    most `rate` requests per minute. Whatever ends the upload, the runs that have arrived are remembered. Raises
+    TrackerError, StoreError.
     """
     table = _rows(Store(store), study)
     uploads = Uploads(store)
@@ -92,12 +94,12 @@ def sync(store: Path, study: str | None = None, per: str | None = None, project:
 
 
 def _cost(per: str, runs: int) -> int:
-    """Requests of a batch of W&B runs, at most."""
+    """Return the most requests that a batch of W&B runs takes."""
     return BATCH_REQUESTS + runs * (REQUESTS[per] + RESUME_REQUESTS)
 
 
 def _rows(store: Store, study: str | None) -> pa.Table:
-    """The newest row of every run, of one study or of all."""
+    """Return the newest row of every run, of one study or of all."""
     table = store.newest_runs()
     if not table.num_rows:
         raise TrackerError(f"--store={store.path}: no runs are stored there; give the store of a sweep")
@@ -110,7 +112,7 @@ def _rows(store: Store, study: str | None) -> pa.Table:
 
 
 def _pending(table: pa.Table, per: str | None, project: str | None, entity: str | None) -> list[Pending]:
-    """All W&B runs that the rows make up, in the order in which they were stored."""
+    """Return all W&B runs that the rows make up, in the order in which the rows were stored."""
     needed = ("run_id", "study", "finished_at", "pack_id", "tracker.project", "tracker.entity", "tracker.per")
     rows = table.select([name for name in needed if name in table.column_names]).to_pylist()
     default, url = TrackerConfig(), base_url()
@@ -127,7 +129,7 @@ def _pending(table: pa.Table, per: str | None, project: str | None, entity: str 
 
 
 def _reader(table: pa.Table, store: Store) -> Callable[[Pending], tuple[list[Row], list[Row]]]:
-    """Reads the rows of a W&B run, and their learning curves."""
+    """Return a function that reads the rows of a W&B run, and their learning curves."""
     curves = store.newest_curves()
     places = {} if not curves.num_rows else curves.select(["run_id"]).to_pandas().groupby("run_id").indices
 
@@ -151,9 +153,9 @@ def _announce(pending: Sequence[Pending], known: int) -> None:
 
 
 def _last_steps(target: Target, ids: list[str]) -> dict[str, int]:
-    """The last steps of the W&B runs that are on the server already: of a sync that was killed, or of another store.
+    """Return the last steps of the W&B runs that are on the server already, from a killed sync or another store.
 
-    The client adds to their history whatever it is given, so it must not be given the same points again.
+    The client appends all points that it is given to their history, so it must not get the same points again.
     """
     import wandb
 
@@ -170,30 +172,30 @@ def _last_steps(target: Target, ids: list[str]) -> dict[str, int]:
 
 
 class Pace:
-    """At most `rate` requests in any PERIOD."""
+    """A limit of `rate` requests in any PERIOD."""
 
     def __init__(self, rate: int | None):
         self.rate = rate
         self.made: deque[tuple[float, int]] = deque()
 
     def most(self, per: str) -> int:
-        """How many W&B runs may be uploaded at once."""
+        """Return how many W&B runs may be uploaded at once."""
         return next(runs for runs in range(BATCH, 0, -1) if runs == 1 or self.rate is None
                     or _cost(per, runs) <= self.rate)
 
     def wait(self, requests: int) -> None:
-        """Wait until so many may be made."""
+        """Wait until so many requests may be made."""
         while self.rate is not None and self.made and sum(count for _, count in self.made) + requests > self.rate:
             until, _ = self.made.popleft()
             time.sleep(max(0.0, until - time.monotonic()))
 
     def note(self, requests: int) -> None:
-        """So many have been made, the last of them now."""
+        """Remember that so many requests have been made, the last of them now."""
         self.made.append((time.monotonic() + PERIOD, requests))
 
 
 class _Uploader:
-    """Writes batches of W&B runs and uploads them; `uploaded` and `failed` tell how it went so far."""
+    """The writer and uploader of batches of W&B runs; `uploaded` and `failed` tell how it went so far."""
 
     def __init__(self, uploads: Uploads, directory: Path, parallel: int, pace: Pace, total: int):
         self.uploads, self.directory, self.parallel, self.pace = uploads, directory, parallel, pace
@@ -203,11 +205,11 @@ class _Uploader:
         self.bar = Progress(total, total, "W&B run").start()
 
     def upload(self, pending: Sequence[Pending], read: Callable[[Pending], tuple[list[Row], list[Row]]]) -> None:
-        """Upload one batch while the next is written. Raises TrackerError where nothing arrives any more."""
+        """Upload one batch while the next is written. Raises TrackerError if nothing arrives any more."""
         for number, batch in enumerate(self._batches(pending)):
             written = _Batch(batch, self.directory / str(number))
             if self.pace.rate is not None:
-                self._finish()  # what it costs is known only then
+                self._finish()  # only then its number of requests is known
                 self.pace.wait(written.requests)
             written.write(read)
             self._finish()
@@ -216,14 +218,14 @@ class _Uploader:
         self._finish()
 
     def close(self) -> None:
-        """Stop what is running, and remember what of it has arrived."""
+        """Stop the upload that is running, and remember which of its runs have arrived."""
         if self.running is not None:
             self.running.stop()
             self._collect(self.running)
         self.bar.stop()
 
     def _batches(self, pending: Sequence[Pending]) -> Iterator[list[Pending]]:
-        """Cuts of W&B runs of one target."""
+        """Yield W&B runs of one target, cut into batches."""
         for target in dict.fromkeys(each.target for each in pending):
             alike = [each for each in pending if each.target == target]
             size = self.pace.most(target.per)
@@ -293,7 +295,7 @@ class _Batch:
                 env=environment | {"WANDB_DIR": str(self.directory), "WANDB_BASE_URL": self.target.base_url})
 
     def busy(self) -> bool:
-        """Whether it is still uploading, after a moment."""
+        """Wait a moment; return whether it still uploads."""
         assert self.process is not None
         try:
             self.process.wait(timeout=0.2)
@@ -308,14 +310,14 @@ class _Batch:
             self.process.wait()
 
     def arrived(self) -> set[str]:
-        """Ids of which the client says that they are on the server."""
+        """Return the ids of the runs that are on the server, as the client says."""
         return {file.name.removeprefix("run-").removesuffix(".wandb.synced")
                 for file in self.directory.glob("wandb/offline-run-*/*.wandb.synced")}
 
     def failures(self) -> dict[str, str]:
-        """What the client's errors say, by the id they are about; "" has one that names none, or its last words.
+        """Return the client's errors by the id that they name; "" has one that names none, or its last words.
 
-        A run of which only the history was refused counts as synced to the client, with an error that names it.
+        If the server refused only the history of a run, the client counts it as synced, with an error that names it.
         """
         said = self._log.read_text()
         found = re.findall(r"^wandb: ERROR (?:\[[^\]]*?([^\]/]+)\] )?(.*)$", said, re.MULTILINE)
@@ -335,13 +337,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--store", type=Path, default=default_store(), metavar="DIR",
                         help="the run store (default: environment variable OVPNET_STORE, else ./store)")
     parser.add_argument("--study", metavar="NAME", help="only the runs of this study")
-    parser.add_argument("--per", choices=PER, help="what becomes a W&B run (default: tracker.per of the runs)")
+    parser.add_argument("--per", choices=PER, help="make a W&B run of each of these (default: tracker.per of the runs)")
     parser.add_argument("--project", metavar="NAME", help="W&B project (default: tracker.project of the runs)")
     parser.add_argument("--entity", metavar="NAME", help="W&B entity (default: tracker.entity of the runs, else yours)")
     parser.add_argument("--parallel", type=positive, default=8, metavar="N",
                         help="W&B runs uploaded at a time (default: %(default)s)")
     parser.add_argument("--rate", type=positive, metavar="N",
-                        help=f"requests a minute, at most; a W&B run counts as {REQUESTS['run'] + RESUME_REQUESTS}, "
+                        help=f"requests per minute, at most; a W&B run counts as {REQUESTS['run'] + RESUME_REQUESTS}, "
                              f"one with a table as {REQUESTS['pack'] + RESUME_REQUESTS} (default: as fast as the "
                              "server takes them)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
@@ -349,7 +351,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """The command. Raises TrackerError, StoreError."""
+    """Run the command. Raises TrackerError, StoreError."""
     try:
         result = sync(options.store, options.study, options.per, options.project, options.entity, options.parallel,
                       options.rate, options.dry_run)
@@ -365,7 +367,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def positive(text: str) -> int:
-    """The number, for argparse, of an option that counts something."""
+    """Return the number of an option that counts something, for argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1")

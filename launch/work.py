@@ -1,7 +1,7 @@
-"""The packs of one job: which there are, trained one after the other, and what is told meanwhile.
+"""The work of one job: it claims packs, trains one after the other, and tells of its progress meanwhile.
 
-A run that fails becomes a row of the store, and the rest goes on. What else ends the process (a signal, the kernel's
-out-of-memory killer, a crash, a GPU that is lost) is for `launch.job` to see.
+A run that fails becomes a row of the store, and the rest goes on. `launch.job` handles all else that ends the process:
+a signal, the kernel's out-of-memory killer, a crash, a GPU that is lost.
 """
 
 import logging
@@ -26,20 +26,20 @@ from ovpnet.terminal.words import count
 
 log = logging.getLogger(__name__)
 
-# Seconds between two lines of progress, about.
+# Seconds between two writes of the progress file, at least.
 _SECONDS = 5.0
 
 
 class Watcher(Protocol):
-    """Who is told of the work: a progress bar."""
+    """A progress bar, or whoever else is told of the work."""
 
     cost: float
 
     def advance(self, steps: int) -> None:
-        """Steps have been taken."""
+        """Take note that so many steps have been taken."""
 
     def finish(self, runs: int) -> None:
-        """Runs are stored."""
+        """Take note that so many runs are stored."""
 
 
 @dataclass
@@ -55,12 +55,14 @@ class Work:
         self.store = Store(self.sweep.store)
         self.listed = {pack.number: pack for pack in self.sweep.packs(self.group.number)}
         self.claims = Claims(self.sweep, self.group)
-        self.pack: int | None = None  # that is in training
+        self.pack: int | None = None  # the number of the pack in training
 
     def left(self) -> Iterator[Pack]:
-        """What there is to train, pack by pack: runs that are neither finished nor failed in this group, in the parts
-        that the supervisor has cut packs into (`launch.job`)."""
-        # (Clocks of machines differ, so what was given up here may seem to have failed before this submission.)
+        """Yield what is left to train, pack by pack: runs that are neither finished nor failed in this group.
+
+        They come in the parts that the supervisor has cut packs into (`launch.job`).
+        """
+        # Clocks of machines differ, so a run that was given up here may seem to have failed before this submission.
         failed = self.failed() | self._state().get("condemned", {}).keys()
         for number in self._claimed():
             self.pack = number
@@ -85,14 +87,20 @@ class Work:
             log.warning("pack %d was not returned (%s)", self.pack, error)
 
     def _claimed(self) -> Iterator[int]:
-        """Packs, each claimed only when it is asked for, until none is left. Jobs start at different times, or wait to
-        start again, and so they share packs out as they go."""
-        yield from self.claims.of(self.task, self.claims.taken())  # of workers of this job before
+        """Yield packs until none is left, and claim each only when it is asked for.
+
+        Jobs start at different times, or wait to start again, and so they share the packs out as they go.
+        """
+        yield from self.claims.of(self.task, self.claims.taken())  # claimed by earlier workers of this job
         while (pack := self._next()) is not None:
             yield pack
 
     def _next(self) -> int | None:
-        """A pack, claimed: one that was returned, else of this job, else the longest of the job that has most left."""
+        """Claim a pack and return it; None if none is left.
+
+        A pack that was returned comes first. Then come the packs of this job, then the longest of the job that has most
+        left.
+        """
         taken = self.claims.taken()
         left = [[pack for pack in packs if pack not in taken] for packs in self.group.jobs]
         others = sorted(left, key=lambda packs: -sum(self.listed[pack].seconds for pack in packs))
@@ -100,7 +108,8 @@ class Work:
         return next((pack for pack in wanted if self.claims.claim(pack, self.task)), None)
 
     def _reported(self, config: Config) -> Config:
-        """Nodes of a cluster seldom have a network; `ovpnet launch sync` reports their runs."""
+        """Return the config with an offline tracker if its job has no network; `ovpnet launch sync` reports such runs.
+        """
         if self.launcher.networked or config.tracker.mode != "auto":
             return config
         return replace(config, tracker=replace(config.tracker, mode="offline"))
@@ -121,7 +130,7 @@ class Work:
         return read_json(self.sweep.job_file(self.group.number, self.task)) or {}
 
     def failed(self) -> set[str]:
-        """run_ids that failed since this group was submitted: to train them again takes another submission."""
+        """Return the run_ids that failed since this group was submitted: another submission may train them again."""
         rows = self.store.runs(["run_id", "status", "finished_at"])
         if rows.empty:
             return set()
@@ -129,7 +138,7 @@ class Work:
 
 
 class ProgressFile:
-    """Keeps jobs/G-T.progress.json, written every few seconds at most: what the worker is at."""
+    """The file jobs/G-T.progress.json, written every few seconds at most: what the worker does now."""
 
     def __init__(self, work: Work, watcher: Watcher | None):
         self.file = work.sweep.job_file(work.group.number, work.task, "progress")
@@ -139,7 +148,7 @@ class ProgressFile:
                                       "runs_done": 0}
 
     def begin(self, pack: Pack, kept: int) -> None:
-        """A pack is trained from now on, of which so many steps are kept in a checkpoint."""
+        """Take note that a pack is in training, and that a checkpoint holds so many of its steps."""
         self.cost, self.before = pack.cost, self.done - kept * len(pack.configs) * pack.cost
         if self.watcher is not None:
             self.watcher.cost = pack.cost
@@ -147,7 +156,7 @@ class ProgressFile:
         self._write()
 
     def advance(self, steps: int) -> None:
-        """Steps x members have been taken."""
+        """Take note that so many steps x members have been taken."""
         self.done += steps * self.cost
         if self.watcher is not None:
             self.watcher.advance(steps)
@@ -155,14 +164,14 @@ class ProgressFile:
             self._write()
 
     def finish(self, runs: int) -> None:
-        """The pack's runs are stored."""
+        """Take note that the pack's runs are stored."""
         self.before = self.done
         self.about |= {"training": [], "runs_done": self.about["runs_done"] + runs}
         if self.watcher is not None:
             self.watcher.finish(runs)
 
     def end(self) -> None:
-        """Nothing is left to train."""
+        """Take note that nothing is left to train."""
         self._write()
 
     def _write(self) -> None:
@@ -171,16 +180,18 @@ class ProgressFile:
                                 "seconds_in_pack": self.done - self.before}
         try:
             write_json(self.file, content)
-        except OSError as error:  # a full disk is told by the store, where it matters
+        except OSError as error:  # if the disk is full, the store raises the error that matters
             log.warning("no progress written to %s (%s)", self.file, error)
 
 
 def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None = None) -> None:
-    """Train what is left of a job, into the store. Raises InterruptionError, StoreError, ConfigError, DeviceLostError.
+    """Train what is left of a job, into the store.
+
+    Raises InterruptionError, StoreError, ConfigError, DeviceLostError.
     """
     progress, checkpoints = ProgressFile(work, watcher), Checkpoints(work.store.path)
     for pack in work.left():
-        from ovpnet.run.pack import run_pack  # imports torch, which a job that has nothing left need not wait for
+        from ovpnet.run.pack import run_pack  # torch is slow to import, and a job that has nothing left needs none
 
         if not progress.done:
             work.launcher.begin(work.store.path, pack.configs[0].device)
@@ -191,4 +202,4 @@ def train(work: Work, interrupted: Callable[[], bool], watcher: Watcher | None =
         run_pack(configs, progress.advance, interrupted)
         progress.finish(len(configs))
     progress.end()
-    checkpoints.clean(work.store.finished())  # of packs that were cut up, say
+    checkpoints.clean(work.store.finished())  # say, those of packs that were cut up

@@ -1,4 +1,4 @@
-"""`python -m launch.worker SWEEP GROUP TASK`: train the packs of one job, in a process that its supervisor can lose."""
+"""`python -m launch.worker SWEEP GROUP TASK`: train the packs of one job, in a process that may die."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
             group = sweep.group(number)
             work = Work(sweep, group, task, launcher_of(group))
             work.bury()
-            # A worker whose supervisor was killed would train what another one is asked to.
+            # If its supervisor was killed, another worker is asked to train the same runs.
             train(work, lambda: asked() or os.getppid() != supervisor)
         except InterruptionError:
             work.give_back()

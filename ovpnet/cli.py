@@ -73,7 +73,7 @@ def _complete(query: list[str]) -> int:
 
 
 def _following(command: str, subcommand: str | None = None) -> list[str]:
-    """The subcommands of a command, or the options of a subcommand."""
+    """Return the subcommands of a command, or the options of a subcommand."""
     told = io.StringIO()
     with redirect_stdout(told), suppress(SystemExit):
         _run(command, [*filter(None, [subcommand]), "--help"])

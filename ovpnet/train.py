@@ -54,7 +54,7 @@ def main(composed: DictConfig) -> None:
 
 
 def summary(store: "Store", run: str) -> str:
-    """What came out of a stored run, in a line or two. Raises OvpnetError, with the traceback, if it failed."""
+    """Return what came out of a stored run, in a line or two. Raises OvpnetError, with the traceback, if it failed."""
     import pandas as pd
 
     runs = store.runs()
@@ -71,7 +71,7 @@ def summary(store: "Store", run: str) -> str:
 
 
 def cli() -> None:
-    """`main` with an interruption by the user told in one line."""
+    """Run `main`, and tell an interruption by the user in one line."""
     try:
         main()
     except KeyboardInterrupt as interruption:

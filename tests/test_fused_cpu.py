@@ -54,7 +54,7 @@ def ensembles(draw, dtype):
     kind = draw(st.sampled_from(kinds))
     coefficient = {layer: numbers(0, 0.1) for layer in ("W", "V", "rest")}
     penalties = {} if kind == "none" else {name: Penalty(kind, coefficient[layer_of(name)]) for name in net.trained}
-    rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))]()(),
+    rule = Rule(net, LOSSES[draw(st.sampled_from(["l2", "huber", "logistic"]))](),
                 Penalties(penalties, draw(st.booleans())), numbers(0, 0.95))
     state = State(weights, {name: torch.zeros_like(weights[name]) for name in net.trained}, start)
     x = torch.from_numpy(rng.standard_normal((E, SAMPLES, d)))
@@ -87,7 +87,7 @@ def test_in_single_precision_they_are_as_near_as_its_rounding(ensemble):
     expected, found = (advanced(each, rule, state, chunk) for each in (ReferenceStepper(), FusedCpuStepper()))
     scale = expected["losses"].abs().max()
     torch.testing.assert_close(found["losses"] / scale, expected["losses"] / scale, rtol=0, atol=2e-4)
-    for name in rule.learner.trained:
+    for name in rule.net.trained:
         moved = (expected[name] - state.weights[name]).flatten(1).norm(dim=1)
         assert ((found[name] - expected[name]).flatten(1).norm(dim=1) <= 1e-2 * moved + 1e-6).all()
 
@@ -105,14 +105,14 @@ def test_a_member_is_bitwise_its_own(ensemble, threads):
             one = slice(e, e + 1)
             penalties = {name: Penalty(each.kind, each.coefficient[one])
                          for name, each in rule.regularizer.penalties.items()}
-            alone = Rule(rule.learner, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
+            alone = Rule(rule.net, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
                          rule.momentum[one])
             own = copy.deepcopy(state.select(torch.tensor([e])))
             losses = [FusedCpuStepper().advance(alone, own, Chunk(chunk.x[one], chunk.y[one], chunk.index[one, steps],
                                                                  chunk.lr[one, steps])).train
                       for steps in (slice(0, 6), slice(6, STEPS))]
             assert torch.equal(torch.cat(losses, 1), together["losses"][one])
-            for name in rule.learner.trained:
+            for name in rule.net.trained:
                 assert torch.equal(own.weights[name], together[name][one])
                 assert torch.equal(own.velocity[name], together[f"velocity {name}"][one])
     finally:

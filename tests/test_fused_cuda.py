@@ -71,7 +71,7 @@ def assert_same_steps(rule, state, chunk):
         for key in right:
             scale = right[key].abs().max().item()
             torch.testing.assert_close(left[key], right[key], rtol=0, atol=tolerance * scale)
-    assert not torch.equal(found.weights[rule.learner.trained[0]], state.weights[rule.learner.trained[0]])
+    assert not torch.equal(found.weights[rule.net.trained[0]], state.weights[rule.net.trained[0]])
 
 
 @pytest.mark.parametrize("trained", ["hidden", "ntk"])
@@ -79,8 +79,8 @@ def assert_same_steps(rule, state, chunk):
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (150, 37, 5), (40, 8, 30), (9, 5, 40)])
 def test_outputs_equal_the_learners(trained, dtype, n, m, d):
     rule, state, chunk = problem(3, "two_layer", trained, True, "l2", [], False, 2, m, d, n, 1, 1, dtype)
-    fused = FusedCudaStepper().measured(rule.learner)
-    expected, found = rule.learner.output(state.weights, chunk.x), fused.output(state.weights, chunk.x)
+    fused = FusedCudaStepper().measured(rule.net)
+    expected, found = rule.net.output(state.weights, chunk.x), fused.output(state.weights, chunk.x)
     torch.testing.assert_close(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     one = fused.output({key: value[1:].clone() for key, value in state.weights.items()}, chunk.x[1:].clone())
     if d <= two_layer.MOST_OUTPUT_INPUTS:  # else it is a product of matrices of all members
@@ -125,7 +125,7 @@ def test_a_member_is_bitwise_the_same_alone_or_packed(name, m, dtype):
         alone = state.select(one)
         penalties = {key: Penalty(each.kind, each.coefficient[one]) for key, each in rule.regularizer.penalties.items()}
         loss = FusedCudaStepper().advance(
-            Rule(rule.learner, rule.loss, Penalties(penalties, True), rule.momentum[one]), alone,
+            Rule(rule.net, rule.loss, Penalties(penalties, True), rule.momentum[one]), alone,
             Chunk(chunk.x[one], chunk.y[one], chunk.index[one], chunk.lr[one])).train
         assert torch.equal(loss[0], losses[e])
         for key, value in alone.weights.items():

@@ -57,9 +57,9 @@ def objective(ensemble, config, flat):
     """What SGD minimizes, from the config's own words, at the trained weights of member 0 as one vector."""
     weights = ensemble.state.weights | unflat(ensemble, flat)
     n = config.samples
-    residual = ensemble.members.learner.output(weights, ensemble.members.x[:1, :n]) - ensemble.members.y[:1, :n]
+    residual = ensemble.members.net.output(weights, ensemble.members.x[:1, :n]) - ensemble.members.y[:1, :n]
     value = residual.square().sum() / n
-    for name in ensemble.members.learner.trained:
+    for name in ensemble.members.net.trained:
         layer = layer_of(name)
         if getattr(config.regularizer, layer) == "frobenius":
             start = ensemble.state.initial[name] if config.regularizer.of == "increments" else 0.0
@@ -69,20 +69,20 @@ def objective(ensemble, config, flat):
 
 
 def unflat(ensemble, flat):
-    parts = flat.split([ensemble.state.initial[name][0].numel() for name in ensemble.members.learner.trained])
+    parts = flat.split([ensemble.state.initial[name][0].numel() for name in ensemble.members.net.trained])
     return {name: part.view_as(ensemble.state.initial[name][:1])
-            for name, part in zip(ensemble.members.learner.trained, parts, strict=True)}
+            for name, part in zip(ensemble.members.net.trained, parts, strict=True)}
 
 
 def trained(ensemble, weights):
-    return torch.cat([weights[name][0].flatten() for name in ensemble.members.learner.trained])
+    return torch.cat([weights[name][0].flatten() for name in ensemble.members.net.trained])
 
 
 def linear_model(ensemble, config, start):
     """Features [N k, P] of the trained weights, and the residuals [N k] of the labels at `start`."""
     def output(flat):
-        return ensemble.members.learner.output(ensemble.state.weights | unflat(ensemble, flat),
-                                       ensemble.members.x[:1, :config.samples]).flatten()
+        return ensemble.members.net.output(ensemble.state.weights | unflat(ensemble, flat),
+                                           ensemble.members.x[:1, :config.samples]).flatten()
 
     residual = ensemble.members.y[0, :config.samples].flatten() - output(start)
     return jacrev(output)(start), residual
@@ -104,7 +104,7 @@ def test_the_solution_is_that_of_explicit_features_and_has_no_gradient(base, lea
     start = initial if of == "increments" else torch.zeros_like(initial)
     phi, residual = linear_model(ensemble, config, start)
     factors = torch.cat([torch.full((ensemble.state.initial[name].numel(),), factor, dtype=torch.float64)
-                         for name in ensemble.members.learner.trained
+                         for name in ensemble.members.net.trained
                          for factor in [{"W": 0.5, "V": 3.0}.get(name, 2.0)]])
     ridge = config.samples * config.weight_decay / 2
     primal = torch.linalg.solve(phi.mT @ phi + ridge * factors.diag(), phi.mT @ residual)
@@ -139,7 +139,7 @@ def test_sgd_ends_there(make, learner):
     exact, _ = fitted(make("algorithm=kernel_ridge", *shared))
     sgd, _ = fitted(make("algorithm=momentum_sgd", *shared, "lr=0.05", "lr_scaling=none", "steps=4000",
                          "algorithm.decay_at=1"))
-    for name in sgd.members.learner.trained:
+    for name in sgd.members.net.trained:
         torch.testing.assert_close(sgd.state.weights[name], exact.state.weights[name], rtol=1e-6, atol=1e-8)
 
 
@@ -183,13 +183,13 @@ def test_finite_widths_approach_the_limit(make, layers, trained):
     infinite = make(*shared, f"learner={layers}_layer_limit", f"weight_decay={decay}")
     ensemble, limit = fitted(*(replace(infinite, seed=seed) for seed in SEEDS))
     x = ensemble.members.problems[0].sample(99, Stream.TEST, 500)[0].repeat(len(SEEDS), 1, 1)
-    expected = ensemble.members.learner.output(ensemble.state.weights, x)
+    expected = ensemble.members.net.output(ensemble.state.weights, x)
     distances = []
     for m in (32, 128, 512):
         scaled = decay * (m if trained == "ntk" else 1)
         net = make(*shared, f"learner={layers}_layer", f"width={m}", f"weight_decay={scaled}")
         nets, outcome = fitted(*(replace(net, seed=seed) for seed in SEEDS))
-        distances.append((nets.members.learner.output(nets.state.weights, x) - expected).square().mean().item())
+        distances.append((nets.members.net.output(nets.state.weights, x) - expected).square().mean().item())
     assert distances[0] > 2 * distances[1] > 4 * distances[2]  # squared: of order 1/m
     risks = [np.mean([each.mean for each in measured.test]) for measured in (outcome, limit)]
     assert risks[0] == pytest.approx(risks[1], rel=0.1)

@@ -21,8 +21,8 @@ from launch.launchers.slurm import Slurm
 from launch.packs import packed
 from launch.plan import plan
 from launch.run import sweep
-from ovpnet.engine.choice import chosen_engine
-from ovpnet.engine.cost import EXAMPLE, memory
+from ovpnet.engine.choice import chosen, shape_of
+from ovpnet.engine.rates import EXAMPLE
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
 from ovpnet.spec.errors import ConfigError, OvpnetError
@@ -160,7 +160,7 @@ def test_packs_fit_the_memory_whatever_shares_its_data(make, runs_per_pack):
     """Members of the dual engine that share a seed share a kernel; here those of the larger training sets do."""
     base = make("learner.trained=last", "width=200", "samples=4000", "engine=dual")
     shared = [replace(base, lr=1.0 + number, samples=4001) for number in range(20)]
-    machine = replace(EXAMPLE, memory=memory(shared))
+    machine = replace(EXAMPLE, memory=shape_of(shared).memory)
     packs = packed([*shared, *(replace(base, seed=seed) for seed in range(20))], set(), runs_per_pack,
                    machine=lambda: machine)
     assert sum(len(pack.configs) for pack in packs) == 40
@@ -192,13 +192,13 @@ def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
 
 def test_the_engine_of_a_run_does_not_depend_on_its_pack(make):
     few, many = (make("learner.trained=last", "width=200", "steps=300", f"samples={samples}") for samples in (40, 4000))
-    assert (chosen_engine(few), chosen_engine(many)) == ("dual", "fused")
+    assert (chosen(few).name, chosen(many).name) == ("dual", "fused")
     assert [len(pack.configs) for pack in packed([few, many], set())] == [1, 1]
 
 
 @pytest.mark.parametrize("key", ["store", "study", "device"])
 def test_a_sweep_has_one_store_study_and_device(make, tmp_path, key):
-    with pytest.raises(ConfigError, match=f"{key}=.*one value a sweep"):
+    with pytest.raises(ConfigError, match=f"{key}=.*one value per sweep"):
         sweep([make(f"store={tmp_path}", f"{key}=cpu"), make(f"store={tmp_path}", f"{key}=auto")], Local())
 
 
@@ -226,7 +226,7 @@ def test_large_training_sets_come_in_smaller_packs(make):
     sizes = []
     for samples in (100, 10_000_000):
         packs = packed([replace(base, width=8, samples=samples, seed=seed) for seed in range(20)], set())
-        assert max(memory(pack.configs) for pack in packs) <= EXAMPLE.memory
+        assert max(shape_of(pack.configs).memory for pack in packs) <= EXAMPLE.memory
         sizes.append(max(len(pack.configs) for pack in packs))
     assert sizes[0] > sizes[1]
 
@@ -293,7 +293,7 @@ def test_a_bad_grid_is_named(asked, loader):
 
 @pytest.mark.parametrize("swept", ["experiment=quickstart,figure1a", "scale=full,small"])
 def test_a_sweep_is_of_one_study(asked, swept):
-    with pytest.raises(CompactHydraException, match=f"{swept}: one {swept.split('=')[0]} a sweep"):
+    with pytest.raises(CompactHydraException, match=f"{swept}: one {swept.split('=')[0]} per sweep"):
         asked(swept)
 
 

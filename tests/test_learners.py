@@ -174,7 +174,7 @@ def test_linear_nets_alone_have_a_kernel(name, trained):
     chosen = LEARNERS[name](trained=trained)
     net = chosen.net()
     # Two layers have no quadratic terms, and the limits are functions of a kernel.
-    linear = chosen.linear or chosen.infinite or (name, trained) == ("two_layer", "quadratic")
+    linear = chosen.linear or chosen.infinite or (chosen.hidden_layers, trained) == (1, "quadratic")
     assert (net.linear is net) is linear
     assert hasattr(net, "kernel") is hasattr(net, "factors") is linear
     if not linear:

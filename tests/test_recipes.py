@@ -22,14 +22,16 @@ RECIPES = {
     "a loss": ("loss=log_cosh", "log_cosh", ["tests/test_losses.py"]),
     "a learner": ("learner=random_features", "random_features", ["tests/test_learners.py"]),
     "a penalty": ("regularizer=row_norm", "row_norm", ["tests/test_penalties.py"]),
+    "an engine": ("engine=idle", "has_a_row or without_torch", ["tests/test_engines.py"]),
 }
-STEP = re.compile(r"^ {3}`([^`]+)`, (new|at the end|a row of `(\w+)`):\n\n((?: {7}.*\n|\n)+)", re.MULTILINE)
+STEP = re.compile(r"^ {3}`([^`]+)`, (new|at the end|a row of the table|a row of `(\w+)`):\n\n((?: {7}.*\n|\n)+)",
+                  re.MULTILINE)
 
 
 def steps(recipe):
     text = (ROOT / "CONTRIBUTING.md").read_text()
     section = text[text.index(f"### Add {recipe}\n"):]
-    section = section[:re.search(r"\n(##|<!--)", section[3:]).start() + 4]
+    section = section[:re.search(r"\n##", section[3:]).start() + 4]
     return section, STEP.findall(section)
 
 
@@ -41,6 +43,10 @@ def follow(recipe, copy):
             path.write_text(code)
         elif where == "at the end":
             path.write_text(path.read_text() + "\n\n" + code)
+        elif where == "a row of the table":
+            rows = path.read_text().split("\n")
+            last = max(number for number, row in enumerate(rows) if row.startswith("| `"))
+            path.write_text("\n".join([*rows[:last + 1], code.strip(), *rows[last + 1:]]))
         else:
             before, after = path.read_text().split(f"\n{table} = {{\n")
             path.write_text(f"{before}\n{table} = {{\n{textwrap.indent(code, '    ')}{after}")
@@ -48,8 +54,9 @@ def follow(recipe, copy):
 
 def test_every_recipe_of_a_choice_is_followed():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    chapter = text[text.index("## Add a choice\n"):text.index("<!-- Add an engine")]
-    assert set(re.findall(r"^### Add (.*)$", chapter, re.MULTILINE)) == set(RECIPES)
+    chapter = text[text.index("## Add a choice\n"):text.index("## Add an exhibit")]
+    # A launcher is added by a test of its own (tests/launch/test_launchers.py).
+    assert set(re.findall(r"^### Add (.*)$", chapter, re.MULTILINE)) - {"a launcher"} == set(RECIPES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -62,7 +69,7 @@ def test_a_recipe_names_its_number_of_files(recipe):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_works_as_it_is_written(recipe, tmp_path):
-    for name in ("conf", "ovpnet", "launch", "analysis", "hydra_plugins", "tests", "docs"):
+    for name in ("conf", "ovpnet", "launch", "analysis", "hydra_plugins", "tests", "docs", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images"))
     for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)

@@ -1,6 +1,6 @@
-"""The vocabulary that says what an exhibit shows: charts of plots of marks, tables and notes. Nothing draws here.
+"""The vocabulary that describes an exhibit: charts of plots of marks, tables and notes. Nothing draws here.
 
-A mark has a tidy table with columns of fixed names: `x` and `y` are where it is, `low` and `high` the interval of y
+A mark has a tidy table with columns of fixed names. `x` and `y` are its place, `low` and `high` the interval of y
 there, `x_low` and `x_high` that of x. An infinite end of an interval runs to the edge of the plot. Labels and names may
 hold `_{...}` and `^{...}` (see `words.MARKUP`).
 """
@@ -21,18 +21,21 @@ Line = Literal["none", "solid", "dashed", "dotted"]
 Symbol = Literal["none", "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star"]
 
 SYMBOLS: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
-# The intervals of a series: of which axis, and from which column to which.
+# The intervals of a series: the axis, and the columns with the two ends.
 INTERVALS: tuple[tuple[Literal["x", "y"], str, str], ...] = (("x", "x_low", "x_high"), ("y", "low", "high"))
 MOST_TICKS = 7  # at values of the data, on a logarithmic axis
 ROOM = 0.04  # of an axis, at each end
-FAR = 100.0  # factor, or multiple of an axis, that is out of sight
+FAR = 100.0  # a factor (logarithmic axis), or a multiple of an axis, that is out of sight
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis with what it measures. `values`: those of the data, of which some become ticks of a logarithmic axis; or,
-    in order, the texts of a category axis. A `names` axis has a row for each of `values`, which are long, from the top.
-    `limits` (in units of the data) are those of the marks if there are none."""
+    """An axis with the quantity that it measures.
+
+    `values` are those of the data, of which some become ticks of a logarithmic axis. For a category axis they are the
+    texts, in order. A `names` axis has a row for each of `values`, which are long, from the top. `limits` (in units of
+    the data) are those of the marks if there are none.
+    """
 
     label: str
     scale: Scale = "linear"
@@ -56,10 +59,10 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """What all marks have: a name for the legend, if any, and a colour.
+    """A mark on a plot, with a name for the legend, if any, and a colour.
 
-    A mark of one width or one number of samples says so (`width`, `samples`), by which a page filters. Of marks of
-    several numbers of samples those with `first` are shown until a number is chosen, and on paper.
+    A mark of one width or one number of samples says so (`width`, `samples`), and a page filters by that. If there are
+    marks of several numbers of samples, those with `first` are shown until a number is chosen, and on paper.
     """
 
     name: str = ""
@@ -70,12 +73,12 @@ class Mark:
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def values(self, axis: str) -> list[pd.Series]:
-        """Return what an axis ("x" or "y") has to reach."""
+        """Return the values that an axis ("x" or "y") has to reach."""
         names = {"x": ("x", "x_low", "x_high"), "y": ("y", "low", "high")}[axis]
         return [self.rows[name] for name in names if name in self.rows]
 
     def told(self) -> dict[str, Any]:
-        """Return what a page filters by."""
+        """Return the values that a page filters by."""
         found = {key: value for key, value in (("width", self.width), ("samples", self.samples)) if value is not None}
         return {**found, "first": self.first} if self.samples is not None else found
 
@@ -84,8 +87,8 @@ class Mark:
 class Series(Mark):
     """Points (`rows` with x and y) with their intervals, if they have any, joined by a line unless it is "none".
 
-    `tip`: what is told of a point, as a format string over the columns of `rows`. A page reads it as plotly does, so
-    that a field has a column's name and perhaps a number format.
+    `tip`: the words on a point, as a format string over the columns of `rows`. A page reads it as plotly does, so a
+    field has a column's name and perhaps a number format.
     """
 
     line: Line = "solid"
@@ -104,8 +107,10 @@ class Band(Mark):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule(Mark):
-    """A line right across the plot: at a height `y`, at `x`, or, with both, from there to the right with a `slope` of
-    log y over log x. `label` is written at its end. With neither it is words in the legend alone."""
+    """A line right across the plot: at a height `y`, or at `x`; with neither it is words in the legend alone.
+
+    With both, it goes from there to the right with a `slope` of log y over log x. `label` is written at its end.
+    """
 
     x: float | None = None
     y: float | None = None
@@ -119,8 +124,10 @@ class Rule(Mark):
         return [] if value is None else [pd.Series([float(value)])]
 
     def ends(self, x: tuple[float, float], y: tuple[float, float]) -> tuple[float, float, float, float] | None:
-        """Return x and y of the start, and of the end: where it leaves a plot of these limits. None if it is not in
-        it."""
+        """Return x and y of the start, and of the end, at which it leaves a plot of these limits.
+
+        Return None if it is not in the plot.
+        """
         if self.x is None or self.y is None:
             at = self.y if self.x is None else self.x
             low, high = y if self.x is None else x
@@ -139,14 +146,16 @@ class Rule(Mark):
 @dataclass(frozen=True, kw_only=True)
 class Cells(Mark):
     """A colour for the `value` of each pair of categories x and y, on a logarithmic scale; none for a missing one.
-    `name` is what the value is."""
+
+    `name` says what the value is.
+    """
 
     tip: str = ""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Two axes and the marks on them, later ones above. `title`: what tells it from the other plots of a chart."""
+    """Two axes and the marks on them, later ones above. `title` tells the plot from the others of a chart."""
 
     x: Axis
     y: Axis
@@ -182,8 +191,8 @@ class Plot:
 class Chart:
     """A picture: one plot, small ones that share their axes (`shared`), or some that stand for themselves.
 
-    `name`: of its files. `title`: what it shows. `says`: what to read off it, also for who cannot see it. `finding`: a
-    headline for a paper, in place of the title. `problem`: the one it is of, if of one alone.
+    `name`: of its files. `title`: what it shows. `says`: what to read off it, also for people who cannot see it.
+    `finding`: a headline for a paper, in place of the title. `problem`: its problem, if it shows one alone.
     """
 
     name: str
@@ -197,9 +206,12 @@ class Chart:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as people read them: `columns` are those shown, with their headings (all with their own names if there are
-    none), `forms` the formats of their numbers. `by`: a column that heads groups of rows if they are read as text.
-    `extra`: columns that text has no room for. `data`: the rows as programs read them, if those are others."""
+    """Rows as people read them.
+
+    `columns` are those shown, with their headings; without them all are shown with their own names. `forms` are the
+    formats of their numbers. `by`: a column that heads groups of rows if they are read as text. `extra`: columns that
+    text has no room for. `data`: the rows as programs read them, if those are others.
+    """
 
     rows: pd.DataFrame
     columns: Mapping[str, str] | None = None
@@ -211,7 +223,7 @@ class Table:
 
     @property
     def headings(self) -> Mapping[str, str]:
-        """Return the heading of each column that people read."""
+        """The heading of each column that people read."""
         return {str(name): str(name) for name in self.rows} if self.columns is None else self.columns
 
     def numeric(self, name: str) -> bool:
@@ -226,9 +238,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Note:
-    """Sentences: a headline, perhaps with `detail`, and under it what is said, each with what it is ("why").
+    """Sentences: a headline, perhaps with `detail`, and under it pairs of a label ("why") and a sentence.
 
-    `problem`: what it is of, if of one alone; `number`: by which it is called; `command`: (what it is for, the line).
+    `problem`: its problem, if it is about one alone. `number`: the number that names it. `command`: (its purpose, the
+    line).
     """
 
     headline: str
@@ -249,13 +262,15 @@ Part = Chart | Table | Note
 
 
 def columns(table: pd.DataFrame, **renamed: str) -> dict[str, str]:
-    """Return all columns of a table with the headings that people know them by, but for those `renamed`."""
+    """Return all columns of a table with the headings that people know them by, or with those `renamed`."""
     return {str(name): renamed.get(str(name), words.heading(str(name))) for name in table}
 
 
 def value_axis(label: str, values: np.ndarray) -> tuple[Axis, list[Mark]]:
-    """Return an axis for quantities that may have any sign: logarithmic (without the 0s) if most values are positive
-    and none is negative, else linear, with a rule at 0."""
+    """Return an axis for quantities that may have any sign, and the marks that it needs.
+
+    It is logarithmic (without the 0s) if most values are positive and none is negative, else linear, with a rule at 0.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite) or (finite < 0).any() or (finite > 0).mean() <= 0.5:
         return Axis(label), [Rule(y=0.0, line="solid")]

@@ -1,4 +1,4 @@
-"""N_eps against the width m: an interval for each seed, their geometric mean, the law with its band."""
+"""N_eps against the width m: an interval per seed, their geometric mean, the law with its band."""
 
 import math
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ ARROW = 1.3  # length of a censored seed's arrow, as a factor
 
 
 class Complexity(Exhibit):
-    """A chart for each problem, and a table over seeds."""
+    """A chart per problem, and a table over seeds."""
 
     name = "complexity"
     title = "Sample complexity"
-    about = ("A bar is the interval that the grid of samples leaves for N_{ε} of one seed: it reaches from the largest "
+    about = ("A bar is the interval that the grid of samples leaves for N_{ε} of one seed. It reaches from the largest "
              "N that fails to the smallest that passes. An arrow is a seed that lies beyond the grid. The geometric "
              f"mean is left out if a seed does. At most {MOST_SEEDS} seeds are drawn; the law and the table count all.")
     place = 20
@@ -45,7 +45,7 @@ class Complexity(Exhibit):
 
 
 def chart(finding: Finding, intervals: pd.DataFrame) -> Chart:
-    """Return N_eps against m of one problem, with `intervals` of it as `sample_complexity` has them."""
+    """Return the chart of N_eps against m of one problem; `intervals` are its rows of `sample_complexity`."""
     widths = np.sort(intervals["width"].unique()).astype(float)
     law = finding.law
     limits = _limits(widths, intervals, law)
@@ -80,7 +80,10 @@ def _at(law: ScalingLaw, widths: np.ndarray) -> np.ndarray:
 
 
 def _references(widths: np.ndarray, intervals: pd.DataFrame, law: ScalingLaw | None) -> Iterator[Mark]:
-    """Slopes of reference through the law's left end; without a law, the middle of the smallest width's intervals."""
+    """Yield slopes of reference through the law's left end.
+
+    Without a law they begin at the middle of the smallest width's intervals.
+    """
     if len(widths) < 2:
         return
     if law:
@@ -103,7 +106,7 @@ def _law(law: ScalingLaw | None, widths: np.ndarray, intervals: pd.DataFrame) ->
 
 
 def _seeds(intervals: pd.DataFrame) -> Iterator[Mark]:
-    """A bar for each seed, side by side; an arrow from the known end for a censored one."""
+    """Yield a bar per seed, side by side; for a censored seed an arrow from the known end."""
     seeds = sorted(intervals["seed"].unique())[:MOST_SEEDS]
     shown = intervals[intervals["seed"].isin(seeds)]
     step = min(0.035, 0.25 / max(len(seeds), 1))

@@ -1,4 +1,4 @@
-"""Risk along training: learning curves of the best-tuned learner, a colour for each width."""
+"""Risk along training: learning curves of the best-tuned learner, a colour per width."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -16,7 +16,7 @@ MOST_SAMPLES = 4  # numbers of samples that have learning curves
 
 
 class Curves(Exhibit):
-    """A chart for each problem of which the store has learning curves."""
+    """A chart per problem of which the store has learning curves."""
 
     name = "curves"
     title = "Learning curves"
@@ -41,7 +41,7 @@ class Curves(Exhibit):
 
 
 def chart(problem: str, curves: pd.DataFrame, threshold: float) -> Chart:
-    """Return test and training risk along training. `curves` comes from `thinned_curves`."""
+    """Return the chart of test and training risk along training. `curves` comes from `thinned_curves`."""
     widths, largest = sorted(curves["width"].unique()), curves["samples"].max()
     marks: list[Mark] = [Rule(y=threshold, colour=ORANGE, name="OPT + ε")]
     for (width, samples), rows in curves.groupby(["width", "samples"]):
@@ -53,15 +53,18 @@ def chart(problem: str, curves: pd.DataFrame, threshold: float) -> Chart:
                                 first=bool(samples == largest),
                                 tip=f"{where}\n{column.replace('_', ' ')} {{y:.4g}} at step {{x}}"))
     risks = curves.loc[curves["test_risk"].gt(0), "test_risk"]
-    # A training risk may fall to 1e-8, and would flatten all that the chart is about.
+    # A training risk may fall to 1e-8, and would flatten everything else.
     limits = (min(risks.min(), threshold) / 10, max(risks.max(), threshold) * 2) if len(risks) else None
-    return Chart("curves", "Risk along training", "Median test and training risk against the step, a line for each "
+    return Chart("curves", "Risk along training", "Median test and training risk against the step, a line per "
                  "width.", [Plot(Axis("step"), Axis("risk", "log", limits=limits), marks)], problem)
 
 
 def curve_runs(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs whose learning curves are shown: those of `best` (any number of problems) at MOST_SAMPLES numbers
-    of samples, from the least to the greatest. Columns: run_id, problem, width, samples."""
+    """Return the runs whose learning curves are shown: those of `best` at MOST_SAMPLES numbers of samples.
+
+    `best` may hold any number of problems. The numbers of samples of each are spread from the least to the greatest.
+    Columns: run_id, problem, width, samples.
+    """
     kept = [rows[rows["samples"].isin(spread(rows["samples"], MOST_SAMPLES))] for _, rows in best.groupby("problem")]
     keys = ["problem", "width", "samples", "seed", *SETTING]
     found = pd.concat(kept or [best])[keys].merge(runs[["run_id", *keys]], on=keys)
@@ -69,8 +72,10 @@ def curve_runs(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def thinned_curves(shown: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """Return medians over seeds of learning curves, with at most MOST_POINTS steps each: columns problem, width,
-    samples, step, test_risk, train_risk. `shown` comes from `curve_runs`."""
+    """Return medians over seeds of learning curves, with at most MOST_POINTS steps each.
+
+    Columns: problem, width, samples, step, test_risk, train_risk. `shown` comes from `curve_runs`.
+    """
     medians = curves.merge(shown, on="run_id").groupby(["problem", "width", "samples", "step"], as_index=False)[
         ["test_risk", "train_risk"]].median()
     parts = [rows[rows["step"].isin(spread(rows["step"], MOST_POINTS))]

@@ -1,4 +1,4 @@
-"""What the runs measured besides the risks: every quantity against the width, and curvature along training."""
+"""The diagnostics of runs: every quantity against the width, and curvature along training."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -33,15 +33,14 @@ TRACES = {"objective": "training objective", "smoothed_gradient_norm": "gradient
 
 
 class Diagnostics(Exhibit):
-    """Two charts for each problem with diagnostics, and a table of medians."""
+    """Two charts per problem with diagnostics, and a table of medians."""
 
     name = "diagnostics"
     title = "Diagnostics"
-    about = ("Measured besides the risks, at the best-tuned setting and the largest N: a point for each run, medians "
-             "over seeds joined; along training, medians over seeds. The smallest eigenvalue of the smoothed "
-             "objective's Hessian lies between its two bounds on average. A ring is where most seeds are at a saddle "
-             "point. A gradient norm of 0 is one too small for the draws to tell from their noise, and is left out of "
-             "logarithmic axes.")
+    about = ("These are measured besides the risks, at the best-tuned setting and the largest N. A point is a run; "
+             "lines join medians over seeds. The smallest eigenvalue of the smoothed objective's Hessian lies between "
+             "its two bounds on average. A ring marks a step at which most seeds are at a saddle point. A gradient "
+             "norm of 0 is too small for the draws to tell from their noise. Logarithmic axes leave it out.")
     place = 80
     media = (PAGE, FIGURES)
 
@@ -69,7 +68,7 @@ class Diagnostics(Exhibit):
 
 
 def against_width(problem: str, rows: pd.DataFrame) -> Chart:
-    """Return the last values of each family of quantities in `rows` (from `diagnostics.last_values`) against m."""
+    """Return the chart of each family of quantities in `rows` (from `diagnostics.last_values`) against m."""
     plots = []
     for family in diagnostics.families(rows):
         y, marks = value_axis("", rows[list(family.columns)].to_numpy(dtype=float))
@@ -96,8 +95,10 @@ def _quantities(family: Quantities, rows: pd.DataFrame, scale: str) -> Iterator[
 
 
 def along_training(problem: str, traced: pd.DataFrame) -> Chart:
-    """Return the smoothed objective's quantities along training (rows of `diagnostics.traces`), a line for each
-    width. The smallest eigenvalue lies in the band."""
+    """Return the chart of the smoothed objective's quantities along training, a line per width.
+
+    `traced` are rows of `diagnostics.traces`. The smallest eigenvalue lies in the band.
+    """
     widths, plots = sorted(traced["width"].unique()), []
     for column, title in TRACES.items():
         y, marks = value_axis("", traced[column].to_numpy(float))
@@ -115,4 +116,4 @@ def along_training(problem: str, traced: pd.DataFrame) -> Chart:
                                 width=int(width), tip=f"{tip}, a saddle point"))
         plots.append(Plot(Axis("step"), y, marks, f"{title}, along training"))
     return Chart("curvature", "The smoothed objective along training",
-                 "Median over seeds against the step, a line for each width.", plots, problem)
+                 "Median over seeds against the step, a line per width.", plots, problem)

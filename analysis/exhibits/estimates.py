@@ -1,4 +1,4 @@
-"""The estimates behind the verdicts, and what stands beside them."""
+"""The estimates behind the verdicts, and other estimates beside them."""
 
 from collections.abc import Iterator
 
@@ -19,9 +19,9 @@ class Estimates(Exhibit):
     name = "estimates"
     title = "Estimates"
     about = ("Each verdict is two one-sided tests at 2.5%, whose p-values are here; p (Holm) is corrected for all "
-             "problems of this page. What else is estimated decides nothing and stands beside: the bootstrap over "
-             "seeds, a logistic regression of which runs pass, other laws than a power of m (weights sum to 1; the log "
-             "score is that of widths left out of the fit).")
+             "problems of this page. The other estimates decide nothing. They are the bootstrap over seeds, a logistic "
+             "regression of whether runs pass, and other laws than a power of m. Their weights sum to 1; the log score "
+             "is that of widths left out of the fit.")
     place = 30
     media = (PAGE,)
 

@@ -1,4 +1,4 @@
-"""What exhibits are made of: a store, what the analysis finds in it, and what the problems of it are called."""
+"""The evidence that exhibits show: a store, the findings of the analysis in it, and short names of its problems."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,8 @@ from analysis.verdict import DELTA, Analysis, analyze
 class Evidence:
     """A store, and how it is judged: `delta` and `tuning` as `verdict.analyze` has them.
 
-    The analysis is made when it is first asked for."""
+    The analysis is made when it is first asked for.
+    """
 
     stored: Stored
     delta: float = DELTA
@@ -37,7 +38,7 @@ class Evidence:
 
     @property
     def warnings(self) -> list[str]:
-        """What may make the results untrustworthy, in sentences."""
+        """Sentences on what may make the results untrustworthy."""
         return [*tune.warnings(self.best), *complexity.warnings(self.analysis.intervals)]
 
     @property
@@ -53,7 +54,7 @@ class Evidence:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """A short name of each problem: what tells it from the others."""
+        """A short name of each problem: the part of its label that tells it from the others."""
         said = [problem.split(", ") for problem in self.problems]
         common = set.intersection(*map(set, said)) if len(said) > 1 else set()
         short = [", ".join(part for part in parts if part not in common) for parts in said]

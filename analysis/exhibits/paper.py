@@ -25,11 +25,11 @@ TARGETS = {1: "(sin 3x_{1} + sin 3x_{2} + sin 3x_{3} − 2)^{2} cos 7x_{4}",
 
 
 class Paper(Exhibit):
-    """A chart for each panel that the store has runs of, a table of the points, and the order of the series."""
+    """A chart per panel that the store has runs of, a table of the points, and the order of the series."""
 
     name = "paper"
     title = "Beside the paper"
-    about = ("Runs of the setting of Figures 1 to 3: ours are means over seeds of the test error, with standard "
+    about = ("The runs have the setting of Figures 1 to 3. Ours are means over seeds of the test error, with standard "
              "errors, at the learning rate and weight decay of least validation risk. The paper shows the best test "
              "error of its grid, read off the published Figure 1; the others are not published as numbers.")
     place = 70
@@ -45,15 +45,18 @@ class Paper(Exhibit):
 
 
 def parts(points: pd.DataFrame, published: pd.DataFrame) -> Iterator[Part]:
-    """Yield what is shown of our points, beside the `published` ones (`paper.compare` makes `points` of both)."""
+    """Yield the charts, table and notes of our points and the `published` ones (`paper.compare` makes `points` of
+    both)."""
     yield from charts(points, published)
     yield _table(points)
     yield from _notes(points)
 
 
 def charts(points: pd.DataFrame, published: pd.DataFrame) -> Iterator[Chart]:
-    """Yield each panel that `points` has: its metric against m, or in panel (b) of Figures 1 and 2 against N. Ours are
-    solid, the published ones dashed in the same colour."""
+    """Yield each panel that `points` has: its metric against m, or in panel (b) of Figures 1 and 2 against N.
+
+    Ours are solid, the published ones dashed in the same colour.
+    """
     for (number, panel), ours in points.groupby(["figure", "panel"]):
         theirs = published[published["figure"].eq(number) & published["panel"].eq(panel)]
         against_n = panel == "b" and number != 3
@@ -82,7 +85,7 @@ def _setting(ours: pd.DataFrame, theirs: pd.DataFrame, against_n: bool) -> str:
 
 
 def _marked(series: str) -> str:
-    """A series as a label, whose power is raised."""
+    """Return a series as a label, whose power is raised."""
     return series.replace("}^4", "}^{4}")
 
 
@@ -128,5 +131,5 @@ def _notes(points: pd.DataFrame) -> Iterator[Note]:
         yield Note(f"{int(paper.close(known['ratio']).sum())} of {len(known)} points are within a factor of "
                    f"{paper.CLOSE:g} of the paper's; the series are in its order at {int(orderings['agree'].sum())} of "
                    f"{len(orderings)}")
-    yield Note("ours: mean over seeds of the test error, at the lr and weight decay of least validation risk; the "
-               "paper shows the best test error of its grid, which is the column best_over_grid of the files")
+    yield Note("ours: mean over seeds of the test error, at the lr and weight decay of least validation risk. The "
+               "paper shows the best test error of its grid; the files have ours in the column best_over_grid")

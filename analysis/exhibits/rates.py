@@ -1,4 +1,4 @@
-"""How risk and sample complexity grow with N, 1/epsilon and a concept's size, beside the theorems' bounds."""
+"""Exponents of risk and sample complexity in N, 1/epsilon and a concept's size, beside the theorems' bounds."""
 
 from collections.abc import Iterator
 
@@ -15,9 +15,9 @@ class Rates(Exhibit):
 
     name = "rates"
     title = "Rates"
-    about = ("How excess risk falls with N, and how the sample complexity grows with 1/ε, the concept's size and "
-             "complexity: exponents with 95% intervals, beside those of the theorems' bounds, which are bounds from "
-             "above.")
+    about = ("These exponents say how excess risk falls with N, and how the sample complexity grows with 1/ε and with "
+             "the concept's size and complexity. They have 95% intervals, and stand beside the exponents of the "
+             "theorems' bounds, which are bounds from above.")
     place = 60
     media = (TEXT, PAGE)
 

@@ -1,4 +1,4 @@
-"""What an exhibit is, and where all are registered: a class in a module of its own in this package."""
+"""The base class of exhibits, and the registry of all: each is a class in a module of its own in this package."""
 
 import pkgutil
 from abc import ABC
@@ -20,10 +20,10 @@ _registered: dict[str, type["Exhibit"]] = {}
 class Exhibit(ABC):
     """Something to show of a store, described once for every medium.
 
-    A subclass states its facts: `name`, by which a command asks for it; `title`, its heading; `about`, what to read
-    off it (`{delta}` in it is the delta of the verdicts); `place`, a number that orders the exhibits of a medium; and
-    `media`, those that show it. It is refused (TypeError) if it lacks a fact, or if its name or place is another's. It
-    overrides one or both of the methods `of_problem` and `of_all`.
+    A subclass states its facts. `name` is the name by which a command asks for it, and `title` is its heading. `about`
+    says what to read off it; `{delta}` in it is the delta of the verdicts. `place` is a number that orders the exhibits
+    of a medium, and `media` are those that show it. A subclass is refused (TypeError) if it lacks a fact, or if its
+    name or place is another's. It overrides one or both of the methods `of_problem` and `of_all`.
     """
 
     name: ClassVar[str]
@@ -49,15 +49,15 @@ class Exhibit(ABC):
 
     @property
     def words(self) -> str:
-        """What to read off it, of this evidence."""
+        """The words on what to read off it, for this evidence."""
         return self.about.replace("{delta}", f"{self.evidence.delta:g}")
 
     def of_problem(self, problem: str) -> Iterator[Chart]:
-        """Yield the charts of one problem, of which some run finished."""
+        """Yield the charts of one problem that has a finished run."""
         yield from ()
 
     def of_all(self) -> Iterator[Part]:
-        """Yield what is shown of all problems together."""
+        """Yield the parts about all problems together."""
         yield from ()
 
 
@@ -68,7 +68,10 @@ def exhibits(evidence: Evidence, medium: str) -> list[Exhibit]:
 
 
 def registered() -> dict[str, type[Exhibit]]:
-    """Return all exhibits by name. Every module of this package is imported, so that a new file is enough."""
+    """Return all exhibits by name.
+
+    Every module of this package is imported, so a new file is enough to add an exhibit.
+    """
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         import_module(f"analysis.exhibits.{module.name}")
     return dict(_registered)

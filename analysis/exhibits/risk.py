@@ -1,4 +1,4 @@
-"""Test risk of the best-tuned learner against the number of samples N, a line for each width."""
+"""Test risk of the best-tuned learner against the number of samples N, a line per width."""
 
 from collections.abc import Iterator
 
@@ -13,12 +13,12 @@ from analysis.verdict import Analysis
 
 
 class Risk(Exhibit):
-    """A chart for each problem."""
+    """A chart per problem."""
 
     name = "risk"
     title = "Test risk"
-    about = ("Of the best-tuned learner, on fresh samples: the line is the mean over seeds, the band reaches from the "
-             "least to the greatest.")
+    about = ("The test risk is that of the best-tuned learner, on fresh samples. The line is the mean over seeds; the "
+             "band reaches from the least to the greatest.")
     place = 40
     media = (PAGE, FIGURES, WANDB)
 
@@ -27,8 +27,10 @@ class Risk(Exhibit):
 
 
 def chart(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = None) -> Chart:
-    """Return the risks of `best` with OPT and OPT + epsilon; and those of the same learner of infinite width, if
-    `limit` has it."""
+    """Return the chart of the risks of `best`, with OPT and OPT + epsilon.
+
+    It has those of the same learner of infinite width, too, if `limit` is given.
+    """
     finite = best[np.isfinite(best["test_risk"])]
     widths = sorted(best["width"].unique())
     bands: list[Mark] = []
@@ -46,7 +48,7 @@ def chart(problem: str, best: pd.DataFrame, limit: pd.DataFrame | None = None) -
         lines.append(Series(rows=rows.reset_index().set_axis(["x", "y"], axis=1), line="dashed", name="m = infinity"))
     lines += _goal(best, finite) if len(finite) else []
     return Chart("risk", "Test risk against samples",
-                 "Best-tuned test risk against the number of samples N, a line for each width, with OPT + epsilon.",
+                 "Best-tuned test risk against the number of samples N, a line per width, with OPT + epsilon.",
                  [Plot(Axis("samples N", "log", best["samples"]), Axis("test risk", "log"), [*bands, *lines])],
                  problem)
 
@@ -61,14 +63,16 @@ def _goal(best: pd.DataFrame, finite: pd.DataFrame) -> list[Mark]:
 
 
 def limit_of(analysis: Analysis, problem: str) -> pd.DataFrame | None:
-    """Return `best` of the learner of infinite width with the same trained part, concept, inputs, noise, loss and
-    epsilon; None if there is none."""
+    """Return the rows of `best` of the infinitely wide learner that the problem's learner tends to; None without one.
+
+    It has the same trained part, concept, inputs, noise, loss and epsilon.
+    """
     runs = analysis.runs
     first = runs[runs["problem"].eq(problem)].iloc[0]
     same = [name for name in runs if name.split(".")[0] in ("concept", "inputs", "noise", "loss")
             or name in ("learner.trained", "learner.biases", "epsilon", "epsilon_unit")]
     limits = runs.loc[runs["learner.name"].eq(f"{first['learner.name']}_limit"), ["problem", *same]]
-    limits = limits.drop_duplicates("problem")  # which agree within a problem
+    limits = limits.drop_duplicates("problem")  # the runs of a problem agree in these keys
     matches = (limits[same].eq(first[same]) | limits[same].isna() & first[same].isna()).all(axis=1)
     found = analysis.best[analysis.best["problem"].isin(limits.loc[matches, "problem"][:1])]
     return None if found.empty else found

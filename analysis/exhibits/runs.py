@@ -1,4 +1,4 @@
-"""What became of the runs, and what training took."""
+"""The end of each run, and the time that training took."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The tuning: validation risk over the grid, the settings chosen, and by how much the best test risk flatters."""
+"""The tuning: validation risk over the grid, the settings chosen, and how much the best test risk flatters."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,13 +16,13 @@ MOST_SAMPLES, MOST_WIDTHS = 4, 6  # numbers of samples and widths that have a ma
 
 
 class Settings(Exhibit):
-    """Heat maps for each problem whose grid was searched, and a table of the settings chosen."""
+    """Heat maps per problem whose grid was searched, and a table of the settings chosen."""
 
     name = "settings"
     title = "Tuning"
     about = ("Learning rate and weight decay are chosen by validation risk, for each width and number of samples; the "
-             "ring marks the choice. The darker, the better; no colour if a seed diverged. The largest N is shown "
-             f"until one is chosen above, of at most {MOST_SAMPLES}.")
+             "ring marks the choice. Darker settings are better; a setting has no colour if a seed diverged. The "
+             f"largest N is shown until one is chosen above, of at most {MOST_SAMPLES}.")
     place = 90
     media = (TEXT, PAGE)
 
@@ -43,7 +43,7 @@ class Settings(Exhibit):
 
 
 class Optimism(Exhibit):
-    """A table of what the choice by test risk would gain."""
+    """A table of the gain from a choice by test risk."""
 
     name = "optimism"
     title = "What the best of the grid would gain"
@@ -61,10 +61,10 @@ class Optimism(Exhibit):
 
 
 def maps(runs: pd.DataFrame, best: pd.DataFrame) -> list[Plot]:
-    """Return validation risk over the grid of one problem: lr against weight decay, a plot for each width; or lr
-    against width, if there is one weight decay. A ring marks the setting chosen. [] if nothing was searched.
+    """Return plots of the validation risk over the grid of one problem; [] if nothing was searched.
 
-    A setting of which a seed diverged has no colour; its tip says how many did.
+    They have lr against weight decay, a plot per width; or lr against width, if there is one weight decay. A ring marks
+    the setting chosen. A setting of which a seed diverged has no colour; its tip says how many did.
     """
     finished = runs[runs["status"].isin(["done", "diverged"]) & runs["width"].ne(INFINITE)]
     if finished["lr"].nunique() < 2 and finished["weight_decay"].nunique() < 2:

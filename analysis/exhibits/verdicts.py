@@ -1,4 +1,4 @@
-"""The answer: a verdict for each problem, why, and what would settle it; and the exponents of all problems."""
+"""The answer: a verdict per problem, why, and what would settle it; and the exponents of all problems."""
 
 import math
 from collections.abc import Iterator
@@ -12,13 +12,14 @@ from analysis.exhibits.base import Axis, Band, Chart, Note, Part, Plot, Rule, Se
 from analysis.exhibits.registry import FIGURES, PAGE, TEXT, WANDB, Exhibit
 from analysis.style import BLUE, GREEN
 from analysis.verdict import differences, interval_text
+from ovpnet.terminal.words import count
 
 MOST_EXPONENTS = 100  # rows of the chart
 LONGEST_NAME = 44  # characters of a problem's name in the chart
 
 
 class Verdicts(Exhibit):
-    """One verdict for each problem, told as a table and in sentences, and a forest of the exponents."""
+    """One verdict per problem, told as a table and in sentences, and a forest of the exponents."""
 
     name = "verdicts"
     title = "Verdicts"
@@ -45,7 +46,8 @@ class Verdicts(Exhibit):
         models = self.evidence.analysis.models
         beside = _beside(row, models[models["problem"].eq(row.problem)])
         said = [("why", row.why), *([("beside it", beside)] if beside else []),
-                ("from", f"{row.widths} widths, {row.seeds} seeds, ε = {row.epsilon:g} ({row.epsilon_unit})")]
+                ("from", f"{count(row.widths, 'width')}, {count(row.seeds, 'seed')}, "
+                         f"ε = {row.epsilon:g} ({row.epsilon_unit})")]
         return Note(row.verdict, said, row.problem, number, exponent_text(row),
                     ("next", row.next) if row.next else None)
 
@@ -60,7 +62,7 @@ def exponent_text(law: Any) -> str:
 
 
 def glance(verdicts: pd.DataFrame) -> Table:
-    """Return all verdicts, a row each, with what tells the problems apart."""
+    """Return a table of all verdicts, one per row, with the words that tell the problems apart."""
     known = verdicts["alpha"].notna()
     intervals = [interval_text(row.alpha_low, row.alpha_high) for row in verdicts.itertuples()]
     rows = verdicts.assign(number=range(1, len(verdicts) + 1), otherwise=differences(verdicts),
@@ -79,14 +81,14 @@ def bounded(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def forest(verdicts: pd.DataFrame, names: dict[str, str], delta: float) -> Chart:
-    """Return the exponent of m of each problem with its 95% interval, over the band that counts as no scaling.
+    """Return the chart of each problem's exponent of m with its 95% interval, over the band that counts as no scaling.
 
-    `verdicts` comes from `bounded`; `names` has what to call each problem. An end that is far off or unbounded runs to
-    the edge.
+    `verdicts` comes from `bounded`; `names` has the short names of the problems. An end that is far off or unbounded
+    runs to the edge.
     """
     rows = verdicts.head(MOST_EXPONENTS)
     ends = np.abs(rows[["alpha", "alpha_low", "alpha_high"]].to_numpy(float).ravel())
-    # One that is hardly bounded must not flatten the others: beyond this an interval runs to the edge.
+    # An interval that is hardly bounded must not flatten the others: beyond this it runs to the edge.
     reach = min(max(1.15 * ends[np.isfinite(ends)].max(), 3 * delta), max(1.5 * rows["alpha"].abs().max(), 1.0))
     called = [words.shortened(names[str(problem)], LONGEST_NAME) for problem in rows["problem"]]
     intervals = [interval_text(row.alpha_low, row.alpha_high) for row in rows.itertuples()]
@@ -104,7 +106,7 @@ def forest(verdicts: pd.DataFrame, names: dict[str, str], delta: float) -> Chart
 
 
 def _beside(row: Any, models: pd.DataFrame) -> str:
-    """Other estimates of alpha, which decide nothing, and how the laws compare."""
+    """Return other estimates of alpha, which decide nothing, and how the laws compare."""
     parts = []
     if not pd.isna(row.logistic_alpha):
         found = interval_text(row.logistic_low, row.logistic_high)

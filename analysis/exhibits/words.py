@@ -9,8 +9,8 @@ import pandas as pd
 from analysis.load import width_text
 
 WHOLE = ("samples", "n")  # columns whose numbers have all digits, as a command takes them
-NOISE = 1e-12  # below it a number is 0, but for rounding
-# A subscript or superscript of a label. What is inside is plain, so that text of a store is never read as more.
+NOISE = 1e-12  # a smaller number is 0, but for rounding
+# A subscript or superscript of a label. Its content is plain, so that text of a store is never read as more.
 MARKUP = re.compile(r"([_^])\{([\w.,+−-]*)\}")
 HEADINGS = {"width": "m", "samples": "N", "weight_decay": "weight decay", "epsilon": "ε", "alpha": "α",
             "alpha_low": "α from", "alpha_high": "α to", "opt": "OPT", "aicc": "AICc", "aicc_weight": "AICc weight",
@@ -18,13 +18,16 @@ HEADINGS = {"width": "m", "samples": "N", "weight_decay": "weight decay", "epsil
 
 
 def heading(name: str) -> str:
-    """Return what people call a column."""
+    """Return the name by which people know a column."""
     return HEADINGS.get(name, name.replace("_", " "))
 
 
 def value(of: Any, name: str = "", form: str = "") -> str:
-    """Return a value as text: a number has 4 significant digits, a missing one is a dash, truth is yes or no. `name`:
-    the column that it is of. A format for numbers, `form`, comes first, and makes nothing of a missing one."""
+    """Return a value of the column `name` as text.
+
+    A number has 4 significant digits, a missing one is a dash, truth is yes or no. A format for numbers, `form`, comes
+    first, and makes nothing of a missing number.
+    """
     if isinstance(of, str):
         return of
     if of is None or pd.isna(of):

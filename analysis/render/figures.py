@@ -25,7 +25,7 @@ SYMBOLS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "tr
            "x": "X", "star": "*"}
 LINES: dict[str, Any] = {"none": "none", "solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.7))}
 SCRIPTS = re.compile(rf"(?:{MARKUP.pattern})+")
-# Fonts are embedded: as TrueType in PDF (editable, and what journals ask for), as outlines in SVG.
+# Fonts are embedded: as TrueType in PDF (editable, and journals ask for it), as outlines in SVG.
 STYLE: Any = {
     "font.family": "sans-serif", "font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": BLACK,
@@ -37,26 +37,22 @@ OF_SEVERAL: Any = {"axes.titlesize": 9.5, "font.size": 9, "legend.fontsize": 7.5
 
 
 def save(evidence: Evidence, directory: Path, medium: str) -> dict[str, list[Path]]:
-    """Draw the charts of the exhibits that `medium` shows, of each problem, into `directory` (made if absent).
+    """Draw the charts of the exhibits that `medium` shows into `directory`, which is made if absent.
 
-    Returns the PDFs' paths of each problem; the SVGs and PNGs lie beside them. A problem without a finished run has
-    none.
+    Return the PDFs' paths of each problem, and if there are several those of "all problems"; the SVGs and PNGs lie
+    beside them. A problem without a finished run has none.
     """
     shown, finished = exhibits(evidence, medium), set(evidence.finished)
-    return {problem: [write(chart, directory) for exhibit in shown if problem in finished
-                      for chart in exhibit.of_problem(problem)] for problem in evidence.problems}
-
-
-def save_overall(evidence: Evidence, directory: Path, medium: str) -> list[Path]:
-    """Draw the charts of all problems together, if there are several, as `save` does those of each."""
-    if len(evidence.problems) < 2:
-        return []
-    return [write(part, directory) for exhibit in exhibits(evidence, medium) for part in exhibit.of_all()
-            if isinstance(part, Chart)]
+    saved = {problem: [write(chart, directory) for exhibit in shown if problem in finished
+                       for chart in exhibit.of_problem(problem)] for problem in evidence.problems}
+    if len(saved) > 1:
+        saved["all problems"] = [write(part, directory) for exhibit in shown for part in exhibit.of_all()
+                                 if isinstance(part, Chart)]
+    return saved
 
 
 def write(chart: Chart, directory: Path) -> Path:
-    """Write a chart as PDF (for a paper), SVG and PNG (for a page) under its own name; returns the PDF's path."""
+    """Write a chart as PDF (for a paper), SVG and PNG (for a page) under its own name; return the PDF's path."""
     directory.mkdir(parents=True, exist_ok=True)
     stem = directory / (chart.name if chart.problem is None else f"{chart.name}-{slug(chart.problem)}")
     pdf = Path(f"{stem}.pdf")
@@ -117,8 +113,11 @@ def _draw(axes: Axes, plot: Plot, small: bool) -> None:
 
 
 def _set_axis(axes: Axes, ticked: Ticked, plot: Plot, which: Literal["x", "y"], decades: float) -> None:
-    """Set scale, limits and ticks. On a logarithmic axis whose ends are a factor of `decades` apart, or more, labels at
-    2 and 5 would overlap."""
+    """Set scale, limits and ticks.
+
+    If the ends of a logarithmic axis are a factor of `decades` apart, or more, it has no labels at 2 and 5: they would
+    overlap.
+    """
     axis = plot.x if which == "x" else plot.y
     low, high = plot.limits(which)
     getattr(axes, f"set_{which}label")(_mathtext(axis.label))
@@ -198,7 +197,7 @@ def _places(plot: Plot, which: Literal["x", "y"], texts: Any) -> list[int]:
 
 
 def _legends(each: list[Axes], chart: Chart) -> None:
-    """One legend beside the plots, if they have the same; else one in each plot that has any."""
+    """Draw one legend beside the plots, if they have the same; else one in each plot that has any."""
     named = [[mark.name for mark in plot.marks if mark.first and mark.name and not isinstance(mark, Cells)]
              for plot in chart.plots]
     if all(names == named[0] for names in named):
@@ -211,7 +210,7 @@ def _legends(each: list[Axes], chart: Chart) -> None:
 
 
 def _legend(axes: Axes, names: list[str], **options: Any) -> None:
-    """A legend in the order of the marks."""
+    """Draw a legend in the order of the marks."""
     if names:
         handles, labels = axes.get_legend_handles_labels()
         found = dict(zip(labels, handles, strict=True))
@@ -219,5 +218,5 @@ def _legend(axes: Axes, names: list[str], **options: Any) -> None:
 
 
 def _mathtext(label: str) -> str:
-    """A label for matplotlib, of whose text nothing else is mathematics."""
+    """Return a label for matplotlib, which reads nothing else in its text as mathematics."""
     return SCRIPTS.sub(r"$\g<0>$", label.replace("$", r"\$"))

@@ -1,4 +1,5 @@
-"""Charts as plotly's figures, for the page. A trace's `meta` says what the page filters it by (`Mark.told`)."""
+"""Draw charts as plotly's figures, for the page. A trace's `meta` has the values that the page filters by
+(`Mark.told`)."""
 
 import html
 import math
@@ -24,7 +25,7 @@ FIELD = re.compile(r"\{(\w+)(:[^}]*)?\}")
 
 
 def figures(chart: Chart) -> list[tuple[str, go.Figure]]:
-    """Return the plotly figures of a chart with their headings: one, or one for each plot that stands for itself."""
+    """Return the plotly figures of a chart with their headings: one, or one per plot that stands for itself."""
     if len(chart.plots) == 1 or chart.shared:
         height = SMALL_HEIGHT + 60 if chart.shared else HEIGHT
         return [(chart.title, _figure(chart.plots, height))]
@@ -70,7 +71,7 @@ def _figure(plots: Sequence[Plot], height: int) -> go.Figure:
 def _axis(plot: Plot, which: str) -> dict[str, Any]:
     axis: Axis = getattr(plot, which)
     low, high = plot.limits("x" if which == "x" else "y")
-    if axis.scale == "names":  # above the intervals: beside them, names would take a telephone's width
+    if axis.scale == "names":  # names stand above the intervals, since beside them they would take a telephone's width
         return {"visible": False, "range": [high, low - 0.25], "fixedrange": True}
     if axis.scale == "category":
         return AXIS | {"showgrid": False, "type": "category", "categoryorder": "array",
@@ -79,7 +80,7 @@ def _axis(plot: Plot, which: str) -> dict[str, Any]:
         return AXIS | {"range": [low, high]}
     ticks = axis.ticks()
     at = {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{each:.12g}" for each in ticks]} if ticks else {}
-    # With a format of their own all ticks are whole numbers, not a power here and a digit there.
+    # Without this format plotly writes some ticks as powers and others as digits.
     return AXIS | {"type": "log", "tickformat": "~g", "nticks": 4, "range": [math.log10(low), math.log10(high)]} | at
 
 
@@ -93,7 +94,7 @@ def _add_names(figure: go.Figure, axis: Axis) -> None:
 
 
 def _shared(mark: Mark) -> dict[str, Any]:
-    """What traces of all marks have."""
+    """Return the options that traces of all marks have."""
     told = mark.told()
     group = {"legendgroup": f"{mark.width} {mark.samples}"} if mark.width is not None else {}
     return group | ({"meta": told} if told else {}) | ({"visible": mark.first} if mark.samples is not None else {})
@@ -107,7 +108,7 @@ def _series(mark: Series, plot: Plot) -> go.Scatter:
         "array": _list(plot.within(axis, rows[high]) - rows[axis]),
         "arrayminus": _list(rows[axis] - plot.within(axis, rows[low]))}
         for axis, low, high in INTERVALS if low in rows}
-    ring = not mark.filled and plot.x.scale == "category"  # around what is below it, else white inside
+    ring = not mark.filled and plot.x.scale == "category"  # a ring shows the cell below it; other symbols are white
     marker = {"symbol": f"{mark.symbol}{'-open' if ring else ''}", "size": SIZE * mark.size,
               "color": mark.colour if mark.filled or ring else "white", "opacity": 0.45 if mark.faint else 1,
               "line": {"color": mark.colour, "width": 0 if mark.filled else WEIGHT * mark.weight}}
@@ -119,7 +120,7 @@ def _series(mark: Series, plot: Plot) -> go.Scatter:
 
 
 def _tip(tip: str, rows: pd.DataFrame) -> dict[str, Any]:
-    """A tip as plotly's template: columns but x and y become its custom data."""
+    """Return a tip as plotly's template: columns but x and y become its custom data."""
     if not tip:
         return {"hoverinfo": "skip"}
     others = list(dict.fromkeys(name for name, _ in FIELD.findall(tip) if name not in ("x", "y")))
@@ -162,7 +163,7 @@ def _add_rule(figure: go.Figure, rule: Rule, plot: Plot, column: int) -> None:
 
 
 def _cells(mark: Cells, plot: Plot, plots: Sequence[Plot], scale: bool) -> go.Heatmap:
-    """A heat map, of whose number of samples all plots have the same colours."""
+    """Return a heat map; those of one number of samples have the same colours in all plots."""
     alike = [other.rows["value"] for each in plots for other in each.marks
              if isinstance(other, Cells) and other.samples == mark.samples]
     logs = np.log10(pd.concat(alike).dropna())
@@ -182,12 +183,12 @@ def _cells(mark: Cells, plot: Plot, plots: Sequence[Plot], scale: bool) -> go.He
 
 
 def _text(value: object) -> str:
-    """Text of which nothing is markup."""
+    """Return text in which nothing is markup."""
     return html.escape(str(value), quote=False)
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """Return a value as JSON has it."""
     if isinstance(value, str):
         return _text(value).replace("\n", "<br>")
     return _list([value])[0]
@@ -199,5 +200,8 @@ def _faint(colour: str) -> str:
 
 
 def _list(values: Iterable[Any]) -> list[Any]:
-    """Numbers for JSON, with 5 significant digits; missing and infinite ones as None, categories as they are."""
+    """Return numbers for JSON, with 5 significant digits.
+
+    Missing and infinite ones are None, categories stay as they are.
+    """
     return [each if isinstance(each, str) else float(f"{each:.5g}") if math.isfinite(each) else None for each in values]

@@ -8,12 +8,12 @@ from analysis.exhibits.words import plain
 
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ", "–": "--",
          "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "α": r"$\alpha$", "ε": r"$\varepsilon$",
-          "[": "{[}", "*": "{*}",  # which \\ and \midrule before them would take for their own
+          "[": "{[}", "*": "{*}",  # a \\ or \midrule before them would take them for its argument
          **{character: "\\" + character for character in "&%$#_{}"}}
 
 
 def markdown(table: Table) -> str:
-    """Return a table in Markdown, of which nothing but its frame is markup."""
+    """Return a table in Markdown, in which only the frame is markup."""
     rules = ["---:" if table.numeric(name) else "---" for name in table.headings]
     rows = [_headings(table), *_cells(table)]
     lines = [_row(map(markdown_text, row)) for row in rows]

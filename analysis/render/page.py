@@ -29,7 +29,7 @@ MOST_PROVENANCE = 12  # values of one kind
 
 @dataclass(frozen=True)
 class Problems:
-    """What the problems of a page are called and filtered by: by their label, an index, a short name, and facets."""
+    """The index, the short name and the facets of each problem of a page, by the problem's label."""
 
     index: dict[str, int]
     short: dict[str, str]
@@ -70,14 +70,14 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "problems": len(problems.index), "left_out": max(len(problems.index) - MOST_PROBLEMS, 0),
         "warnings": [f"{each}." for each in evidence.warnings] + evidence.stored.skipped,
         "provenance": provenance(evidence.stored.runs),
-        # Not escaped, as scripts are not: our own files, and a library's.
+        # These are not escaped, since they are our own files and a library's.
         "plotly": Markup(get_plotlyjs().replace("</script", r"<\/script")),
         "style": _own("page.css"), "script": _own("page.js"),
     }
 
 
 def parts(exhibit: Exhibit, evidence: Evidence) -> Iterator[Part]:
-    """Yield what a page shows of an exhibit: the charts of its first problems, then what is of all."""
+    """Yield the parts of an exhibit that a page shows: the charts of its first problems, then the parts about all."""
     for problem in evidence.finished[:MOST_PROBLEMS]:
         yield from exhibit.of_problem(problem)
     yield from exhibit.of_all()
@@ -91,7 +91,7 @@ def _own(name: str) -> Markup:
 
 
 def problems_of(evidence: Evidence) -> Problems:
-    """Return what the problems of a page are called."""
+    """Return the names and facets of the problems of a page."""
     rows = evidence.analysis.verdicts.to_dict("records")
     return Problems({problem: number for number, problem in enumerate(evidence.problems)}, evidence.names,
                     {str(row["problem"]): _facets_of(row) for row in rows})
@@ -103,7 +103,7 @@ def _facets_of(row: dict[Any, Any]) -> dict[str, str]:
 
 
 def _facets(evidence: Evidence, problems: Problems) -> dict[str, list[tuple[str, str]]]:
-    """What can be filtered by: (value, words) of each facet that has at least two."""
+    """Return the filters of a page: (value, words) of each facet that has at least two values."""
     runs = evidence.stored.runs
     found = {name: [(each, each) for each in sorted({facets[name] for facets in problems.facets.values()})]
              for name in FACETS}
@@ -116,7 +116,7 @@ def _facets(evidence: Evidence, problems: Problems) -> dict[str, list[tuple[str,
 
 
 def _blocks(exhibit: str, found: list[Part], problems: Problems) -> list[dict[str, Any]]:
-    """The parts of a section in their order; charts that follow each other lie side by side."""
+    """Return the parts of a section in their order; charts that follow each other lie side by side."""
     blocks: list[dict[str, Any]] = []
     for _, group in groupby(found, type):
         block: dict[str, Any] = {"charts": [], "tables": [], "notes": []}
@@ -135,7 +135,7 @@ def _blocks(exhibit: str, found: list[Part], problems: Problems) -> list[dict[st
 
 
 def charts(chart: Chart, problems: Problems) -> list[dict[str, Any]]:
-    """Return the charts of a page that a chart becomes."""
+    """Return the entries of a page that show a chart."""
     drawn = figures(chart)
     return [{"title": plain(title), "says": chart.says, "small": len(drawn) > 1, "height": figure.layout.height,
              # As JSON in the page: `<` would end its script element.
@@ -145,7 +145,7 @@ def charts(chart: Chart, problems: Problems) -> list[dict[str, Any]]:
 
 
 def table(of: Table, problems: Problems) -> dict[str, Any]:
-    """Return a table of a page: at most MOST_ROWS rows, with what the page filters and sorts them by."""
+    """Return a table of a page: at most MOST_ROWS rows, with the values that the page filters and sorts them by."""
     rows = of.rows.head(MOST_ROWS)
     names = [*[name for name in ("problem",) if name in of.headings and problems.several],
              *[name for name in of.headings if name != "problem"]]
@@ -158,7 +158,7 @@ def table(of: Table, problems: Problems) -> dict[str, Any]:
 
 
 def _cell(of: Table, name: str, value: Any, problems: Problems) -> dict[str, Any]:
-    """A cell's words, and for a number what to sort by."""
+    """Return a cell's words, and for a number the value to sort by."""
     if name == "problem":
         return {"text": problems.short.get(str(value), str(value)), "sort": None}
     return {"text": of.text(name, value), "sort": float(value) if of.numeric(name) and not pd.isna(value) else None}
@@ -175,7 +175,7 @@ def _note(note: Note, problems: Problems) -> dict[str, Any]:
 
 
 def provenance(runs: pd.DataFrame) -> dict[str, str]:
-    """Return what the runs were made with."""
+    """Return the versions, devices and times that the runs were made with."""
     stamps = sorted(runs["finished_at"].dropna().astype(str)) if "finished_at" in runs else []
     known = {"runs": f"{len(runs):,}", "training time": _duration(float(runs["train_seconds"].sum())),
              "finished": f"{_stamp(stamps[0])} to {_stamp(stamps[-1])}" if stamps else "unknown"}
@@ -188,7 +188,7 @@ def provenance(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def _stamp(stored: str) -> str:
-    """A time of the store to the minute; as it is if it is none."""
+    """Return a time of the store to the minute; as it is if it is no time."""
     try:
         return f"{datetime.fromisoformat(stored).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:
@@ -196,7 +196,7 @@ def _stamp(stored: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """A time span in its two largest units."""
+    """Return a time span in its two largest units."""
     minutes, hours = seconds / 60, seconds / 3600
     if hours >= 1:
         return f"{int(hours)} h {int(minutes % 60)} min"

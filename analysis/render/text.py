@@ -1,4 +1,4 @@
-"""Tables and notes as text, for a terminal or a file."""
+"""Print tables and notes as text, for a terminal or a file."""
 
 import io
 import os
@@ -18,14 +18,14 @@ LEAST_TEXT = 7  # characters of a line of other text
 
 
 def text(parts: Iterable[Part]) -> str:
-    """Return what can be read of an exhibit: its tables and notes, in their order."""
+    """Return the parts of an exhibit that can be read as text: its tables and notes, in their order."""
     sink = io.StringIO()
     for part in parts:
         match part:
             case Table():
                 _print(sink, part)
             case Note():
-                # Not through rich: a wrapped command could not be copied.
+                # This does not go through rich: a wrapped command could not be copied.
                 print(_note(part), file=sink)
     return sink.getvalue().lstrip("\n")
 
@@ -46,8 +46,8 @@ def _print_grid(sink: io.StringIO, table: Table, rows: pd.DataFrame, title: str)
         grid.add_column(heading, overflow="fold", no_wrap=widths[name] is not None, min_width=widths[name])
     for row in rows[list(shown)].itertuples(index=False):
         grid.add_row(*(table.text(name, value) for name, value in zip(shown, row, strict=True)))
-    # What it prints is no markup: the store's names may hold brackets and colons. Without a terminal it has 80 columns
-    # (or $COLUMNS) whatever the environment is, or what the table needs if that is more.
+    # Nothing that it prints is markup: the store's names may hold brackets and colons. Without a terminal it has 80
+    # columns (or $COLUMNS) whatever the environment is, or as many as the table needs if that is more.
     terminal = sys.stdout.isatty()
     console = Console(file=sink, width=None if terminal or "COLUMNS" in os.environ else NON_TTY_WIDTH, highlight=False,
                       markup=False, emoji=False, force_terminal=terminal or None)
@@ -56,7 +56,7 @@ def _print_grid(sink: io.StringIO, table: Table, rows: pd.DataFrame, title: str)
 
 
 def _unbroken(table: Table, rows: pd.DataFrame, name: str, heading: str) -> int | None:
-    """The width of a column of which nothing is to be broken (numbers, intervals, verdicts); None if it may be."""
+    """Return the width of a column that no line breaks (numbers, intervals, verdicts); None for other columns."""
     if not (table.numeric(name) or name in UNBROKEN):
         return None
     return max([len(heading), *(len(table.text(name, value)) for value in rows[name])])

@@ -1,8 +1,8 @@
 """Exhibits in W&B: a saved workspace and a report, as objects of wandb-workspaces. Nothing is sent from here.
 
-Panels name the keys that ovpnet logs (ovpnet/record/tracking.py): config is nested, so that `concept.name` is the key
-`concept.value.name` of a filter or a column; a curve is logged as it is if every run is a W&B run, as `NAME/mean`
-if every pack is one, and not at all if a study is one.
+Panels name the keys that ovpnet logs (ovpnet/record/tracking.py). Config is nested, so `concept.name` is the key
+`concept.value.name` of a filter or a column. If every run is a W&B run, a curve is logged as it is. If every pack is
+one, it is logged as `NAME/mean`; if a study is one, not at all.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,16 @@ from analysis.render.page import provenance
 GROUPING = ("concept.name", "learner.name", "width")
 CONFIG_COLUMNS = ("concept.name", "learner.name", "learner.trained", "width", "samples", "seed", "lr", "weight_decay")
 RESULT_COLUMNS = ("test_risk", "threshold", "reached", "status", "norm_ratio")
-MOST_LINES = 100  # lines of a panel, one a group of runs; W&B shows 10 where it is not told
+MOST_LINES = 100  # lines of a panel, one per group of runs; W&B shows 10 by default
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What a dashboard shows, and where. `per` is what became a W&B run there (tracker.per); `figures` are the media
-    keys of each problem's figures in the W&B run `run`; the tables are in `artifact`."""
+    """A dashboard, and its place in W&B.
+
+    `per` says what a W&B run there is (tracker.per). `figures` are the media keys of each problem's figures in the W&B
+    run `run`; the tables are in `artifact`.
+    """
 
     name: str
     entity: str
@@ -47,8 +50,8 @@ class Dashboard:
 
 
 def workspace(dashboard: Dashboard) -> ws.Workspace:
-    """Return the saved view of the project: the runs of the store's studies, in groups of GROUPING, and their
-    panels."""
+    """Return the saved view of the project: the runs of the store's studies, in groups of GROUPING, and their panels.
+    """
     sections = _sections(dashboard)
     return ws.Workspace(
         entity=dashboard.entity, project=dashboard.project, name=dashboard.name,
@@ -60,8 +63,7 @@ def workspace(dashboard: Dashboard) -> ws.Workspace:
 
 
 def report(dashboard: Dashboard) -> wr.Report:
-    """Return the report: what exhibits say, their pictures, the runs behind them, warnings, tables, and how it was
-    made."""
+    """Return the report: what exhibits say, their pictures, the runs behind them, warnings, tables, and provenance."""
     return wr.Report(entity=dashboard.entity, project=dashboard.project, title=dashboard.name, width="fluid",
                      blocks=[*_exhibits(dashboard), *_pictures(dashboard), *_runs(dashboard), *_warnings(dashboard),
                              *_tables(dashboard), *_provenance(dashboard)])
@@ -71,7 +73,7 @@ def report(dashboard: Dashboard) -> wr.Report:
 
 
 def _sections(dashboard: Dashboard) -> dict[str, list[Any]]:
-    """Panels by the title of their section. A W&B run of a study has a table of its runs, and no curves."""
+    """Return panels by the title of their section. A W&B run of a study has a table of its runs, and no curves."""
     if dashboard.per == "sweep":
         return {"Runs": [wr.WeavePanelSummaryTable(table_name="table", layout=wr.Layout(w=24, h=12))]}
     sections = {"Test risk by width": [_curves(dashboard, ["test_risk"], x) for x in ("samples_seen", "step")]}
@@ -90,31 +92,28 @@ def _sections(dashboard: Dashboard) -> dict[str, list[Any]]:
 def _curves(dashboard: Dashboard, names: Sequence[str], x: str = "step") -> Any:
     keys = [name if dashboard.per == "run" else f"{name}/mean" for name in names]
     axis = x if dashboard.per == "run" or x == "step" else f"{x}/mean"
-    # No grouping of its own: that of the runs tells concepts and learners apart, too.
+    # The panel has no grouping of its own: that of the runs tells concepts and learners apart, too.
     return wr.LinePlot(title=f"{', '.join(names)} against {x}", x=axis, y=list(keys), log_y=True,
                        groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=MOST_LINES,
                        layout=wr.Layout(w=12, h=8))
 
 
 def _scatter(dashboard: Dashboard, key: str, result: str) -> list[Any]:
-    """A result of every run against a key of its config; a pack has no such pair."""
+    """Return a panel with a result of every run against a key of its config; none for packs, which have no such pair.
+    """
     if dashboard.per != "run":
         return []
     return [wr.ScatterPlot(title=f"{result} against {key}", x=wr.Config(key), y=wr.SummaryMetric(result), log_x=True,
                            log_y=True, layout=wr.Layout(w=12, h=8))]
 
 
-def _media(problem: str, keys: Sequence[str]) -> Any:
-    return wr.MediaBrowser(title=problem, media_keys=list(keys), num_columns=len(keys), layout=wr.Layout(w=24, h=12))
-
-
 # --- runs and columns ---------------------------------------------------------------------------------
 
 
 def _filters(dashboard: Dashboard) -> str:
-    """The runs of the store's studies with the values that the command's filters let through.
+    """Return a filter for the runs of the store's studies with the values that the command's filters let through.
 
-    The W&B run of a pack or a study has as its config what its members share, so their study alone can be asked for.
+    The W&B run of a pack or a study has the config that its members share, so only their study can be asked for.
     """
     runs, asked = dashboard.evidence.stored.runs, dashboard.filters if dashboard.per == "run" else ()
     keys = [key_of(each) for each in asked]
@@ -123,25 +122,25 @@ def _filters(dashboard: Dashboard) -> str:
 
 
 def _metric(column: str) -> str:
-    """A column as a filter names it: `status` is the one that is a result and may be filtered by (analysis.load)."""
+    """Return a column as a filter names it: `status` is the only result that may be filtered by (analysis.load)."""
     return f"Summary({column!r})" if column == "status" else f"Config({_key(column)!r})"
 
 
 def _distinct(column: pd.Series) -> list[Any]:
-    """The distinct values as W&B has them: lists as the store's text, whole numbers as int."""
+    """Return the distinct values as W&B has them: lists as the store's text, whole numbers as int."""
     values = column.drop_duplicates().tolist()
     return sorted((value if isinstance(value, str) else decode(value) for value in values),
                   key=lambda value: (str(type(value)), value is not None and value))
 
 
 def _key(column: str) -> str:
-    """A config key as W&B's filters, groups and columns name it: `concept.name` is concept.value.name."""
+    """Return a config key as W&B's filters, groups and columns name it: `concept.name` is concept.value.name."""
     group, dot, leaf = column.partition(".")
     return f"{group}.value{dot}{leaf}"
 
 
 def _columns(dashboard: Dashboard) -> list[str]:
-    """The columns of the table of runs that the store has anything for, in W&B's names."""
+    """Return the columns of the table of runs that the store has anything for, in W&B's names."""
     runs = dashboard.evidence.stored.runs
     has = [name for name in (*CONFIG_COLUMNS, *RESULT_COLUMNS) if name in runs and runs[name].notna().any()]
     return [f"config:{_key(name)}" if name in CONFIG_COLUMNS else f"summary:{name}" for name in has]
@@ -172,7 +171,9 @@ def _note(note: Note) -> list[Any]:
 def _pictures(dashboard: Dashboard) -> list[Any]:
     figures = wr.Runset(entity=dashboard.entity, project=dashboard.project, name="figures",
                         filters=f"Metric('ID') in {[dashboard.run]!r}")
-    panels = [_media(problem, keys) for problem, keys in dashboard.figures.items() if keys]
+    panels: list[Any] = [
+        wr.MediaBrowser(title=problem, media_keys=[*keys], num_columns=len(keys), layout=wr.Layout(w=24, h=12))
+        for problem, keys in dashboard.figures.items() if keys]
     return [wr.H1("Pictures"), wr.PanelGrid(runsets=[figures], panels=panels, hide_run_sets=True)] if panels else []
 
 

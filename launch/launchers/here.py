@@ -1,4 +1,4 @@
-"""What launchers share whose jobs are processes of this machine, or of another one that sees the store."""
+"""The base class of launchers whose jobs are processes of this machine, or of another one that sees the store."""
 
 import os
 import signal
@@ -10,18 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from launch import machines
 from launch.launcher import JobState, Launcher, how_ended
 from launch.processes import process
 from launch.sweep import Group, Sweep, read_json
+from ovpnet.engine.rates import Machine
 from ovpnet.spec.errors import OvpnetError
 from ovpnet.spec.keys import key
 
-if TYPE_CHECKING:
-    from ovpnet.engine.cost import Machine
-
-# Seconds after which a process on another machine, which tells of itself every few seconds, counts as gone.
+# A process on another machine writes its progress every few seconds; after so many seconds without it counts as gone.
 _SILENCE = 120.0
 
 
@@ -35,17 +33,13 @@ class Here(Launcher):
     time_key = ""
     checkpoint_seconds = 20.0
 
-    workers: int | None = key(None, "processes that share the packs; null = one a GPU, else one", low=1)
+    workers: int | None = key(None, "processes that share the packs; null = one per GPU, else one", low=1)
     retries: int = key(2, "how often a run may end its process before it is marked failed", low=0)
 
-    def machine(self, store: Path, device: str) -> "Machine":
-        from launch import machines
-
+    def machine(self, store: Path, device: str) -> Machine:
         return machines.shared_by(self.most_jobs(device), device)
 
     def most_jobs(self, device: str) -> int:
-        from launch import machines
-
         return self.workers or machines.workers(device)
 
     @property
@@ -53,8 +47,6 @@ class Here(Launcher):
         return max(1, (os.cpu_count() or 1) // (self.workers or 1))
 
     def submit(self, sweep: Sweep, group: Group, jobs: Sequence[Callable[[], None]]) -> None:
-        from launch import machines
-
         _start(sweep, group, machines.gpus(len(jobs)))
 
     @classmethod

@@ -8,6 +8,7 @@ from launch.job_file import JobFile
 from launch.launcher import JobState, launcher
 from launch.launchers.here import Here
 from launch.sweep import Group, Sweep, read_json, store_option
+from launch.work import Work, train
 from ovpnet.run.interruption import interruptions
 from ovpnet.spec.errors import InterruptionError, OvpnetError
 from ovpnet.spec.keys import key
@@ -19,12 +20,12 @@ from ovpnet.terminal.words import count
 @launcher("local")
 @dataclass
 class Local(Here):
-    """hydra/launcher=local: packs run in this process, or where there are several GPUs in a process a GPU."""
+    """hydra/launcher=local: packs run in this process, or if there are several GPUs in one process per GPU."""
 
     waits = True
     patience_seconds = 0.0
 
-    workers: int | None = key(None, "processes that share the packs; null = one a GPU, and this process where there is "
+    workers: int | None = key(None, "processes that share the packs; null = one per GPU, and this process if there is "
                               "none or one", low=1)
     retries: int = key(2, "of several workers: how often a run may end its process before it is marked failed", low=0)
 
@@ -42,8 +43,8 @@ class Local(Here):
             self._train(sweep, group)
 
     def _train(self, sweep: Sweep, group: Group) -> None:
-        """Train the one job of the group in this process. Raises what `launch.work.train` does."""
-        from launch.work import Work, train  # what every command loads need not load the model of cost
+        """Train the one job of the group in this process. Raises what `launch.work.train` raises."""
+
 
         work = Work(sweep, group, 0, self)
         file = JobFile(sweep, group.number, 0, retries=0)
@@ -73,7 +74,7 @@ def _watch(sweep: Sweep, group: Group) -> None:
     with interruptions() as interrupted, Progress(sum(len(pack.runs) for pack in listed),
                                                   sum(pack.seconds for pack in listed)) as bar:
         while any(job.live for job in states):
-            if interrupted():  # a terminal sends Ctrl-C to all processes; others who ask ask this one alone
+            if interrupted():  # a terminal sends Ctrl-C to all processes, but anybody else stops this one alone
                 Local.stop(sweep, states)
             told = [read_json(sweep.job_file(group.number, task, "progress")) or {} for task in range(len(group.jobs))]
             bar.show(sum(each.get("runs_done", 0) for each in told),

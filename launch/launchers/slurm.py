@@ -8,34 +8,33 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import submitit
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from launch import machines
 from launch.launcher import JobState, Launcher, check_option, how_ended, launcher
 from launch.slurm_commands import accounted, cancel, queued
 from launch.sweep import Group, Sweep, read_json, write_json
+from ovpnet.engine.rates import EXAMPLE, Machine
 from ovpnet.spec.errors import ConfigError
 from ovpnet.spec.identity import digest
 from ovpnet.spec.keys import key
 
-if TYPE_CHECKING:
-    from ovpnet.engine.cost import Machine
-
 log = logging.getLogger(__name__)
 
-# Of a job's or a GPU's memory, the part that a pack may take; and bytes that Python and torch take before it.
+# The part of a job's or a GPU's memory that a pack may take, and the bytes that Python and torch take before it.
 _SHARE, _BASE = 0.7, 1 << 29
 
-# What sbatch knows under the same name, or submitit does.
+# Options that sbatch or submitit knows under the same name.
 _SBATCH = ("partition", "account", "qos", "constraint", "exclude", "nodelist", "exclusive", "dependency", "comment",
            "mail_type", "mail_user", "gres", "gpus_per_task", "mem_per_cpu", "mem_per_gpu", "additional_parameters",
            "srun_args", "array_parallelism", "signal_delay_s")
 
-# Options of sbatch by which ovpnet finds its jobs and what they print, asks them for a checkpoint, and has one process
-# of each.
+# Options of sbatch that ovpnet sets: to find its jobs and their output, to ask them for a checkpoint, and to have one
+# process per job.
 _OWN = ("job-name", "array", "output", "error", "open-mode", "signal", "ntasks", "ntasks-per-node")
 # Options of sbatch that have another name here.
 _NAMED = {"time": "timeout_min", "mem": "mem_gb", "cpus-per-task": "cpus_per_task", "gpus-per-node": "gpus_per_node",
@@ -45,14 +44,14 @@ _REFUSED = (dict.fromkeys(_OWN, "is set by ovpnet, as are " + ", ".join(_OWN))
             | {"clusters": "is not possible: a sweep's jobs are looked for on one cluster"})
 # Options that no tier has of its own.
 _SHARED = ("tiers", "_target_", "dry_run")
-# Options by which nodes are told apart, for what a job has told of its own.
+# Options that tell nodes apart: a job writes the rates of its machine under them.
 _NODE = ("partition", "constraint", "gres", "gpus_per_node", "gpus_per_task", "cpus_per_task", "mem_gb", "nodelist")
 
 
 @launcher("slurm")
 @dataclass
 class Slurm(Launcher):
-    """hydra/launcher=slurm: packs are shared out to the jobs of one array; the command returns at once."""
+    """hydra/launcher=slurm: the jobs of one array share the packs; the command returns at once."""
 
     waits = False
     poll_seconds = 10.0
@@ -97,9 +96,8 @@ class Slurm(Launcher):
         "help": "any other option of sbatch: {reservation: course, licenses: matlab}"})
     setup: list[str] = key([], "shell commands of the job before it starts: module load cuda")
     srun_args: list[str] = key([], "arguments of srun")
-    python: str | None = key(None, "how the job starts python, as in a shell: singularity exec --nv image.sif python "
-                             "(with scontrol in it, or jobs cannot be requeued); null = the interpreter of this "
-                             "command")
+    python: str | None = key(None, "command that starts python in a job: singularity exec --nv image.sif python (with "
+                             "scontrol in it, or jobs cannot be requeued); null = the interpreter of this command")
     tiers: list[dict[str, Any]] = field(default_factory=list, metadata={
         "help": "for sweeps of very different sizes: a list of other values of the options above, from small to large. "
                 "A pack goes to the first tier whose memory and timeout fit it; each tier is an array of its own"})
@@ -150,12 +148,9 @@ class Slurm(Launcher):
     def per_tier(self) -> list[Launcher]:
         return [replace(self, **tier, tiers=[]) for tier in self.tiers] or [self]
 
-    def machine(self, store: Path, device: str) -> "Machine":
-        """Return the nodes asked for: as a job there found them, else an example with the memory asked for."""
-        from launch.machines import known
-        from ovpnet.engine.cost import EXAMPLE, Machine
-
-        if (told := known(self._told(store))) is not None:
+    def machine(self, store: Path, device: str) -> Machine:
+        """Return a node as a job there measured it, else an example machine with the memory that is asked for."""
+        if (told := machines.known(self._told(store))) is not None:
             return told
         if self.on_gpu:
             memory = self.gpu_memory_gb * 2**30
@@ -185,7 +180,7 @@ class Slurm(Launcher):
         logs, code = sweep.path / "logs", shlex.quote(group.code)
         executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_python=self.python,
                                          slurm_max_num_timeout=self.max_num_timeout)
-        # Python unpickles what it finds in the logs: it must not start where somebody else has put another folder.
+        # Python unpickles the files in the logs: it must not start if somebody else has put another folder there.
         setup = [f"[ -O {shlex.quote(str(logs))} ] && [ -O {code} ] && cd {code} || exit 1",
                  f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}"]
         executor.update_parameters(**self.sbatch(job_name(sweep, group.number), setup))
@@ -215,15 +210,13 @@ class Slurm(Launcher):
         return self.signal_delay_s * 2 / 3
 
     def begin(self, store: Path, device: str) -> None:
-        """Refuse a GPU that cannot be used, and keep for the next plan what this job is on.
+        """Refuse a GPU that cannot be used, and keep the machine's rates for the next plan.
 
-        A GPU is measured, once; the cores of a node that other jobs measure at the same time would tell little.
+        A GPU is measured once. The cores of a node that other jobs measure at the same time would tell little.
         """
-        from launch.machines import here, is_cpu
-
         if not self.on_gpu:
             return
-        if device == "auto" and is_cpu(device):  # what was sized for a GPU would be trained on CPUs
+        if device == "auto" and machines.is_cpu(device):  # packs sized for a GPU would be trained on CPUs
             raise ConfigError("device", device, "SLURM gave this job a GPU, but torch finds none on this node: exclude "
                               "it (hydra.launcher.exclude), install torch for CUDA, or give device=cpu")
         file = self._told(store)
@@ -231,7 +224,7 @@ class Slurm(Launcher):
             return
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, asdict(here(device)))
+            write_json(file, asdict(machines.here(device)))
         except (OSError, RuntimeError) as error:  # the next plan is less exact, and that is all
             log.warning("the machine was not measured (%s)", error)
 
@@ -242,7 +235,7 @@ class Slurm(Launcher):
 
     @classmethod
     def jobs(cls, sweep: Sweep, groups: Sequence[Group]) -> dict[tuple[int, int], JobState]:
-        """Return what sacct remembers, and for what is in the queue what squeue says now."""
+        """Return the jobs as sacct remembers them, and those in the queue as squeue shows them now."""
         numbers = {job_name(sweep, group.number): group.number for group in groups}
         since = min(group.submitted_at for group in groups)[:19]
         found: dict[tuple[int, int], JobState] = {}
@@ -253,8 +246,8 @@ class Slurm(Launcher):
             job.seconds += start.seconds
             job.gpu_seconds += start.seconds * start.gpus
         waiting = {(numbers[each.name], each.task): each for each in queued() if each.name in numbers}
-        # The queue is what is so now. Accounting lags by seconds: a job may still be RUNNING there that has ended, or
-        # for a moment have failed with its node that is about to start again. And not every cluster has it.
+        # The queue shows the present. Accounting lags by seconds: it may show a job as RUNNING that has ended, or as
+        # failed with its node though it is about to start again. And not every cluster has accounting.
         for group in groups:
             for task in range(len(group.jobs)):
                 key = group.number, task
@@ -275,8 +268,8 @@ class Slurm(Launcher):
     def live(cls, groups: Sequence[tuple[Sweep, Group]]) -> list[tuple[Sweep, Group]]:
         """Return the groups in the queue.
 
-        If SLURM is not installed (a store that was copied to a laptop, say), all count as ended, with a warning. Raises
-        OvpnetError if it is and does not answer: nothing must be submitted twice for that.
+        If SLURM is not installed (say, the store was copied to a laptop), all count as ended, with a warning. Raises
+        OvpnetError if SLURM is installed and does not answer: nothing must be submitted twice for that.
         """
         names = [job_name(sweep, group.number) for sweep, group in groups]
         if shutil.which("squeue") is None:
@@ -293,5 +286,5 @@ class Slurm(Launcher):
 
 
 def job_name(sweep: Sweep, group: int) -> str:
-    """Return the name under which a group's jobs are submitted, by which any shell finds them."""
+    """Return the name under which a group's jobs are submitted; any shell finds them by it."""
     return f"{sweep.id}.{group}"

@@ -1,4 +1,4 @@
-"""What every engine states, and the shape of a pack that it is asked about. No torch here.
+"""The interface of an engine, and the shape of a pack that it is asked about. No torch here.
 
 A new engine is a file of `ovpnet/engine/engines/` with one class.
 """
@@ -28,7 +28,7 @@ _PACK_SECONDS, _ROW_SECONDS = 0.02, 3e-5
 
 
 class Engine(ABC):
-    """A way to take the steps of an ensemble: what it covers, what it takes, and what takes the steps.
+    """A way to take the steps of an ensemble: what it covers, what it costs, and what takes the steps.
 
     The counts follow the code of the engine. Everything but `lacks_on` and `stepper` is asked where runs are planned,
     which must not import torch.
@@ -96,27 +96,27 @@ class Shape:
 
     @property
     def members(self) -> int:
-        """Runs that are trained side by side."""
+        """The number of runs that are trained side by side."""
         return len(self.configs)
 
     @cached_property
     def samples(self) -> int:
-        """Size of the largest training set, to which the others are padded."""
+        """The size of the largest training set, to which the others are padded."""
         return max(config.samples for config in self.configs)
 
     @cached_property
     def groups(self) -> int:
-        """Members that share data and features, counted once."""
+        """The number of groups of members that share data and features."""
         return len({(config.seed, config.samples, config.concept.seed, config.noise.level) for config in self.configs})
 
     @property
     def activations(self) -> int:
-        """Activations per sample of the widest hidden layer; of an infinitely wide net, entries of its kernel."""
+        """The number of activations per sample of the widest hidden layer; at infinite width, of kernel entries."""
         return self.samples if self.sizes.limit else max(self.sizes.neurons)
 
     @cached_property
     def memory(self) -> int:
-        """Bytes that training takes at its peak, on its device and on the host together."""
+        """The bytes that training takes at its peak, on its device and on the host together."""
         config, sizes, E, s = self.shared, self.sizes, self.members, self.sizes.itemsize
         test, inputs, limit = config.test, sizes.inputs, sizes.limit
         kept = s * inputs * (self.samples + test.curve_samples) + s * config.evaluations * test.curve_samples
@@ -163,16 +163,16 @@ class Shape:
 
     @property
     def _side(self) -> int:
-        """Rows of the matrix that is decomposed for kernel ridge regression."""
+        """The number of rows of the matrix that is decomposed for kernel ridge regression."""
         return self.samples if self.sizes.limit else min(self.samples, self.sizes.trained)
 
     def _solving(self) -> int:
-        """Bytes of kernel ridge regression: a group's matrix with its eigenvectors and workspace, in float64."""
+        """Count the bytes of kernel ridge regression: a group's matrix, its eigenvectors and workspace, in float64."""
         n, side, sizes = self.samples, self._side, self.sizes
         features = n * (max(sizes.neurons) * 2 * sizes.layers if side == n else 2 * sizes.trained)
         return 8 * (5 * side * side + features) + 2 * 8 * self.members * sizes.trained
 
     def _stepping(self) -> int:
-        """Bytes of steps: the minibatch table of a chunk, and what the engine takes."""
+        """Count the bytes of steps: the minibatch table of a chunk, and what the engine takes."""
         table = 8 * min(CHUNK_STEPS, self.steps) * self.shared.batch_size * 2
         return self.members * table + self.engine.step_bytes(self)

@@ -1,4 +1,4 @@
-"""Which engine trains a run: decided by its own config, so that it does not depend on what it is packed with."""
+"""The choice of a run's engine, by its own config, so that it does not depend on what the run is packed with."""
 
 import logging
 from collections.abc import Sequence
@@ -25,11 +25,6 @@ def chosen(config: Config) -> Engine:
         return min((each for each in engines() if each.lacks(config) is None), key=lambda each: each.work(config))
     asked = lookup(config.engine)
     return asked if asked.lacks(config) is None else lookup(FALLBACK)
-
-
-def chosen_engine(config: Config) -> str:
-    """Return the name of the engine that `chosen` takes."""
-    return chosen(config).name
 
 
 def shape_of(configs: Sequence[Config]) -> Shape:

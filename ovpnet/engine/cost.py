@@ -1,18 +1,13 @@
-"""How many runs to train side by side, by the bytes and seconds that their shapes predict.
+"""The number of runs to train side by side, by the bytes and seconds that their shapes predict.
 
 `python -m benchmarks.cost_model` compares these with what is measured.
 """
 
 import math
 from bisect import bisect
-from collections.abc import Sequence
 
 from ovpnet.engine.base import Shape
-from ovpnet.engine.choice import shape_of
-from ovpnet.engine.rates import EXAMPLE, Machine, Rates
-from ovpnet.spec.config import Config
-
-__all__ = ["EXAMPLE", "MOST_MEMBERS", "Machine", "Rates", "members", "memory", "seconds"]
+from ovpnet.engine.rates import Machine
 
 MOST_MEMBERS = 512
 # A smaller pack that takes this many times as long a run is preferred: its results are stored the sooner.
@@ -22,11 +17,11 @@ _WORTH_A_FILE = 2.0
 
 
 def members(shape: Shape, machine: Machine, most: int | None = None, pack_seconds: float = math.inf) -> int:
-    """Return how many of these runs to train side by side; or `most` if given.
+    """Return how many of these runs to train side by side, `most` at most.
 
-    Of the numbers that fit the machine's memory and take at most `pack_seconds`, it is the smallest that takes little
-    longer per run than the best one, and some seconds in all. It is at least 1, even if a run alone does not fit or
-    takes longer.
+    The numbers considered fit the machine's memory and take at most `pack_seconds`. If `most` is given, it is the
+    largest of them. Otherwise it is the smallest that takes little longer per run than the best one, and some seconds
+    in all. It is at least 1, even if a run alone does not fit or takes longer.
     """
     largest = sorted(shape.configs, key=lambda config: config.samples, reverse=True)
 
@@ -41,13 +36,3 @@ def members(shape: Shape, machine: Machine, most: int | None = None, pack_second
     times = [shape.part(largest[:E]).seconds(machine) / E for E in tried]
     fast = [(E, E * time) for E, time in zip(tried, times, strict=True) if time <= _SLACK * min(times)]
     return next((E for E, time in fast if time >= _WORTH_A_FILE), fast[-1][0])
-
-
-def memory(configs: Sequence[Config]) -> int:
-    """Return the bytes that training these runs as one ensemble takes at its peak."""
-    return shape_of(configs).memory
-
-
-def seconds(configs: Sequence[Config], machine: Machine) -> float:
-    """Return the seconds of training these runs as one ensemble and measuring them."""
-    return shape_of(configs).seconds(machine)

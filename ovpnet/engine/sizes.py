@@ -8,48 +8,48 @@ from ovpnet.spec.config import Config
 
 @dataclass(frozen=True)
 class Sizes:
-    """Counts the numbers of one member."""
+    """The counts of one member's numbers."""
 
     config: Config
 
     @cached_property
     def itemsize(self) -> int:
-        """Bytes of a number in training."""
+        """The bytes of a number in training."""
         return 4 if self.config.dtype == "float32" else 8
 
     @cached_property
     def layers(self) -> int:
-        """Hidden layers."""
+        """The number of hidden layers."""
         return self.config.learner.hidden_layers
 
     @cached_property
     def neurons(self) -> tuple[int, ...]:
-        """Neurons of each hidden layer."""
+        """The number of neurons of each hidden layer."""
         return (self.config.width, self.config.second_width)[:self.layers]
 
     @cached_property
     def squares(self) -> int:
-        """Entries of V, m^2 if both hidden layers have m neurons; 0 of two layers."""
+        """The number of entries of V, m^2 if both hidden layers have m neurons; 0 for two layers."""
         return self.neurons[0] * self.neurons[1] if self.layers == 2 else 0
 
     @cached_property
     def limit(self) -> bool:
-        """Whether the net is infinitely wide: its activations are entries of a kernel, one per training sample."""
+        """True if the net is infinitely wide: its activations are entries of a kernel, one per training sample."""
         return self.config.learner.infinite
 
     @cached_property
     def inputs(self) -> int:
-        """Numbers of a sample, x and y."""
+        """The count of numbers in a sample, x and y."""
         return self.config.inputs.d + self.config.concept.k
 
     @cached_property
     def hidden(self) -> int:
-        """Weights and biases of the hidden layers."""
+        """The number of weights and biases of the hidden layers."""
         return self.config.width * self.config.inputs.d + self.squares + sum(self.neurons)
 
     @cached_property
     def trained(self) -> int:
-        """Trained weights."""
+        """The number of trained weights."""
         learner, last = self.config.learner, self.config.concept.k * self.neurons[-1]
         if learner.trained == "last":
             return last
@@ -59,22 +59,22 @@ class Sizes:
 
     @cached_property
     def frozen(self) -> bool:
-        """Whether signs are frozen at initialization, whose weights are kept among the net's own."""
+        """True if signs are frozen at initialization, whose weights are kept among the net's own."""
         return self.config.learner.frozen
 
     @cached_property
     def weights(self) -> int:
-        """Weights, the frozen ones included."""
+        """The number of weights, the frozen ones included."""
         return self.hidden * (2 if self.frozen else 1) + self.config.concept.k * self.neurons[-1]
 
     @cached_property
     def products(self) -> int:
-        """Multiplications of a sample's way through the net."""
+        """The number of multiplications on a sample's way through the net."""
         return self.config.width * self.config.inputs.d + self.squares + self.config.concept.k * self.neurons[-1]
 
     @cached_property
     def forward_entries(self) -> int:
-        """Numbers that are alive per evaluated sample and neuron."""
+        """The count of numbers that are alive per evaluated sample and neuron."""
         if self.limit:
             return 6
         return (4 if self.frozen else 2) if self.layers == 2 else (3 if self.frozen else 1)

@@ -14,9 +14,9 @@ from ovpnet.spec.choices import Loss
 
 @dataclass(frozen=True)
 class Rule:
-    """What a step does, the same at every step: v <- momentum v + grad (L + R);  W <- W - lr v."""
+    """The rule of a step, the same at every step: v <- momentum v + grad (L + R); W <- W - lr v."""
 
-    learner: Net
+    net: Net
     loss: Loss
     regularizer: Penalties
     momentum: Tensor  # [E]
@@ -33,21 +33,21 @@ class State:
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def select(self, members: Tensor) -> "State":
-        """The state of some members (indices [e])."""
+        """Return the state of some members (indices [e])."""
         return State(*({name: value[members] for name, value in each.items()}
                        for each in (self.weights, self.velocity, self.initial)))
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What one step of Algorithms 2 and 3 draws at random; a matrix or the signs may be left out."""
+    """The random part of one step of Algorithms 2 and 3; a matrix or the signs may be left out."""
 
     smoothing: Mapping[str, Tensor]  # W^rho [E, m1, d], V^rho [E, m2, m1]
     signs: Tensor | None  # [E, m1], the diagonal of Sigma
     iterate_noise: Mapping[str, Tensor]  # added to W and V after the step
 
     def apply(self, weights: Weights, initial: Weights) -> Weights:
-        """W0 + W^rho + Sigma W' and V0 + V^rho + V' Sigma, for the increments W' = W - W0, V' = V - V0."""
+        """Return W0 + W^rho + Sigma W' and V0 + V^rho + V' Sigma, for the increments W' = W - W0, V' = V - V0."""
         perturbed = dict(weights)
         for name, signs in self._signs().items():
             perturbed[name] = torch.addcmul(initial[name], weights[name] - initial[name], signs)
@@ -61,7 +61,7 @@ class Perturbation:
             gradients[name].mul_(signs)
 
     def _signs(self) -> Weights:
-        """Sigma as it multiplies the rows of W and the columns of V."""
+        """Return Sigma as it multiplies the rows of W and the columns of V."""
         return {} if self.signs is None else {"W": self.signs[:, :, None], "V": self.signs[:, None, :]}
 
 
@@ -88,7 +88,7 @@ class StepLosses:
 
 
 def scaled(weights: Weights, scale: Tensor) -> Weights:
-    """The weights of scale [E] times f: a factor of the output weights."""
+    """Return the weights of scale [E] times f: a factor of the output weights."""
     return weights | {"a": weights["a"] * scale[:, None, None]}
 
 
@@ -99,6 +99,6 @@ class Stepper(Protocol):
         """Take the chunk's steps, changing `state` in place. No member's numbers depend on another member's."""
         ...
 
-    def measured(self, learner: Net) -> Network:
-        """What risks are measured with: the learner itself, or a form of it that takes less."""
+    def measured(self, net: Net) -> Network:
+        """Return the net that risks are measured with: the net itself, or a form of it that takes less."""
         ...

@@ -1,6 +1,6 @@
-"""Compiled loops for the CPU (C++, called through ctypes), where the install had a compiler (`hatch_build.py`).
+"""Compiled loops for the CPU (C++, called through ctypes), if the install had a compiler (`hatch_build.py`).
 
-Every function works on contiguous CPU tensors, with as many threads as torch uses; its results depend neither on the
+Every function works on contiguous CPU tensors, with as many threads as torch uses. Its results depend neither on the
 number of threads nor on what else is in the call.
 """
 
@@ -19,26 +19,26 @@ _NEEDED = {"x86-64-v4": {"avx512_f", "avx512_bw", "avx512_cd", "avx512_dq", "avx
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The best library for this processor; None where none was built."""
+    """Return the best library for this processor; None if none was built."""
     return next((ctypes.CDLL(str(file)) for file in library_files()), None)
 
 
 def library_files() -> list[Path]:
-    """The libraries that were built and this processor can run, the best one first."""
+    """Return the libraries that were built and that this processor can run, the best one first."""
     capable = {name for name, value in torch.cpu.get_capabilities().items() if value is True}
     files = [Path(__file__).parent / f"lib-{name}.so" for name, needed in _NEEDED.items() if needed <= capable]
     return [file for file in files if file.exists()]
 
 
 def minibatches(seeds: Tensor, samples: Tensor, first: int, last: int, shuffle: bool) -> Tensor:
-    """Indices [E, last - first] at the positions of the members' minibatch stream (`training.schedule.minibatches`)."""
+    """Return indices [E, last - first] of the members' minibatch stream (`training.schedule.minibatches`)."""
     taken = torch.empty(len(seeds), last - first, dtype=torch.int64)
     call("minibatches", len(seeds), seeds, samples, first, last, shuffle, taken, torch.get_num_threads())
     return taken
 
 
 def words(seeds: Tensor, stream: int, blocks: Tensor, start: int, stop: int) -> Tensor:
-    """Random words [n, stop - start] of seeds [n] and blocks [n] (`ovpnet.problem.philox.words`)."""
+    """Return random words [n, stop - start] of seeds [n] and blocks [n] (`ovpnet.problem.philox.words`)."""
     drawn = torch.empty(len(seeds), stop - start, dtype=torch.int64)
     call("words", len(seeds), seeds, stream, blocks, start, stop, drawn, torch.get_num_threads())
     return drawn

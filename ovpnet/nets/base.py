@@ -1,4 +1,4 @@
-"""What every learner offers to the algorithms and engines."""
+"""The interface that every net offers to the algorithms and engines, and what nets share."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,20 +9,20 @@ from torch import Tensor
 
 Weights = dict[str, Tensor]
 
-# Gradients of f at x_1 ... x_n, a pair a layer: those in the layer's pre-activations, [E, n, rows], and what each of
+# Gradients of f at x_1 ... x_n, a pair per layer: those in the layer's pre-activations, [E, n, rows], and what each of
 # its trained matrices multiplies, [E, n, columns] (1 for a bias). The gradient in a matrix is their outer product.
 Factors = list[tuple[Tensor, Weights]]
 
 
 class Network(Protocol):
-    """What risks are measured of."""
+    """The part of a net that risks are measured with."""
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
-        """f(x) [E, n, k] at x [E, n, d]."""
+        """Return f(x) [E, n, k] at x [E, n, d]."""
         ...
 
     def activations(self, weights: Weights) -> int:
-        """How many numbers a sample `output` keeps in memory at once, about."""
+        """Return about how many numbers per sample `output` keeps in memory at once."""
         ...
 
 
@@ -53,7 +53,7 @@ class Net(Network, Protocol):
         ...
 
     def output_and_gradient(self, weights: Weights, x: Tensor) -> "tuple[Tensor, Pullback]":
-        """f(x) and the map from dL/df [E, n, k] to dL/dweights, with ReLU's derivative at z taken as 1[z >= 0]."""
+        """Return f(x) and the map from dL/df [E, n, k] to dL/dweights; ReLU's derivative at z is 1[z >= 0]."""
         ...
 
 
@@ -78,24 +78,24 @@ class LinearNet(Net, Protocol):
     def factors(self, weights: Weights, x: Tensor) -> Factors | None:
         """Return the gradients of f at x [E, n, d]: of its single output (NTK), or of one output in its own row of a.
 
-        None at infinite width, where only their inner products exist.
+        They are None at infinite width, where only their inner products exist.
         """
         ...
 
 
 class Pullback(Protocol):
-    """Gradient of sum_n <output_gradient_n, f(x_n)> in everything trained."""
+    """The gradient of sum_n <output_gradient_n, f(x_n)> in everything trained."""
 
     def __call__(self, output_gradient: Tensor) -> Weights: ...
 
 
 def initial(name: str) -> str:
-    """Name of the frozen copy of a weight at initialization: W0, V0, b0, b1_0, b2_0."""
+    """Return the name of the frozen copy of a weight at initialization: W0, V0, b0, b1_0, b2_0."""
     return f"{name}_0" if name[-1].isdigit() else f"{name}0"
 
 
 def gram(factors: Factors, factors2: Factors, scales: Mapping[str, float] | None = None) -> Tensor:
-    """Inner products [E, n, n2] of the gradients; those in a matrix with a scale count that many times."""
+    """Return the inner products [E, n, n2] of the gradients; those in a matrix with a scale count that many times."""
     total = None
     for (outer, inputs), (outer2, inputs2) in zip(factors, factors2, strict=True):
         product = sum((each @ inputs2[name].mT) * (1 if scales is None else scales[name])
@@ -107,10 +107,10 @@ def gram(factors: Factors, factors2: Factors, scales: Mapping[str, float] | None
 
 
 def ones(x: Tensor) -> Tensor:
-    """[E, n, 1], what a bias multiplies."""
+    """Return ones [E, n, 1] for x [E, n, d]: the input that a bias multiplies."""
     return x.new_ones(1, 1, 1).expand(*x.shape[:2], 1)
 
 
 def gaussian(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
-    """Independent N(0, std^2) entries, float64."""
+    """Draw independent N(0, std^2) entries, float64."""
     return torch.from_numpy(std * rng.standard_normal(shape))

@@ -38,7 +38,7 @@ class InfiniteNet(LinearNet):
         return self.kernel(weights, x, weights["x"]) @ weights["alpha"]
 
     def activations(self, weights: Weights) -> int:
-        return weights["alpha"].shape[1]  # a kernel entry a training sample
+        return weights["alpha"].shape[1]  # a kernel entry per training sample
 
     def output_and_gradient(self, weights: Weights, x: Tensor) -> tuple[Tensor, Pullback]:
         kernel = self.kernel(weights, x, weights["x"])

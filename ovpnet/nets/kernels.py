@@ -1,12 +1,12 @@
 """Kernels of the learners at infinite width, in closed form (Cho and Saul's arc-cosine kernels).
 
-At the paper's initialization every row of W with its bias is Gaussian with variance 1/m, so the bias is one more input
-coordinate of value 1: the first layer's pre-activations at x and x' are jointly Gaussian with covariance
-(<x, x'> + 1) / m, and <relu(W x + b), relu(W x' + b)>, a sum of m terms, converges to Q = relu_mean(<x, x'> + 1).
+At the paper's initialization every row of W with its bias is Gaussian with variance 1/m. So the bias is one more input
+coordinate of value 1. The first layer's pre-activations at x and x' are then jointly Gaussian with covariance
+(<x, x'> + 1) / m. And <relu(W x + b), relu(W x' + b)>, a sum of m terms, converges to Q = relu_mean(<x, x'> + 1).
 Likewise V and b2 make the second layer's pre-activations Gaussian with covariance (Q + 1) / m.
 
-The conjugate kernel, the Gram matrix of the gradients in `a`, converges as it is. The NTK, that of the gradients in W
-(two layers) or in W and V (three layers), with or without the hidden biases, grows like m: `tangent_kernel` is the
+The conjugate kernel, the Gram matrix of the gradients in `a`, converges as it is. The NTK is that of the gradients in W
+(two layers) or in W and V (three layers), with or without the hidden biases. It grows like m: `tangent_kernel` is the
 limit of NTK / m.
 
 Shapes: x [..., n, d], x2 [..., n2, d] -> [..., n, n2]; leading axes broadcast.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 def conjugate_kernel(layers: int, x: Tensor, x2: Tensor) -> Tensor:
-    """lim <h(x), h(x')>, h the last hidden activations of the net of `layers` (2 or 3) layers: its NNGP kernel."""
+    """Return lim <h(x), h(x')>, h the last hidden activations of a net of `layers` (2 or 3) layers: its NNGP kernel."""
     covariance = _covariance(x, x2)
     for _ in range(layers - 2):
         covariance = _next_layer(covariance)
@@ -27,11 +27,11 @@ def conjugate_kernel(layers: int, x: Tensor, x2: Tensor) -> Tensor:
 
 
 def tangent_kernel(layers: int, x: Tensor, x2: Tensor, a_std: float | Tensor = 1.0, biases: bool = False) -> Tensor:
-    """lim NTK / m, a_std (broadcast to the kernel) the standard deviation of the output weights.
+    """Return lim NTK / m, with a_std (broadcast to the kernel) the standard deviation of the output weights.
 
     Two layers: a_std^2 <x, x'> S, with S = step_mean(<x, x'> + 1) the share of neurons that are active at both.
-    Three layers: the gradients in V give Q, those in W give <x, x'> S, and both pass the second layer's ReLU:
-    a_std^2 step_mean(Q + 1) (Q + <x, x'> S). Trained `biases` add 1, their input, to <x, x'> and to Q.
+    Three layers: a_std^2 step_mean(Q + 1) (Q + <x, x'> S). The gradients in V give Q, those in W give <x, x'> S, and
+    both pass the second layer's ReLU. Trained `biases` add 1, their input, to <x, x'> and to Q.
     """
     covariance = _covariance(x, x2)
     kernel = (x @ x2.mT + biases) * step_mean(*covariance)
@@ -41,9 +41,9 @@ def tangent_kernel(layers: int, x: Tensor, x2: Tensor, a_std: float | Tensor = 1
 
 
 def relu_mean(product: Tensor, square: Tensor, square2: Tensor) -> Tensor:
-    """E[relu(u) relu(v)] of Gaussians with E[uv] = product, E[u^2] = square, E[v^2] = square2 (all positive squares).
+    """Return E[relu(u) relu(v)] of Gaussians with E[uv] = product, E[u^2] = square > 0, E[v^2] = square2 > 0.
 
-    sqrt(E[u^2] E[v^2]) (sin t + (pi - t) cos t) / (2 pi), t the angle whose cosine is their correlation.
+    It is sqrt(E[u^2] E[v^2]) (sin t + (pi - t) cos t) / (2 pi), t the angle whose cosine is their correlation.
     """
     scale = (square * square2).sqrt()
     cosine = _cosine(product, scale)
@@ -52,22 +52,22 @@ def relu_mean(product: Tensor, square: Tensor, square2: Tensor) -> Tensor:
 
 
 def step_mean(product: Tensor, square: Tensor, square2: Tensor) -> Tensor:
-    """E[1[u >= 0] 1[v >= 0]] = (pi - t) / (2 pi) of the same Gaussians: the kernel of ReLU's derivative."""
+    """Return E[1[u >= 0] 1[v >= 0]] = (pi - t) / (2 pi) of the same Gaussians: the kernel of ReLU's derivative."""
     return (math.pi - _cosine(product, (square * square2).sqrt()).arccos()) / (2 * math.pi)
 
 
 def _covariance(x: Tensor, x2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """m times the covariance of the first layer: of x and x2 [..., n, n2], of x [..., n, 1], of x2 [..., 1, n2]."""
+    """Return m times the first layer's covariance: of x and x2 [..., n, n2], of x [..., n, 1], of x2 [..., 1, n2]."""
     return (x @ x2.mT + 1, x.square().sum(-1).unsqueeze(-1) + 1, x2.square().sum(-1).unsqueeze(-2) + 1)
 
 
 def _next_layer(covariance: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """m times the covariance of the layer above one of this covariance; E[relu(u)^2] = E[u^2] / 2."""
+    """Return m times the covariance of the layer above one of this covariance; E[relu(u)^2] = E[u^2] / 2."""
     _, square, square2 = covariance
     return relu_mean(*covariance) + 1, square / 2 + 1, square2 / 2 + 1
 
 
 def _cosine(product: Tensor, scale: Tensor) -> Tensor:
-    """The correlation. Where rounding alone keeps it from 1 it is 1: arccos would blow 1e-16 up to 1e-8."""
+    """Return the correlation: 1 if rounding alone keeps it from 1, since arccos would blow 1e-16 up to 1e-8."""
     cosine = product / scale
     return torch.where(cosine > 1 - 8 * torch.finfo(cosine.dtype).eps, 1.0, cosine.clamp(min=-1.0))

@@ -1,4 +1,4 @@
-"""What nets of finite width share that are affine in what they train: their kernel, and a trained last layer."""
+"""Nets of finite width that are affine in what they train: their kernel, and a trained last layer."""
 
 from abc import abstractmethod
 

@@ -1,4 +1,4 @@
-"""What a regularizer is made of in an ensemble: a penalty per trained matrix, with a coefficient for every member."""
+"""The regularizer of an ensemble: a penalty per trained matrix, with a coefficient for every member."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from ovpnet.spec.config import Config
 
 @dataclass(frozen=True)
 class Penalty:
-    """`kind` (`frobenius`, `row_24`) times `coefficient` [E], of the weights [E, rows, columns] or [E, rows]."""
+    """`kind` (`frobenius`, `row_24`) times `coefficient` [E], a penalty of weights [E, rows, columns] or [E, rows]."""
 
     kind: str
     coefficient: Tensor
 
     def value(self, weights: Tensor, scale: Tensor | None = None) -> Tensor:
-        """R(W) [E] at weights [E, rows, columns] or [E, rows]; with a scale [E], R(sqrt(scale) W)."""
+        """Return R(W) [E] at weights [E, rows, columns] or [E, rows]; with a scale [E], R(sqrt(scale) W)."""
         return self._coefficient(scale) * self._form.value(weights)
 
     def add_gradient(self, gradient: Tensor, weights: Tensor, scale: Tensor | None = None) -> None:
@@ -46,19 +46,20 @@ class Penalties:
     of_increments: bool = False  # R(W - W0) in place of R(W)
 
     def point(self, name: str, weights: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor:
-        """Where R is taken: the matrix itself, or its increment since initialization."""
+        """Return the weights that R is taken of: the matrix itself, or its increment since initialization."""
         return weights[name] - initial[name] if self.of_increments else weights[name]
 
     def value(self, weights: Mapping[str, Tensor], initial: Mapping[str, Tensor],
               scale: Tensor | None = None) -> Tensor | float:
-        """R [E]; with a scale lambda [E], at sqrt(lambda) times its point (Section 4's R(sqrt(l) W, sqrt(l) V))."""
+        """Return R [E]; with a scale lambda [E], of sqrt(lambda) times its point (Section 4)."""
         return sum(penalty.value(self.point(name, weights, initial), scale) for name, penalty in self.penalties.items())
 
 
 def coefficients(config: Config) -> dict[str, float]:
-    """Coefficients of the penalties of W, V and the rest: weight_decay times each one's weight (times Table 1's).
+    """Return the coefficients of the penalties of W, V and the rest: weight_decay times each one's weight.
 
-    Raises ConfigError if Table 1's C0 is asked of a concept that has none.
+    With regularizer=table1 they are multiplied by Table 1's. Raises ConfigError if Table 1's C0 is asked of a concept
+    that has none.
     """
     named = config.regularizer
     return {layer: config.weight_decay * getattr(named, f"weight_{layer}") * unit
@@ -77,11 +78,11 @@ def penalties(chosen: Regularizer, trained: tuple[str, ...], coefficients: Mappi
 
 
 def layer_of(name: str) -> str:
-    """Whose keys of the config are those of a weight: W, V or the rest."""
+    """Return the layer whose keys of the regularizer a weight goes by: W, V or rest."""
     return name if name in ("W", "V") else "rest"
 
 
 def per_member(values: Tensor, like: Tensor) -> Tensor:
-    """[E] -> [E, 1, ...], to scale a tensor [E, ...]."""
+    """Return values [E] as [E, 1, ...], to scale a tensor [E, ...]."""
     return values.view(-1, *[1] * (like.dim() - 1))
 

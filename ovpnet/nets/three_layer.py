@@ -158,5 +158,5 @@ def _hidden(biases: bool) -> tuple[str, ...]:
 
 
 def _affine(x: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    """weights x + bias [E, n, rows] for x [E, n, columns]."""
+    """Return weights x + bias [E, n, rows] for x [E, n, columns]."""
     return torch.baddbmm(bias.unsqueeze(1), x, weights.mT)

@@ -14,7 +14,6 @@ class TwoLayerNet(PlainNet):
     layers = 2
     frozen = False
 
-
     def __init__(self, trained: str, biases: bool = False):
         self.trained: tuple[str, ...] = {"hidden": _hidden(biases), "all": ("W", "b", "a")}[trained]
 
@@ -65,9 +64,9 @@ class LastLayerTwoLayerNet(LastLayerNet, TwoLayerNet):
 class FrozenTwoLayerNet(FiniteLinearNet, TwoLayerNet):
     """The net with its signs D_w = 1[W0 x + b >= 0] frozen at initialization: f_r(x) = a_r D_w (W x + b).
 
-    Linear in W and b, so that it is the NTK linearization and the quadratic approximation at once. Beside the weights
-    of the net it has W0 and b0, which are not trained. Its kernel is <x, x'> <a D_w(x), a D_w(x')>, in which a trained
-    bias counts as an input that is always 1.
+    It is linear in W and b, so that it is the NTK linearization and the quadratic approximation at once. Beside the
+    weights of the net it has W0 and b0, which are not trained. Its kernel is <x, x'> <a D_w(x), a D_w(x')>, in which a
+    trained bias counts as an input that is always 1.
     """
 
     frozen = True
@@ -105,5 +104,5 @@ def _hidden(biases: bool) -> tuple[str, ...]:
 
 
 def _affine(weights: Weights, x: Tensor) -> Tensor:
-    """W x + b [E, n, m]."""
+    """Return W x + b [E, n, m]."""
     return torch.baddbmm(weights["b"].unsqueeze(1), x, weights["W"].mT)

@@ -5,7 +5,7 @@ For phi(z) = sum_i c_i z^i, R >= 0 and the paper's constant C* (10^4 in its rema
     C_eps(phi, R) = sum_i [ (C* R)^i + (sqrt(log(1/eps)) / sqrt(i) C* R)^i ] |c_i|    governs the width,
 both powers of C_eps being 1 at i = 0. Everything is computed in natural logarithms.
 
-The paper's C_s <= C_eps hides constants in two terms: C* |c_0| of C_s is larger than 2 |c_0| of C_eps, and
+The paper's C_s <= C_eps hides constants in two terms. C* |c_0| of C_s is larger than 2 |c_0| of C_eps. And
 2^1.75 C* R |c_1| is larger than (1 + sqrt(log(1/eps))) C* R |c_1| unless eps <= 0.0037. It holds from degree 2 on,
 term by term, for C* >= 7.
 """
@@ -30,7 +30,7 @@ C_STAR = 1e4
 # good as infinite, and reported as inf.
 MAX_DEGREE = 2**22
 
-# A series with a finite radius of convergence is summed for R up to this fraction of it, where it takes about 10^6
+# A series with a finite radius of convergence is summed for R up to this fraction of it, at which it takes about 10^6
 # terms; nearer to the radius it needs ever more.
 MAX_FRACTION_OF_RADIUS = 0.9999
 
@@ -39,7 +39,7 @@ NEGLIGIBLE = 40.0
 
 
 def log_C_s(activation: Activation, R: float, C_star: float = C_STAR) -> float:  # noqa: N802
-    """log C_s(phi, R); -inf for phi = 0, inf where it exceeds about 10^6.
+    """Return log C_s(phi, R); -inf for phi = 0, inf if it exceeds about 10^6.
 
     Raises ConfigError for R < 0, C_star <= 0, or an R too near to or beyond the radius of convergence.
     """
@@ -48,7 +48,7 @@ def log_C_s(activation: Activation, R: float, C_star: float = C_STAR) -> float: 
 
 
 def C_s(activation: Activation, R: float, C_star: float = C_STAR) -> float:  # noqa: N802
-    """C_s(phi, R); inf where it exceeds float64. Raises ConfigError as `log_C_s` does."""
+    """Return C_s(phi, R); inf if it exceeds float64. Raises ConfigError as `log_C_s` does."""
     try:
         return math.exp(log_C_s(activation, R, C_star))
     except OverflowError:
@@ -56,13 +56,14 @@ def C_s(activation: Activation, R: float, C_star: float = C_STAR) -> float:  # n
 
 
 def log_C_eps(activation: Activation, R: float, epsilon: float, C_star: float = C_STAR) -> float:  # noqa: N802
-    """log C_eps(phi, R); -inf for phi = 0, inf where it exceeds about 10^6.
+    """Return log C_eps(phi, R); -inf for phi = 0, inf if it exceeds about 10^6.
 
-    Where the Taylor series has a finite radius of convergence rho (tanh, sigmoid), C_eps of the whole series is
-    infinite (C* R > rho), and the paper truncates the series at a degree Theta(log 1/eps). Here that degree is
+    If the Taylor series has a finite radius of convergence rho (tanh, sigmoid), C_eps of the whole series is infinite
+    (C* R > rho). The paper then truncates the series at a degree Theta(log 1/eps). Here that degree is
         D = ceil( log( c / ((1 - R/rho) eps) ) / log(rho/R) ),
-    so the constant in front of log(1/eps) is 1 / log(rho/R): the omitted part, sum_{i>D} |c_i| R^i, is then at most
-    eps, because |c_i| <= c rho^-i with the activation's `tail` c (pi/2 for tanh and sigmoid), with any inner scale.
+    with the constant 1 / log(rho/R) in front of log(1/eps). The omitted part, sum_{i>D} |c_i| R^i, is then at most eps.
+    The reason is that |c_i| <= c rho^-i with the activation's `tail` c (pi/2 for tanh and sigmoid), with any inner
+    scale.
 
     Raises ConfigError for epsilon outside (0, 1), R < 0, C_star <= 0, or an R too near to or beyond the radius.
     """
@@ -142,7 +143,7 @@ def _log_c_eps(phi: Activation, log_r: float, log_epsilon: float, log_c_star: fl
 
 
 def _truncation_degree(phi: Activation, log_r: float, log_epsilon: float) -> int:
-    """The D of `log_C_eps`."""
+    """Return the D of `log_C_eps`."""
     log_fraction = log_r - math.log(phi.radius)
     if log_fraction == -math.inf:
         return 0
@@ -152,7 +153,7 @@ def _truncation_degree(phi: Activation, log_r: float, log_epsilon: float) -> int
 
 
 def _log_series(phi: Activation, log_weight: Callable[["Floats"], "Floats"], degree: int | None) -> float:
-    """log sum_i exp(log_weight(i)) |c_i|, up to `degree`, or (None) until the terms, unimodal in i, no longer count."""
+    """Return log sum_i exp(log_weight(i)) |c_i| up to `degree`; if None, until the unimodal terms no longer count."""
     total = -math.inf
     start, stop = 0, 64 if degree is None else degree + 1
     while start < MAX_DEGREE:
@@ -176,7 +177,7 @@ def _log_sum(terms: "Floats") -> float:
 
 
 def _power(i: "Floats", log_x: "float | Floats") -> "Floats":
-    """log of x^i, also where log x is infinite: 0 at i = 0."""
+    """Return log x^i, also if log x is infinite: 0 at i = 0."""
     return np.multiply(i, log_x, out=np.zeros_like(i), where=i > 0)
 
 
@@ -186,7 +187,7 @@ _Complexity = Callable[[Activation, float], float]  # (phi, log R) -> log C(phi,
 
 
 def _of_concept(concept: Concept, d: int, log_c: _Complexity, inner_exponent: float) -> float:
-    """max_phi C(phi, 1) of two layers; max_Phi C(Phi, p2^inner_exponent max_phi C(phi, 1)) of three."""
+    """Return log max_phi C(phi, 1) of two layers, log max_Phi C(Phi, p2^inner_exponent max_phi C(phi, 1)) of three."""
     series = concept.series(d)
     if series is None:
         raise ConfigError("concept.family", concept.family, "has no complexity: its activation has no Taylor series")
@@ -194,7 +195,7 @@ def _of_concept(concept: Concept, d: int, log_c: _Complexity, inner_exponent: fl
 
 
 def _by_layer(concept: Concept, series: Series, log_c: _Complexity, inner_exponent: float) -> tuple[float, float]:
-    """max_phi C(phi, 1), and `_of_concept`: with two layers the same. F* = 0 has no activation, and -inf."""
+    """Return log max_phi C(phi, 1), and what `_of_concept` does: the same if two layers. F* = 0 has -inf."""
     largest = max((_keyed(concept, phi, 0.0, log_c) for phi in series.inner), default=-math.inf)
     if series.outer is None:
         return largest, largest
@@ -203,7 +204,7 @@ def _by_layer(concept: Concept, series: Series, log_c: _Complexity, inner_expone
 
 
 def _keyed(concept: Concept, phi: Activation, log_r: float, log_c: _Complexity) -> float:
-    """log C(phi, R), its error naming the concept rather than an R that no config holds."""
+    """Return log C(phi, R); its error names the concept rather than an R that no config holds."""
     try:
         return log_c(phi, log_r)
     except ConfigError as error:

@@ -27,7 +27,7 @@ class Problem:
         return digest(problem_identity(config))
 
     def _sample(self, seed: int, stream: Stream, n: int, block: int = 0) -> tuple[Tensor, Tensor]:
-        """x [n, d] and y [n, k] in float64. A training set is the beginning of any larger one of its seed.
+        """Return x [n, d] and y [n, k] in float64. A training set is the beginning of any larger one of its seed.
 
         Raises ValueError if the target's values have another shape: broadcasting would train on it without a word.
         """

@@ -19,7 +19,7 @@ class Mean:
 
     @property
     def se(self) -> float:
-        """Standard error of the mean; nan of a single loss."""
+        """The standard error of the mean; nan for a single loss."""
         return math.sqrt(self.deviation / (self.n - 1) / self.n) if self.n > 1 else math.nan
 
     def add(self, losses: "Mean") -> None:

@@ -1,8 +1,8 @@
 """The empirical OPT: the least population risk in the concept class, which the learner is judged against.
 
-Where the target is optimal for its own labels, OPT is the risk of the target itself (the label noise);
-where the labels come from outside the class (agnostic learning), it is the held-out risk of the best fit
-of the class. It depends on the problem alone, so a store keeps it for every run and job.
+If the target is optimal for its own labels, OPT is the risk of the target itself (the label noise). If the labels come
+from outside the class (agnostic learning), it is the held-out risk of the best fit of the class. It depends on the
+problem alone, so a store keeps it for every run and job.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ from ovpnet.spec.config import Config
 from ovpnet.spec.identity import opt_id, problem_identity
 
 _BLOCK = 1 << 16  # samples at a time
-_BATCH = 256  # samples a step of the fit
+_BATCH = 256  # samples per step of the fit
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Opt:
 
     opt_id: str
     opt: float  # OPT, in units of the loss
-    opt_se: float  # its standard error; 0 where a closed form gives it
+    opt_se: float  # its standard error; 0 if a closed form gives it
     opt_method: str  # noise | fit
     opt_monte_carlo: float  # the same by Monte Carlo on fresh samples
     opt_monte_carlo_se: float
@@ -38,7 +38,7 @@ class Opt:
 
 
 def empirical_opt(config: Config, store: Store) -> Opt:
-    """OPT of the config's problem: read from the store, or computed and kept there. Raises StoreError."""
+    """Return OPT of the config's problem: read from the store, or computed and kept there. Raises StoreError."""
     kept = store.read_opt(opt_id(config))
     if kept is not None:
         return Opt(**{name: kept[name] for name in Opt.__dataclass_fields__})
@@ -48,7 +48,7 @@ def empirical_opt(config: Config, store: Store) -> Opt:
 
 
 def compute_opt(config: Config) -> Opt:
-    """OPT by the method that the config asks for."""
+    """Compute OPT by the method that the config asks for."""
     problem, name = Problem(config), opt_id(config)
     loss = config.loss.value
     own, second_moment = Mean(), Mean()
@@ -68,11 +68,11 @@ def compute_opt(config: Config) -> Opt:
 
 
 def target_is_optimal(config: Config) -> bool:
-    """Whether the target is in the class and no other function has less risk on its noisy labels.
+    """Tell whether the target is in the class and no other function has less risk on its noisy labels.
 
-    True for zero-mean symmetric additive noise, and for classes drawn with the probabilities that the
-    loss assigns to F*; false for hard or flipped classes (a steeper F does better) and for targets
-    outside the class. Random labels are always best predicted by F* = 0, which is in every class.
+    This holds for zero-mean symmetric additive noise, and for classes drawn with the probabilities that the loss
+    assigns to F*. It does not hold for hard or flipped classes (a steeper F does better), nor for targets outside the
+    class. Random labels are always best predicted by F* = 0, which is in every class.
     """
     if config.concept.pure_noise:
         return True
@@ -81,7 +81,7 @@ def target_is_optimal(config: Config) -> bool:
 
 
 def noise_risk(config: Config) -> float | None:
-    """Closed form of E L(F*(x), y), or None where there is no simple one."""
+    """Return E L(F*(x), y) in closed form, or None if there is no simple one."""
     k, noise = config.concept.k, config.noise
     if config.loss.classes:
         return None
@@ -95,10 +95,10 @@ def noise_risk(config: Config) -> float | None:
 
 
 def _fit(config: Config, problem: Problem) -> Mean:
-    """Held-out risk of the best fit of the class: projected Adam from several random restarts, side by side.
+    """Return the held-out risk of the best fit of the class: projected Adam from random restarts, side by side.
 
-    One sample is fitted, a second chooses the restart and a third measures its risk, so that the estimate is
-    unbiased for the function found, and an upper bound on OPT up to its standard error.
+    One sample is fitted, a second chooses the restart and a third measures its risk. So the estimate is unbiased for
+    the function found, and an upper bound on OPT up to its standard error.
     """
     options, loss = config.opt, config.loss
     fitted = fitted_class(config)
@@ -133,7 +133,7 @@ def _risk(fitted: Concept, weights: dict[str, Tensor], sample: tuple[Tensor, Ten
 
 
 def _restarts(fitted: Concept, config: Config) -> dict[str, Tensor]:
-    """Starting points [R, ...]: random ones, and the target itself where it is in the class that is fitted."""
+    """Return starting points [R, ...]: random ones, and the target itself if it is in the class that is fitted."""
     d = config.inputs.d
     starts = [fitted.draw(generator(config.concept.seed, Stream.OPT, 1 << 22 | restart), d)
               for restart in range(config.opt.restarts)]
@@ -143,7 +143,7 @@ def _restarts(fitted: Concept, config: Config) -> dict[str, Tensor]:
 
 
 def fitted_class(config: Config) -> Concept:
-    """The class that is fitted: the target's own, or (3.1) with opt.p neurons if it has none with weights."""
+    """Return the class that is fitted: the target's own, or (3.1) with opt.p neurons if it has none with weights."""
     concept = config.concept
     if concept.in_class and concept.draw(generator(0, Stream.OPT), config.inputs.d):
         return concept

@@ -1,7 +1,7 @@
 """Random words as a function of (seed, stream, block, position), on any device: Philox4x32-10.
 
 Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011). What training draws again and again comes from
-here, so that it is made where it is used; what is drawn once a run comes from NumPy (`ovpnet/problem/streams.py`).
+here, so that it is made where it is used. What is drawn once per run comes from NumPy (`ovpnet/problem/streams.py`).
 """
 
 import math
@@ -16,8 +16,10 @@ _MASK = 0xFFFFFFFF
 
 
 def words(seeds: Tensor, stream: Stream, blocks: Tensor, start: int, stop: int) -> Tensor:
-    """Words [..., stop - start], each of 32 random bits in an int64, at the positions from `start` to `stop` of blocks
-    [...] of a stream of seeds [...]; the two broadcast."""
+    """Return words [..., stop - start] of blocks [...] of a stream of seeds [...]; the two broadcast.
+
+    Each word is 32 random bits in an int64. They are those at the positions from `start` to `stop` of a block.
+    """
     seeds, blocks = torch.broadcast_tensors(seeds, blocks)
     if seeds.device.type == "cpu" and native.library() is not None:
         drawn = native.words(seeds.flatten(), stream, blocks.flatten(), start, stop)
@@ -26,8 +28,11 @@ def words(seeds: Tensor, stream: Stream, blocks: Tensor, start: int, stop: int) 
 
 
 def gaussians(seeds: Tensor, stream: Stream, blocks: Tensor, n: int, dtype: torch.dtype) -> Tensor:
-    """Independent standard Gaussians [..., n] from the words of blocks [...] of a stream of seeds [...], two from two
-    words (Box and Muller, 1958). They are the same on every device up to the rounding of its logarithm and cosine."""
+    """Return independent standard Gaussians [..., n] from the words of blocks [...] of a stream of seeds [...].
+
+    Two words make two of them (Box and Muller, 1958). They are the same on every device up to the rounding of its
+    logarithm and cosine.
+    """
     first, second = words(seeds, stream, blocks, 0, n + n % 2).to(dtype).unflatten(-1, (-1, 2)).unbind(-1)
     radius = ((first + 1) * 2.0**-32).log_().mul_(-2).sqrt_()
     angle = second * (math.tau * 2.0**-32)
@@ -35,7 +40,7 @@ def gaussians(seeds: Tensor, stream: Stream, blocks: Tensor, n: int, dtype: torc
 
 
 def _words(seeds: Tensor, stream: Stream, blocks: Tensor, start: int, stop: int) -> Tensor:
-    """By PyTorch, on any device."""
+    """Return what `words` returns, by PyTorch on any device."""
     position = torch.arange(start // 4, (stop + 3) // 4, device=seeds.device)
     counter = (position & _MASK, position >> 32, blocks, torch.full_like(blocks, int(stream)))
     four = torch.stack(philox((seeds & _MASK, seeds >> 32 & _MASK), counter), -1).flatten(-2)
@@ -43,7 +48,10 @@ def _words(seeds: Tensor, stream: Stream, blocks: Tensor, start: int, stop: int)
 
 
 def philox(key: tuple[Tensor, ...], counter: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The four output words of a key of two words and a counter of four; int64 tensors of 32 bits that broadcast."""
+    """Return the four output words of a key of two words and a counter of four.
+
+    They are int64 tensors of 32 bits, which broadcast.
+    """
     (k0, k1), (c0, c1, c2, c3) = key, counter
     for _ in range(10):
         # A product of two words may wrap around to a negative int64, which has the same bits.

@@ -22,7 +22,7 @@ _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 @dataclass(frozen=True)
 class Layer:
-    """One activation a neuron, applied to the last axis of a [..., p] tensor."""
+    """One activation per neuron, applied to the last axis of a [..., p] tensor."""
 
     neurons: tuple[Activation, ...]
     # The key of the activations' names, if there is one. What to name if a neuron's values are too large: the key and
@@ -41,7 +41,7 @@ class Layer:
 
     @property
     def distinct(self) -> tuple[Activation, ...]:
-        """The different activations among its neurons."""
+        """Return the different activations among its neurons."""
         return tuple(self._columns)
 
     def suprema(self, radius: float, dtype: str) -> list[float]:
@@ -55,7 +55,7 @@ class Layer:
 
     @cached_property
     def _columns(self) -> dict[Activation, list[int]]:
-        """Neurons grouped by activation: one call for each distinct activation rather than for each neuron."""
+        """Group neurons by activation: one call for each distinct activation rather than for each neuron."""
         columns: dict[Activation, list[int]] = {}
         for i, phi in enumerate(self.neurons):
             columns.setdefault(phi, []).append(i)
@@ -63,7 +63,7 @@ class Layer:
 
     @cached_property
     def _order(self) -> list[int]:
-        """Where each neuron's column lies once the groups are concatenated."""
+        """The place of each neuron's column once the groups are concatenated."""
         grouped = [i for columns in self._columns.values() for i in columns]
         return sorted(range(len(grouped)), key=grouped.__getitem__)
 
@@ -94,12 +94,12 @@ class Series:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All layers."""
+        """Return all layers."""
         return tuple(each for each in (self.phi, self.phi2, self.outer) if each is not None)
 
     @property
     def inner(self) -> tuple[Activation, ...]:
-        """The distinct inner activations."""
+        """Return the distinct inner activations."""
         return (*self.phi.distinct, *(self.phi2.distinct if self.phi2 else ()))
 
     def check_domain(self, dtype: str) -> None:

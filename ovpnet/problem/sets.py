@@ -34,7 +34,7 @@ def draw_outer(rng: np.random.Generator, *shape: int) -> Tensor:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Return the nearest unit vectors; for a zero vector, where every unit vector is nearest, the last basis vector."""
+    """Return the nearest unit vectors; of a zero vector, to which all are equally near, the last basis vector."""
     norms = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return torch.where(norms > 0, vectors / torch.where(norms > 0, norms, 1.0), last_basis_vector(vectors))
 
@@ -48,7 +48,7 @@ def orthogonal_unit(vectors: Tensor, to: Tensor) -> Tensor:
     residual = _without(directions, to)
     parallel = torch.linalg.vector_norm(residual, dim=-1, keepdim=True) < 1e-8
     stand_in = torch.zeros_like(to).scatter(-1, to.abs().argmin(dim=-1, keepdim=True), 1.0)
-    # Removing the component twice: where little is left after the first time, rounding has brought some of it back.
+    # The component is removed twice: if little is left after the first time, rounding has brought some of it back.
     return unit(_without(unit(torch.where(parallel, _without(stand_in, to), residual)), to))
 
 

@@ -1,9 +1,9 @@
 """Named random streams: every draw of a run comes from (seed, stream, block) and from nothing else.
 
-A run therefore sees the same data, noise, initialization and minibatch order alone or packed with
-others, in any order, on any device, and from any step on (a block needs none of its predecessors).
-The generator is NumPy's Philox (Salmon et al. 2011, counter-based); the draws are made on the host. What every step
-draws comes from `ovpnet/problem/philox.py` instead, under the same names.
+A run therefore sees the same data, noise, initialization and minibatch order alone or packed with others, in any order,
+on any device. It does so from any step on, since a block needs none of its predecessors. The generator is NumPy's
+Philox (Salmon et al. 2011, counter-based); the draws are made on the host. What every step draws comes from
+`ovpnet/problem/philox.py` instead, under the same names.
 """
 
 from enum import IntEnum
@@ -15,7 +15,7 @@ KEPT_DRAWS = 32
 
 
 class Stream(IntEnum):
-    """What a draw is for. The numbers are part of every run's identity: never reuse or renumber one."""
+    """The purpose of a draw. The numbers are part of every run's identity: never reuse or renumber one."""
 
     CONCEPT = 1
     INPUTS = 2  # parameters of the input distribution (the centres of a mixture)
@@ -35,10 +35,10 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, block: int = 0) -> np.random.Generator:
-    """Generator of one block of one stream of a seed.
+    """Return the generator of one block of one stream of a seed.
 
     Raises ValueError unless `seed` is in [0, 2^64) and `block` in [0, 2^32).
     """
     if not (0 <= seed < 1 << 64 and 0 <= block < 1 << 32):
-        raise ValueError(f"no stream of seed {seed} has a block {block}")
+        raise ValueError(f"seed={seed}, block={block}: must be in [0, 2^64) and [0, 2^32)")
     return np.random.Generator(np.random.Philox(key=np.array([seed, (stream << 32) | block], dtype=np.uint64)))

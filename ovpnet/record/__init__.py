@@ -1,1 +1,1 @@
-"""What is kept of runs: the store, checkpoints, uploads, and the rule by which stored runs are tuned."""
+"""The record of runs: the store, checkpoints, uploads, and the rule by which stored runs are tuned."""

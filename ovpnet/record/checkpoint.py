@@ -41,7 +41,7 @@ class Checkpoints:
                     lambda sink: np.savez(sink, allow_pickle=False, **{_IDENTITY: text}, **arrays))
 
     def load(self, identity: Identity) -> Arrays | None:
-        """What is kept of the runs; None if nothing. Raises CheckpointError if it is of something else, or damaged."""
+        """Return what is kept of the runs; None if nothing. Raises CheckpointError if it is another's, or damaged."""
         file = self._file(identity["run_ids"])
         try:
             with np.load(file, allow_pickle=False) as kept:
@@ -58,7 +58,7 @@ class Checkpoints:
         return arrays
 
     def step(self, run_ids: Sequence[str]) -> int:
-        """The steps after which the checkpoint of the runs was kept; 0 where there is none that can be read."""
+        """Return the steps after which the checkpoint of the runs was kept; 0 if there is none that can be read."""
         try:
             with np.load(self._file(run_ids), allow_pickle=False) as kept:
                 return int(kept["step"])
@@ -80,7 +80,7 @@ class Checkpoints:
         self.remove(identity["run_ids"])
 
     def halve(self, run_ids: Sequence[str]) -> None:
-        """`split` what is kept of the runs, whatever made it, into two halves. Raises CheckpointError, OSError."""
+        """Split what is kept of the runs, whatever made it, into two halves. Raises CheckpointError, OSError."""
         file, middle = self._file(run_ids), len(run_ids) // 2
         try:
             with np.load(file, allow_pickle=False) as kept:
@@ -98,7 +98,7 @@ class Checkpoints:
             remove(each)
 
     def packs(self) -> list[list[str]]:
-        """run_ids of every checkpoint that can be read."""
+        """Return the run_ids of every checkpoint that can be read."""
         found = []
         for file in sorted(self.path.glob("*.npz")):
             try:
@@ -129,5 +129,5 @@ def _identity(kept: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _select(arrays: Arrays, members: range) -> Arrays:
-    """The arrays of some members of an ensemble."""
+    """Return the arrays of some members of an ensemble."""
     return {name: value if name in SHARED else value[members.start:members.stop] for name, value in arrays.items()}

@@ -1,10 +1,9 @@
 """The run store: a directory of whole Parquet files, safe for many writers on a shared file system.
 
-A writer puts a file under a temporary name and renames it, so a reader sees a whole file or none.
-Each pack adds one `runs-*.parquet` (one row a run) and one `curves-*.parquet` (one row a run and
-evaluated step); `opt-*.parquet` holds the empirical OPT of one problem. Nothing is ever changed in
-place: of several rows with one run_id the newest counts, a failed one only where there is no other.
-`uploads-*.parquet` are of ovpnet/record/uploads.py.
+A writer puts a file under a temporary name and renames it, so a reader sees a whole file or none. Each pack adds one
+`runs-*.parquet` (one row per run) and one `curves-*.parquet` (one row per run and evaluated step). `opt-*.parquet`
+holds the empirical OPT of one problem, and `uploads-*.parquet` are of ovpnet/record/uploads.py. Nothing is ever changed
+in place: of several rows with one run_id the newest counts, a failed one only if there is no other.
 """
 
 import os
@@ -34,7 +33,7 @@ FINISHED = ("done", "diverged")
 
 
 class Store:
-    """A store directory. Made when first written to; `skipped` tells what the last reads left out, and why."""
+    """A store directory, made when it is first written to. `skipped` tells what the last reads left out, and why."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
@@ -65,28 +64,32 @@ class Store:
         self._write(f"opt-{opt_id}.parquet", [row])
 
     def read_opt(self, opt_id: str) -> dict[str, Any] | None:
-        """The row kept under `opt_id`, or None."""
+        """Return the row kept under `opt_id`, or None."""
         table = self._read(self.path / f"opt-{opt_id}.parquet")
         return None if table is None else table.to_pylist()[0]
 
     def runs(self, columns: Sequence[str] | None = None, refuse: Refuse | None = None) -> pd.DataFrame:
-        """One row a run, the newest of each run_id (a failed one only where there is no other); empty where nothing is
-        stored. `columns` must contain run_id, status and finished_at. `refuse` may say of a file's schema why the file
-        is to be skipped."""
+        """Return one row per run: the newest of each run_id, a failed one only if there is no other.
+
+        It is empty if nothing is stored. `columns` must contain run_id, status and finished_at. `refuse` may say of a
+        file's schema why the file is to be skipped.
+        """
         table = self.newest_runs(columns, refuse)
         return table.to_pandas() if table.num_columns else pd.DataFrame(columns=list(columns or []))
 
     def curves(self, run_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """One row a run and evaluated step, of these runs (or all); of a run stored twice the newest curve. Columns:
-        run_id, step and those of `columns` (or all) that the store has. Files are read one after the other, so memory
-        is taken for what is asked for only."""
+        """Return one row per run and evaluated step, of these runs (or all); of a run stored twice the newest curve.
+
+        Columns: run_id, step and those of `columns` (or all) that the store has. Files are read one after the other, so
+        memory is taken for what is asked for only.
+        """
         wanted = None if run_ids is None else pa.array(sorted(run_ids), pa.string())
         names = None if columns is None else list(dict.fromkeys(["run_id", "step", *columns]))
         table = self._newest_points(names, wanted)
         return table.to_pandas() if table.num_columns else pd.DataFrame(columns=names or ["run_id", "step"])
 
     def newest_runs(self, columns: Sequence[str] | None = None, refuse: Refuse | None = None) -> pa.Table:
-        """`runs` as they were written: integers with missing values among them stay integers."""
+        """Return `runs` as they were written: integers with missing values among them stay integers."""
         table = self._whole("runs", {"run_id": TEXT, "status": TEXT, "finished_at": TEXT}, columns, refuse)
         if table is None:
             return pa.table({})
@@ -99,7 +102,7 @@ class Store:
         return with_later_keys(table, columns)
 
     def newest_curves(self) -> pa.Table:
-        """All learning curves as they were written; of a run stored twice the newest."""
+        """Return all learning curves as they were written; of a run stored twice the newest."""
         return self._newest_points(None, None)
 
     def _newest_points(self, columns: Sequence[str] | None, run_ids: pa.Array | None) -> pa.Table:
@@ -110,7 +113,7 @@ class Store:
         return table if len(points) == len(table) else table.take(points.index.to_numpy())
 
     def finished(self) -> set[str]:
-        """run_ids that need no training: done or diverged (the same config would diverge again).
+        """Return the run_ids that need no training: done or diverged (the same config would diverge again).
 
         Files are never changed, so each is read once: to ask again costs what is new.
         """
@@ -125,7 +128,7 @@ class Store:
 
     def _whole(self, kind: str, needed: Mapping[str, str], columns: Sequence[str] | None, refuse: Refuse | None,
                run_ids: pa.Array | None = None) -> pa.Table | None:
-        """All files of a kind that can be read, one after the other; None where there are none.
+        """Return the rows of all files of a kind that can be read, one after the other; None if there are none.
 
         `needed`: columns without which a file is skipped, with their kinds. With `run_ids`, only their rows.
         """
@@ -143,7 +146,7 @@ class Store:
         return pa.concat_tables(agreeing, promote_options="permissive") if agreeing else None
 
     def _agreeing(self, tables: Mapping[Path, pa.Table]) -> list[pa.Table]:
-        """The tables whose columns are of the kinds that they have in most files; the others are skipped."""
+        """Return the tables whose columns are of the kinds that they have in most files; the others are skipped."""
         files = Counter(table.schema for table in tables.values())
         kinds: dict[str, Counter[str]] = {}
         for schema, count in files.items():
@@ -187,7 +190,7 @@ class Store:
 
 
 def kind_of(type_: pa.DataType) -> str:
-    """What values of an Arrow type are: NUMBER, TEXT, or the type's name."""
+    """Return the kind of an Arrow type's values: NUMBER, TEXT, or the type's name."""
     if pa.types.is_integer(type_) or pa.types.is_floating(type_):
         return NUMBER
     if pa.types.is_string(type_) or pa.types.is_large_string(type_):
@@ -196,7 +199,7 @@ def kind_of(type_: pa.DataType) -> str:
 
 
 def wrong_columns(schema: pa.Schema, kinds: Mapping[str, str]) -> str | None:
-    """Why a file with this schema has not the columns `kinds`; a column of nulls is of any kind."""
+    """Return why a file with this schema has not the columns `kinds`, or None; a column of nulls is of any kind."""
     for name, kind in kinds.items():
         if schema.names.count(name) != 1:
             return f"it has no column {name}" if name not in schema.names else f"it has the column {name} twice"
@@ -207,7 +210,7 @@ def wrong_columns(schema: pa.Schema, kinds: Mapping[str, str]) -> str | None:
 
 
 def _rows_of(file: pq.ParquetFile, columns: Sequence[str] | None, run_ids: pa.Array) -> pa.Table:
-    """The rows of these runs; the other columns are read only where there is such a row."""
+    """Return the rows of these runs; the other columns are read only if there is such a row."""
     schema = file.schema_arrow
     if schema.names.count("run_id") != 1 or kind_of(schema.field("run_id").type) != TEXT:
         return schema.empty_table()
@@ -237,7 +240,7 @@ def remove(path: Path) -> None:
 
 
 def _same_keys(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Arrow takes the columns from the first row alone, so give every row every key."""
+    """Return the rows, each with every key: Arrow takes the columns from the first row alone."""
     keys = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in keys} for row in rows]
 

@@ -1,10 +1,10 @@
 """Runs reported to W&B, after they are safely in the store. Nothing here can lose a result or stop a sweep.
 
 The store is the offline record: its rows and curves are all that W&B gets. So jobs write nothing for W&B unless they
-report live (online), and `ovpnet launch sync` makes W&B's own files of stored rows later, by the same functions.
-What becomes a W&B run is tracker.per: each run, each pack, or each study (`sweep`, which sync alone can report, as no
-job sees all of it). W&B runs are short and many, so each costs as little as the client allows: one service process
-serves all of a pack, and what it would collect by default (console, git, code, machine, system metrics) is turned off.
+report live (online), and `ovpnet launch sync` makes W&B's own files of stored rows later, by the same functions. What
+becomes a W&B run is tracker.per: each run, each pack, or each study (`sweep`). Sync alone can report a study, as no job
+sees all of it. W&B runs are short and many, so each costs as little as the client allows. One service process serves
+all of a pack. What it would collect by default (console, git, code, machine, system metrics) is turned off.
 """
 
 import logging
@@ -39,7 +39,7 @@ _LEAVES = {item.name for item in fields(Config)} - _GROUPS
 
 @dataclass(frozen=True)
 class Target:
-    """Where W&B runs go, and what each of them holds; entity "" is the default one of the API key."""
+    """The place where W&B runs go, and what each of them holds; entity "" is the default one of the API key."""
 
     entity: str
     project: str
@@ -63,10 +63,10 @@ class Tracked:
 
 
 def track(config: TrackerConfig, store: Path, rows: Sequence[Row], curves: Sequence[Row]) -> None:
-    """Report a pack's finished runs (rows of the store) and their learning curves, where the tracker is online.
+    """Report a pack's finished runs (rows of the store) and their learning curves, if the tracker is online.
 
-    What is not reported here, or cannot be, `ovpnet launch sync` uploads from the store; whatever fails is logged as
-    a warning that says so. On return no W&B run of this process is open.
+    What is not reported here, or cannot be, `ovpnet launch sync` uploads from the store; whatever fails is logged as a
+    warning that says so. On return no W&B run of this process is open.
     """
     if config.name == "none" or not rows:
         return
@@ -105,7 +105,7 @@ def _report_live(config: TrackerConfig, store: Path, rows: Sequence[Row], curves
 
 
 def _mode(config: TrackerConfig) -> str:
-    """online, offline or disabled: WANDB_MODE, else tracker.mode; online only with an API key."""
+    """Return online, offline or disabled: WANDB_MODE, else tracker.mode; online only with an API key."""
     asked = os.environ.get("WANDB_MODE") or config.mode
     if asked not in ("auto", "online"):
         return asked
@@ -117,7 +117,7 @@ def _mode(config: TrackerConfig) -> str:
 
 
 def has_key() -> bool:
-    """Whether there is an API key where the client looks for it: WANDB_API_KEY, its settings, .netrc."""
+    """Tell whether there is an API key where the client looks for it: WANDB_API_KEY, its settings, .netrc."""
     import wandb  # takes 0.3 s, which runs without W&B need not spend
 
     client()
@@ -142,12 +142,12 @@ def log_in() -> None:
 
 
 def base_url() -> str:
-    """The W&B server that the client talks to."""
+    """Return the URL of the W&B server that the client talks to."""
     return client().settings.base_url
 
 
 def client() -> Any:
-    """The client, quiet, and online whatever WANDB_MODE says: whoever asks here has looked at that, or need not."""
+    """Return the client, quiet, and online whatever WANDB_MODE says: whoever asks has looked at that, or need not."""
     import wandb
 
     return wandb.setup(wandb.Settings(silent=True, mode="online"))
@@ -157,13 +157,13 @@ def client() -> Any:
 
 
 def upload(rows: Sequence[Row], target: Target) -> dict[str, Any]:
-    """What the store remembers of rows that became a W&B run: where it is, its id, and of which runs."""
+    """Return what the store remembers of rows that became a W&B run: where it is, its id, and of which runs."""
     return {**vars(target), "id": tracked_id(target.per, rows), "runs": len(rows),
             "finished_at": max(row["finished_at"] for row in rows)}
 
 
 def tracked_id(per: str, rows: Sequence[Row]) -> str:
-    """The id of the W&B run of these rows: it follows from what they are, so that they are never there twice."""
+    """Return the id of the W&B run of these rows: it follows from what they are, so that they are never there twice."""
     if per == "run":
         return rows[0]["run_id"]
     if per == "pack":
@@ -172,7 +172,7 @@ def tracked_id(per: str, rows: Sequence[Row]) -> str:
 
 
 def tracked(per: str, rows: Sequence[Row], curves: Iterable[Row]) -> Tracked:
-    """The W&B run of a run, of a pack or of a study (`sweep`, without curves): rows of the store, and their curves.
+    """Return the W&B run of a run, of a pack or of a study (`sweep`, without curves), from its rows and their curves.
 
     Columns without a value are left out.
     """
@@ -192,7 +192,7 @@ def tracked(per: str, rows: Sequence[Row], curves: Iterable[Row]) -> Tracked:
 
 
 def _side_by_side(rows: Sequence[Row]) -> dict[str, Any]:
-    """The config that runs share, a table of what differs and of what came out, and how many ended how."""
+    """Return the config that runs share, a table of what differs and of what came out, and how many ended how."""
     configs = [_config(row) for row in rows]
     names = dict.fromkeys(name for config in configs for name in config)
     shared = {name: configs[0][name] for name in names
@@ -205,7 +205,7 @@ def _side_by_side(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _spread(points: Sequence[Row]) -> list[Row]:
-    """Mean, median and 10% and 90% quantiles over members of every measurement, at each step."""
+    """Return mean, median and 10% and 90% quantiles over members of every measurement, at each step."""
     at: dict[int, dict[str, list[float]]] = {}
     for point in points:
         for name, value in point.items():
@@ -251,7 +251,7 @@ def report(run: Tracked, target: Target, directory: Path, mode: str, resume: boo
 
 
 def begin(run: Tracked, target: Target, directory: Path, mode: str, resume: bool) -> Any:
-    """Begin a W&B run as `report` does, with its config alone; returns the client's run, which is to be finished."""
+    """Begin a W&B run as `report` does, with its config alone; return the client's run, which is to be finished."""
     import wandb
 
     return wandb.init(
@@ -265,7 +265,7 @@ def begin(run: Tracked, target: Target, directory: Path, mode: str, resume: bool
 
 
 def table(rows: Sequence[Row]) -> Any:
-    """Rows as a wandb.Table with all their columns, in a W&B run or an artifact."""
+    """Return rows as a wandb.Table with all their columns, for a W&B run or an artifact."""
     import wandb
 
     wandb.Table.MAX_ROWS = max(wandb.Table.MAX_ROWS, len(rows))  # beyond it the client leaves rows out
@@ -276,7 +276,7 @@ def table(rows: Sequence[Row]) -> Any:
 
 
 def _nested(flat: Row) -> dict[str, Any]:
-    """Dotted keys as nested dictionaries: {"concept.k": 1} -> {"concept": {"k": 1}}."""
+    """Return dotted keys as nested dictionaries: {"concept.k": 1} -> {"concept": {"k": 1}}."""
     nested: dict[str, Any] = {}
     for dotted, value in flat.items():
         *groups, leaf = dotted.split(".")

@@ -1,7 +1,7 @@
-"""The tuning rule: by which learning rate and weight decay a width is judged at some number of samples.
+"""The tuning rule: the learning rate and weight decay by which a width is judged at some number of samples.
 
-Shared by the analysis, which reports what it finds, and the search for N_eps (`launch.search`), which decides by it
-what to train next.
+The analysis, which reports what it finds, and the search for N_eps (`launch.search`), which decides by it what to train
+next, share it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ SETTING = ["lr", "weight_decay"]
 
 
 def judged(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs of the store's rows, with the column `reached`; a diverged run has infinite risks."""
+    """Return the finished runs of the store's rows, with the column `reached`; a diverged run has infinite risks."""
     finished = runs[runs["status"].isin(["done", "diverged"])].copy()
     diverged = finished["status"].eq("diverged") | finished["test_risk"].isna()
     finished.loc[diverged, ["test_risk", "validation_risk"]] = float("inf")
@@ -22,11 +22,11 @@ def judged(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings(finished: pd.DataFrame, cell: Sequence[str], by: str = "validation") -> pd.DataFrame:
-    """The setting (lr, weight_decay) of each cell: that of least validation risk, averaged over the cell's seeds; with
-    by="test", of least test risk.
+    """Return the setting (lr, weight_decay) of each cell: that of least validation risk, averaged over its seeds.
 
-    `finished` comes from `judged`; `cell` are the columns that tell cells apart. A setting that lacks a seed that
-    others have (failed, or not run yet) is chosen only where no setting has them all.
+    With by="test" it is that of least test risk. `finished` comes from `judged`; `cell` are the columns that tell cells
+    apart. A setting that lacks a seed that others have (failed, or not run yet) is chosen only if no setting has them
+    all.
 
     Columns: those of `cell`, lr, weight_decay, missing_seeds (seeds of the cell that the setting lacks).
     """

@@ -1,8 +1,8 @@
-"""What of a store is in W&B already: `uploads-*.parquet` beside the runs, one row a W&B run.
+"""The record of what is in W&B already: `uploads-*.parquet` beside the runs, one row per W&B run.
 
-Every writer adds a file of its own, whole or not at all (ovpnet.record.store), and the newest row of a W&B run counts;
-a sync puts them together in one. A file that is lost or cannot be read costs an upload, which W&B takes as the same
-run.
+Every writer adds a file of its own, whole or not at all (ovpnet.record.store). The newest row of a W&B run counts, and
+a sync puts the files together in one. A file that is lost or cannot be read costs an upload, which W&B takes as the
+same run.
 """
 
 import uuid
@@ -40,12 +40,12 @@ class Uploads:
         self.rows = {_key(row): row for row in sorted(rows, key=lambda row: row["uploaded_at"])}
 
     def has(self, row: Row) -> bool:
-        """Whether the W&B run is there, of the same runs of the store at the same time."""
+        """Tell whether the W&B run is there, of the same runs of the store at the same time."""
         known = self.rows.get(_key(row))
         return known is not None and all(known[name] == row[name] for name in ("finished_at", "runs"))
 
     def add(self, rows: Sequence[Row]) -> None:
-        """As `remember`. Raises StoreError."""
+        """Add rows as `remember` does. Raises StoreError."""
         self.files.append(remember(self.store, rows))
         self.rows |= {_key(row): row for row in rows}
 

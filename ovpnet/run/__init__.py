@@ -1,1 +1,1 @@
-"""What one process does: train packs, make their rows, measure the machine, and stop when it is asked to."""
+"""The work of one process: train packs, make their rows, measure the machine, and stop when it is asked to."""

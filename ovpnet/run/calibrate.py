@@ -46,7 +46,10 @@ _CONFIG = Config(
 
 @cache
 def machine(device: torch.device) -> Machine:
-    """This machine, with the rates measured now or kept from before (OVPNET_CACHE, else the user's cache directory)."""
+    """Return this machine, with the rates measured now or kept from before.
+
+    They are kept in the folder OVPNET_CACHE, else in the user's cache directory.
+    """
     file = _cache() / f"rates-{digest(_measured_with(device))}.json"
     try:
         kept: Any = {name: _table(value) if isinstance(value, list) else value
@@ -64,7 +67,7 @@ def machine(device: torch.device) -> Machine:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a pack may take: a part of what is free now."""
+    """Return the bytes that a pack may take: a part of what is free now."""
     if device.type == "cuda":
         return int(_SHARE * torch.cuda.mem_get_info(device)[0])
     return int(_SHARE * memory.free())
@@ -87,7 +90,7 @@ def measured(device: torch.device) -> Rates:
 
 
 def _side_by_side(device: torch.device, cpu: tuple[int, ...], cuda: tuple[int, ...]) -> tuple[int, ...]:
-    """Members that are measured together: what a core's caches tell apart, or so many that a GPU is filled."""
+    """Return the members that are measured together: what a core's caches tell apart, or so many as fill a GPU."""
     return cpu if device.type == "cpu" else cuda
 
 
@@ -105,7 +108,7 @@ def _three_layers(device: torch.device, calls: float, entry: Table) -> tuple[flo
 
 
 def _fused(device: torch.device) -> tuple[Table, Table, float, Table, Table]:
-    """Two layers, three, a narrow net; and, of a GPU, two and three layers of a member alone."""
+    """Return the rates of two layers, three, a narrow net; and, of a GPU, two and three layers of a member alone."""
     threads = torch.get_num_threads() if device.type == "cpu" else 1
 
     def of(learner: str, width: int, E: int) -> float:
@@ -138,7 +141,7 @@ def _dual(device: torch.device) -> tuple[float, Table]:
 
 
 def _look(device: torch.device) -> float:
-    """Seconds from one chunk of a step to the next, each with an evaluation."""
+    """Return the seconds from one chunk of a step to the next, each with an evaluation."""
     ensemble = _ensemble(replace(_CONFIG, steps=24, evaluations=24), 8, "fused", device)
     times = [time.perf_counter()]
     ensemble.train(on_chunk=lambda: times.append(time.perf_counter()))
@@ -162,7 +165,7 @@ def _eigen(device: torch.device) -> float:
 
 
 def _ensemble(config: Config, E: int, engine: str, device: torch.device) -> Ensemble:
-    """An ensemble in this engine's hands, or in the reference engine's if it cannot train here."""
+    """Return an ensemble in this engine's hands, or in the reference engine's if it cannot train here."""
     goal = Goal(Opt("", 0.0, 0.0, "noise", 0.0, 0.0, 1.0), 1.0)
     able = lookup(engine) if lookup(engine).lacks_on(config, device.type) is None else lookup(FALLBACK)
     shape = Shape.of([replace(config, seed=seed) for seed in range(E)], able)
@@ -170,7 +173,10 @@ def _ensemble(config: Config, E: int, engine: str, device: torch.device) -> Ense
 
 
 def _step(config: Config, E: int, engine: str, device: torch.device, most: int = CHUNK_STEPS) -> float:
-    """Least seconds of a step of all members, of three chunks that take about the budget, of `most` steps at most."""
+    """Return the least seconds of a step of all members, of three chunks.
+
+    A chunk takes about the budget, and has `most` steps at most.
+    """
     ensemble, steps = _ensemble(config, E, engine, device), 2
     while True:
         chunk = ensemble.feed.chunk(0, 0, steps)
@@ -185,7 +191,7 @@ def _least(work: Callable[[], object], device: torch.device, budget: float = _BU
     """Return the least seconds of some work, which is done once at least.
 
     torch.utils.benchmark.Timer tells the means of blocks of calls. While other programs ran on the same two cores, the
-    least of these means was 1.5 to 2.8 times as long as the least call (a matrix product, a sum).
+    least of these means was 1.5 to 2.8 times the least call (a matrix product, a sum).
     """
     best, deadline = float("inf"), time.perf_counter() + budget
     while True:
@@ -200,7 +206,7 @@ def _least(work: Callable[[], object], device: torch.device, budget: float = _BU
 
 
 def _table(rates: Iterable[tuple[float, float]]) -> Table:
-    """Rates of a size each, none of them 0 or less (a difference of measurements may be)."""
+    """Return rates of a size each, none of them 0 or less (a difference of measurements may be)."""
     return tuple((size, max(1e-13, rate)) for size, rate in rates)
 
 

@@ -10,9 +10,10 @@ from types import FrameType
 
 @contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGINT (Ctrl-C) and SIGTERM are only noted; what is given tells whether one came. A SIGINT after it
-    raises KeyboardInterrupt at once (a SIGTERM does not: SLURM sends several). Outside the main thread, which alone
-    hears signals, nothing is changed.
+    """Note SIGINT (Ctrl-C) and SIGTERM inside, instead of ending; what is given tells whether one came.
+
+    A SIGINT after it raises KeyboardInterrupt at once (a SIGTERM does not: SLURM sends several). Outside the main
+    thread, which alone hears signals, nothing is changed.
     """
     asked = False
 

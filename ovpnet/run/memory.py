@@ -13,12 +13,12 @@ _VERSION_1 = ("memory",), "memory.limit_in_bytes", "memory.usage_in_bytes", "tot
 
 
 def free() -> int:
-    """Return the bytes, at least 0."""
+    """Return the bytes that are free, at least 0."""
     return max(0, min([psutil.virtual_memory().available, *_in_cgroups(), *_in_slurm()]))
 
 
 def _in_cgroups(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """The bytes left in each cgroup that this process is in, those around it included."""
+    """Yield the bytes left in each cgroup that this process is in, those around it included."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:  # no Linux
@@ -46,7 +46,10 @@ def _left(group: Path, limit: str, use: str, reclaimed: str) -> Iterator[int]:
 
 
 def _in_slurm() -> Iterator[int]:
-    """What a job may still take on this node, which SLURM may enforce without cgroups; 0 MB stand for all there is."""
+    """Yield the bytes that a job may still take on this node, which SLURM may enforce without cgroups.
+
+    0 MB stand for all there is.
+    """
     megabytes = _number("SLURM_MEM_PER_NODE") or _number("SLURM_MEM_PER_CPU") * _number("SLURM_CPUS_ON_NODE")
     if megabytes:
         yield (megabytes << 20) - psutil.Process().memory_info().rss

@@ -38,14 +38,15 @@ log = logging.getLogger(__name__)
 
 def run_pack(configs: Sequence[Config], on_steps: Callable[[int], None] = lambda steps: None,
              interrupted: Callable[[], bool] = lambda: False) -> list[Row]:
-    """Train the runs, add them to the store and report them to the tracker; returns their rows.
+    """Train the runs, add them to the store and report them to the tracker; return their rows.
 
     The runs share their signature, device, engine, store and tracker. Training goes on from the pack's checkpoint, if
-    there is one. Where it fails, or does not fit the memory, the halves of the pack are trained one after the other:
+    there is one. If it fails, or does not fit the memory, the halves of the pack are trained one after the other.
     `on_steps` then hears of a negative number of steps, those that are taken (or counted) again. A run that fails alone
     becomes a row with the status `failed` and its traceback. `interrupted` is asked at first and between chunks of
-    steps: on True a checkpoint is kept. Raises StoreError, ConfigError (no such device), InterruptionError,
-    DeviceLostError.
+    steps: on True a checkpoint is kept.
+
+    Raises StoreError, ConfigError (no such device), InterruptionError, DeviceLostError.
     """
     return _run(shape_of(configs), on_steps, interrupted)
 
@@ -92,7 +93,7 @@ def _run(shape: Shape, on_steps: Callable[[int], None], interrupted: Callable[[]
 
 
 def failed_row(config: Config, kind: str, error: str) -> Row:
-    """The row of a run that failed where nothing was left to tell more of it."""
+    """Return the row of a run that failed, if nothing was left to tell more of it."""
     return config_row(config) | {"status": "failed", "failure": kind, "error": error, "traceback": None, **versions(),
                                  "finished_at": datetime.now(UTC).isoformat()}
 
@@ -113,13 +114,13 @@ class _Training:
 
     @property
     def seconds(self) -> float:
-        """Training time so far, that before the checkpoint included."""
+        """The training time so far, that before the checkpoint included."""
         return time.perf_counter() - self.started
 
     def results(self, store: Store) -> tuple[list[Row], list[Row]]:
-        """Train; rows of the runs and of their learning curves.
+        """Train, and return the rows of the runs and of their learning curves.
 
-        Where it does not fit the memory, what is trained is kept for the halves of the pack.
+        If it does not fit the memory, what is trained is kept for the halves of the pack.
         """
         problems = {opt_id(config): config for config in self.configs}
         opts = {each: empirical_opt(config, store) for each, config in problems.items()}
@@ -182,20 +183,20 @@ OUT_OF_MEMORY = "out of memory"
 
 
 def _failure(error: Exception) -> Row:
-    """The columns of a run that failed: `failure`, the kind, `error` in a line, and where it happened."""
+    """Return the columns of a run that failed: `failure`, the kind, `error` in a line, and where it happened."""
     kind = OUT_OF_MEMORY if _out_of_memory(error) else "exception"
     return {"status": "failed", "failure": kind, "error": f"{type(error).__name__}: {_reason(error)}",
             "traceback": "".join(traceback.format_exception(error))}
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether a device or the host had no room: torch's allocators have no exception of their own on a CPU."""
+    """Tell whether a device or the host had no room: torch's allocators have no exception of their own on a CPU."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("not enough memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")))
 
 
 def _check_alive(where: torch.device, error: Exception) -> None:
-    """Raise DeviceLostError where the error has left a GPU unusable for the rest of this process."""
+    """Raise DeviceLostError if the error has left a GPU unusable for the rest of this process."""
     if where.type != "cuda":
         return
     try:
@@ -215,7 +216,7 @@ def _reason(error: BaseException) -> str:
 
 
 def device(name: str) -> torch.device:
-    """The device a config names. Raises ConfigError where it is not there."""
+    """Return the device that a config names. Raises ConfigError if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
@@ -230,21 +231,23 @@ def device(name: str) -> torch.device:
 
 
 def device_name(where: torch.device) -> str:
-    """What the device is, in words."""
+    """Return the name of a device, in words."""
     return torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
 @cache
 def versions() -> dict[str, Any]:
-    """What the numbers were made with: code, libraries, host."""
+    """Return what the numbers were made with: code, libraries, host."""
     return {"schema_version": SCHEMA_VERSION, "ovpnet_version": ovpnet.__version__, "git_revision": _git_revision(),
             "torch_version": torch.__version__, "python_version": platform.python_version(), "host": platform.node(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
 
 
 def _git_revision() -> str | None:
-    """Revision of a checkout, with `-dirty` if it differs from it, or of the one that the code was copied from
-    (launch/code.py); None where ovpnet is installed from a wheel."""
+    """Return the revision of a checkout, with `-dirty` if it differs from it; None if ovpnet is installed from a wheel.
+
+    A copy of the code has the revision of what it was copied from (launch/code.py).
+    """
     root = Path(__file__).parents[2]
     if (copied := root / "REVISION").exists():
         return copied.read_text().strip() or None

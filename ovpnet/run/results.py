@@ -17,13 +17,13 @@ Row = dict[str, Any]
 
 
 def config_row(config: Config) -> Row:
-    """The run's id and its config, a column a dotted key; lists as JSON, epochs as the steps they amount to."""
+    """Return the run's id and config, a column per dotted key; lists as JSON, epochs as the steps they amount to."""
     columns = {name: json.dumps(value) if isinstance(value, list) else value for name, value in flat(config).items()}
     return {"run_id": run_id(config), **columns, "steps": config.total_steps}
 
 
 def result_rows(configs: Sequence[Config], goals: Sequence[Goal], outcome: Outcome) -> tuple[list[Row], list[Row]]:
-    """Rows of the runs, and rows of their learning curves (a row a run and evaluated step)."""
+    """Return the rows of the runs, and the rows of their learning curves (one per run and evaluated step)."""
     rows, curves = [], []
     tests = [means(point.test) for point in outcome.points]
     complexities: dict[tuple[str, int, float, float], Row] = {}  # most members share a concept and an epsilon
@@ -58,7 +58,7 @@ def _samples_seen(config: Config, step: int) -> int:
 
 
 def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Row]) -> Row:
-    """A diverged run has no risks, and has not reached its goal."""
+    """Return what came out of a run. A diverged run has no risks, and has not reached its goal."""
     opt = goal.opt
     test, validation = outcome.test[e], outcome.validation[e]
     measured = {"train_risk": outcome.train[e].item(), "last_risk": test.mean, "last_risk_se": test.se}
@@ -84,7 +84,7 @@ def _result(config: Config, goal: Goal, outcome: Outcome, e: int, curve: list[Ro
 
 
 def _diagnosed(config: Config, outcome: Outcome, curve: list[Row]) -> Row:
-    """The last values of what is measured besides risks, and what the diagnostics say of the whole run."""
+    """Return the last values of what is measured besides risks, and what the diagnostics say of the whole run."""
     row: Row = {name: curve[-1][name] for name in outcome.points[-1].diagnostics}
     for diagnostic in config.diagnostics.chosen():
         row |= diagnostic.of_run(config, curve)
@@ -92,7 +92,7 @@ def _diagnosed(config: Config, outcome: Outcome, curve: list[Row]) -> Row:
 
 
 def _complexities(config: Config, goal: Goal) -> Row:
-    """Natural logarithms of C_s(phi, 1) and C_eps(phi, 1) of the concept; None where it has no such series."""
+    """Return the natural logarithms of C_s(phi, 1) and C_eps(phi, 1) of the concept; None if it has no such series."""
     found: Row = {"log_C_s": None, "log_C_eps": None}
     try:
         found["log_C_s"] = concept_log_C_s(config.concept, config.inputs.d, config.C_star)

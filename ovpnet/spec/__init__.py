@@ -1,1 +1,1 @@
-"""What a run is made of: keys with their bounds, the rules between them, identity, and errors. No torch here."""
+"""The description of a run: keys with their bounds, the rules between them, identity, and errors. No torch here."""

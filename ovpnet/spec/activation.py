@@ -51,12 +51,12 @@ class Activation:
 
     @property
     def radius(self) -> float:
-        """Radius of convergence of the Taylor series at 0; inf for entire functions."""
+        """The radius of convergence of the Taylor series at 0; inf for entire functions."""
         return self.base_radius / self.scale
 
     @property
     def degree(self) -> int | None:
-        """Degree of a polynomial; None for an infinite series."""
+        """The degree of a polynomial; None for an infinite series."""
         return len(self.poly) - 1 if self.takes_poly else None
 
     def log_coefficients(self, degrees: "Floats") -> "Floats":
@@ -90,7 +90,7 @@ def activation_of(name: str, scale: float = 1.0, poly: Sequence[float] = ()) -> 
     """
     chosen = ACTIVATIONS[name]
     if not 0 < scale < math.inf:
-        raise ConfigError("scale", scale, f"inner scale of {name}: a positive finite number")
+        raise ConfigError("scale", scale, f"the inner scale of {name} must be a positive finite number")
     if not chosen.takes_poly:
         return chosen(float(scale))
     if not poly or not all(math.isfinite(coefficient) for coefficient in poly):

@@ -26,7 +26,7 @@ C = TypeVar("C")
 
 
 class Choice:
-    """What a run chooses of one kind."""
+    """A choice that a run makes of one kind."""
 
     def check(self, config: "Config") -> None:
         """Raise ConfigError if the choice is impossible with the rest of the run's config."""
@@ -58,14 +58,14 @@ class Concept(Choice):
     def series(self, d: int) -> "Series | None":
         """Return the power series of F*'s activations on R^d: the source of its domain and complexities.
 
-        None if it has none.
+        It is None if F* has none.
         """
 
     @abstractmethod
     def draw(self, rng: "np.random.Generator", d: int) -> "Weights":
         """Draw weights on the constraint set: unit vectors uniform on the sphere, output weights uniform on [-1, 1].
 
-        Empty if the class has one function.
+        They are empty if the class has one function.
         """
 
     @abstractmethod
@@ -156,7 +156,7 @@ class Loss(Choice):
 
     @property
     def target_is_optimal(self) -> bool:
-        """Whether no function has less risk than F* on labels without a flip."""
+        """True if no function has less risk than F* on labels without a flip."""
         return True
 
 
@@ -180,6 +180,8 @@ class Learner(Choice):
     # The matrices of its hidden layers, and whether it is the limit m = infinity.
     matrices: ClassVar[tuple[str, ...]]
     infinite: ClassVar[bool]
+    # It is the net of (3.2) or of Section 4, or its linearization: what compiled loops compute.
+    relu: ClassVar[bool]
 
     @abstractmethod
     def net(self) -> "Net":
@@ -192,17 +194,17 @@ class Learner(Choice):
 
     @property
     def linear(self) -> bool:
-        """Whether f is affine in what is trained."""
+        """True if f is affine in what is trained."""
         return self.trained in ("last", "ntk")
 
     @property
     def frozen(self) -> bool:
-        """Whether signs are frozen at initialization, whose weights are kept beside the net's own."""
+        """True if signs are frozen at initialization, whose weights are kept beside the net's own."""
         return self.trained in ("ntk", "quadratic")
 
     @property
     def trained_layers(self) -> tuple[str, ...]:
-        """What is trained, in the names of the regularizer's keys."""
+        """The trained layers, in the names of the regularizer's keys."""
         if self.trained == "last":
             return ("rest",)
         return (*self.matrices, "rest") if self.biases or self.trained == "all" else self.matrices
@@ -216,17 +218,13 @@ class Learner(Choice):
             raise ConfigError("learner.biases", True, f"must be false with learner.trained={self.trained}; it "
                               "belongs to hidden, ntk and quadratic")
         if config.width2 is not None and (self.hidden_layers < 2 or self.infinite):
-            raise ConfigError("width2", config.width2, f"learner={self.name} has no second hidden layer of a width; "
-                              "allowed: null")
-
-    def canonical(self, config: "Config") -> "Config":
-        # One net, however its second width is given.
-        return with_values(config, width2=None) if config.width2 == config.width else config
+            raise ConfigError("width2", config.width2, f"learner={self.name} has no second hidden layer of finite "
+                              "width; allowed: null")
 
 
 @dataclass
 class Algorithm(Choice):
-    """How a learner is trained. All algorithms have these keys; an algorithm without steps has one value of each."""
+    """A way to train a learner. All algorithms have these keys; an algorithm without steps has one value of each."""
 
     name: str = key(MISSING, "label")
     momentum: float = key(0.0, "heavy-ball momentum as in torch.optim.SGD", low=0, high=0.999999, per_member=True)
@@ -249,7 +247,7 @@ class Algorithm(Choice):
 
     @property
     def flips(self) -> bool:
-        """Whether its steps flip the increments by random signs Sigma."""
+        """True if its steps flip the increments by random signs Sigma."""
         return False
 
     def smoothing(self, config: "Config") -> Mapping[str, float]:
@@ -273,7 +271,7 @@ class Algorithm(Choice):
 
 @dataclass
 class Regularizer(Choice):
-    """R, added to the loss with the coefficient `weight_decay`: a penalty for every trained matrix.
+    """R, added to the loss with the coefficient `weight_decay`: a penalty per trained matrix.
 
     `frobenius`: ||W||_F^2 / 2, torch's weight decay; `row_24`: ||W||_{2,4}^4.
     `table1`, of Algorithms 2 and 3: lambda_v ||V'||_F^2 + lambda_w ||W'||_{2,4}^4, with Table 1's lambdas.
@@ -282,9 +280,9 @@ class Regularizer(Choice):
     name: str = key(MISSING, "label; `table1` multiplies the factors below by Table 1's lambda_w and 2 lambda_v")
     of: str = key("weights", "R of the `weights`, or of their `increments` since initialization",
                   choices=("weights", "increments"))
-    W: str = key("none", "penalty of W, where it is trained", choices=lambda: ("none", *PENALTIES.names()))
-    V: str = key("none", "penalty of V, where it is trained", choices=lambda: ("none", *PENALTIES.names()))
-    rest: str = key("none", "penalty of output weights and biases, where they are trained",
+    W: str = key("none", "penalty of W, if it is trained", choices=lambda: ("none", *PENALTIES.names()))
+    V: str = key("none", "penalty of V, if it is trained", choices=lambda: ("none", *PENALTIES.names()))
+    rest: str = key("none", "penalty of output weights and biases, if they are trained",
                     choices=lambda: ("none", *PENALTIES.names()))
     weight_W: float = key(1.0, "factor of W's penalty, besides weight_decay", low=0, per_member=True)
     weight_V: float = key(1.0, "factor of V's penalty, besides weight_decay", low=0, per_member=True)
@@ -318,7 +316,7 @@ class Regularizer(Choice):
 
 
 class PenaltyKind:
-    """A penalty R of one matrix W [E, rows, columns], or of a vector [E, rows], which has one entry a row."""
+    """A penalty R of one matrix W [E, rows, columns], or of a vector [E, rows], which has one entry per row."""
 
     degree: ClassVar[int]  # R(c W) = c^degree R(W)
     quadratic: ClassVar[bool]  # R is half the sum of squares, as closed-form minima need it

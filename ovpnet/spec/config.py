@@ -1,4 +1,4 @@
-"""What a run is made of: `Config` and its nodes, which Hydra composes from the YAML in conf/."""
+"""The configuration of a run: `Config` and its nodes, which Hydra composes from the YAML in conf/."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
 
@@ -11,7 +11,7 @@ from ovpnet.spec.registry import names_in
 
 @dataclass
 class RiskConfig:
-    """How precisely the population risk is measured (validation risk likewise, on its own fresh sample)."""
+    """The precision of the measured population risk (validation risk likewise, on its own fresh sample)."""
 
     se: float = key(0.05, "fresh samples are drawn until the standard error of the risk is at most this fraction of "
                     "the larger of epsilon and the excess risk", above=0)
@@ -22,7 +22,7 @@ class RiskConfig:
 
 @dataclass
 class DiagnosticsConfig:
-    """What is measured along training besides risks, at every point of the learning curve; nothing by default.
+    """Measurements along training besides risks, at every point of the learning curve; none by default.
 
     The columns are explained below. What has no meaning for a learner is null.
     """
@@ -38,9 +38,9 @@ class DiagnosticsConfig:
     draws: int = key(8, "draws of the smoothing noise in an eigenvalue; as many again check its direction", low=2)
     lanczos: int = key(12, "Lanczos vectors kept; convergence restarts from them", low=4)
     sigma_w: float | None = key(None, "standard deviation of the smoothing noise W^rho; null = the algorithm's own, or "
-                                "where it has none Table 1's m^-0.99", above=0)
+                                "if it has none Table 1's m^-0.99", above=0)
     sigma_v: float | None = key(None, "standard deviation of the smoothing noise V^rho; null = the algorithm's own, or "
-                                "where it has none Table 1's m^-0.51", above=0)
+                                "if it has none Table 1's m^-0.51", above=0)
     saddle_gradient: float = key(0.3, "at a saddle point the smoothed objective's gradient norm is at most this times "
                                  "the unsmoothed one's at initialization (where Sigma makes the smoothed one's 0)",
                                  above=0)
@@ -51,7 +51,7 @@ class DiagnosticsConfig:
 
     @property
     def measured(self) -> bool:
-        """Whether anything is."""
+        """True if anything is measured."""
         return any(getattr(self, name) for name in DIAGNOSTICS.names())
 
     def chosen(self) -> list[Diagnostic]:
@@ -62,10 +62,10 @@ class DiagnosticsConfig:
 
 @dataclass
 class OptConfig:
-    """How the empirical OPT is found."""
+    """The way in which the empirical OPT is found."""
 
     method: str = key("auto", "`noise`: the target's own risk; `fit`: best fit of the concept class; "
-                      "`auto`: noise where the target is optimal and in the class, else fit",
+                      "`auto`: noise if the target is optimal and in the class, else fit",
                       choices=("auto", "noise", "fit"), per_member=True)
     samples: int = key(1 << 20, "samples of the Monte Carlo estimate of the target's own risk", low=2, per_member=True)
     fit_samples: int = key(20_000, "samples that the class is fitted on; as many again choose the restart, and as "
@@ -79,7 +79,7 @@ class OptConfig:
 
 @dataclass
 class TrackerConfig:
-    """Where runs are reported besides the store."""
+    """The tracker that runs are reported to, besides the store."""
 
     name: str = key("none", "tracker", choices=("none", "wandb"), identity=False)
     project: str = key("ovpnet", "W&B project", identity=False)
@@ -100,7 +100,7 @@ class Config:
     width: int = key(256, "m, neurons of each hidden layer: at least 1. 0 stands for m = infinity, and is what the "
                      "infinite-width learners make of any width", low=0, high=100_000_000)
     width2: int | None = key(None, "m2, neurons of the second hidden layer (learner=three_layer), beside m1 = width; "
-                             "null = width", low=1, high=100_000_000, added=None)
+                             "null = width, in every run of a sweep", low=1, high=100_000_000, added=None)
     samples: int = key(400, "N, size of the training set", low=1, per_member=True)
     seed: int = key(0, "seed of everything random in a run but the target itself", low=0, high=LARGEST_SEED,
                     per_member=True)
@@ -113,7 +113,7 @@ class Config:
                           "m is `width`, whatever width2; `none`: eta = lr", choices=("inverse_width", "none"),
                           per_member=True)
     weight_decay: float = key(0.0, "coefficient of the regularizer", low=0, per_member=True)
-    batch_size: int = key(50, "samples a step", low=1)
+    batch_size: int = key(50, "samples per step", low=1)
     steps: int | None = key(None, "number of SGD steps T; give steps or epochs", low=1)
     epochs: float | None = key(None, "passes over the training set; give steps or epochs", above=0, identity=False)
     evaluations: int = key(20, "points of the learning curve, evenly spread over the steps", low=1)
@@ -146,12 +146,12 @@ class Config:
 
     @property
     def second_width(self) -> int:
-        """m2, the width of the second hidden layer: width2, or width if that is null. Of two layers, m."""
+        """The width m2 of the second hidden layer: width2, or width if that is null. With two layers it is m."""
         return self.width if self.width2 is None else self.width2
 
     @property
     def step_size(self) -> float:
-        """eta before any decay: lr, or lr / m."""
+        """The step size eta before any decay: lr, or lr / m."""
         return self.lr / self.width if self.lr_scaling == "inverse_width" else self.lr
 
     @property

@@ -2,8 +2,10 @@
 
 
 class OvpnetError(Exception):
-    """Base class. A command prints its message alone (no traceback) and exits with code 1; for those that Hydra runs,
-    `ovpnet.terminal.compact` sees to it."""
+    """The base of our errors: a command prints its message alone (no traceback) and exits with code 1.
+
+    For commands that Hydra runs, `ovpnet.terminal.compact` sees to it.
+    """
 
 
 class ConfigError(OvpnetError):

@@ -1,4 +1,4 @@
-"""Which run a config is: the keys that can change its numbers, and hashes of them."""
+"""The identity of a run: the keys that can change its numbers, and hashes of them."""
 
 import hashlib
 import json
@@ -37,8 +37,9 @@ def flat(config: Config) -> dict[str, Any]:
 def identity(config: Config) -> dict[str, Any]:
     """Return every dotted key that can change the run's numbers, with the steps that epochs amount to.
 
-    Epochs are kept too: a run of 40 epochs belongs to a study in which the steps follow the samples, and one of as many
-    steps to another. A key that joined its node later (`added`) is named only if its value is not that of older runs.
+    Epochs are kept too: a run of 40 epochs belongs to a study in which the steps follow the samples. One of as many
+    steps belongs to another. A key that joined its node later (`added`) is named only if its value is not that of older
+    runs.
     """
     return _identity(config, _identifying(_classes(config), config.diagnostics.measured, True))
 
@@ -124,8 +125,10 @@ def _all_keys() -> list[tuple[str, Any]]:
 
 @cache
 def _keys(classes: tuple[type, ...]) -> tuple[dict[str, Any], Callable[[Any], Any]]:
-    """Dotted keys of a config whose nodes are of these classes, in order, each with its metadata; and what reads their
-    values. Sweeps ask for them a million times, so the fields are walked over once for each choice of classes."""
+    """Return the dotted keys of a config of these nodes' classes, with their metadata; and what reads their values.
+
+    Sweeps ask for them a million times, so the fields are walked over once for each choice of classes.
+    """
     nodes = dict(zip(NODES, classes, strict=True))
     keys: dict[str, Any] = {}
     for item in fields(Config):
@@ -138,7 +141,10 @@ def _keys(classes: tuple[type, ...]) -> tuple[dict[str, Any], Callable[[Any], An
 
 @cache
 def _identifying(classes: tuple[type, ...], measured: bool, members: bool) -> _Reader:
-    """What reads the keys of a run's identity; without those in which members of an ensemble may differ, if asked."""
+    """Return what reads the keys of a run's identity.
+
+    Unless `members`, those in which members of an ensemble may differ are left out.
+    """
     kept = {name: metadata for name, metadata in _keys(classes)[0].items() if metadata["identity"]
             and (members or not metadata["per_member"]) and (measured or not name.startswith("diagnostics."))}
     later = {name: metadata["added"] for name, metadata in kept.items() if metadata["added"] is not ALWAYS}
@@ -155,11 +161,11 @@ def _identity(config: Config, reader: _Reader) -> dict[str, Any]:
 
 
 def _hashable(entries: list[Any]) -> tuple[Any, ...]:
-    """The entries of a list as a tuple, and those of lists in it."""
+    """Return the entries of a list as a tuple, and those of lists in it."""
     return tuple(_hashable(entry) if isinstance(entry, list) else entry for entry in entries)
 
 
 def _of_node(node: Any) -> dict[str, Any]:
-    """The keys of a node that can change a number."""
+    """Return the keys of a node that can change a number, with their values."""
     values = {item.name: getattr(node, item.name) for item in fields(node) if item.metadata["identity"]}
     return {name: value for name, value in values.items() if node.__dataclass_fields__[name].metadata["added"] != value}

@@ -36,7 +36,7 @@ def key(default: Any, help: str, *, low: float | None = None, high: float | None
 
     `printed`: a text without control characters, since commands to copy show it. `identity`: the key can change a
     number of a run. `per_member`: runs that differ in it can share an ensemble. `added`: for a key that joins a node
-    after its first release, the value that older runs had; a run's id names the key only if it has another value.
+    after its first release, the value that older runs had. A run's id names the key only if it has another value.
     """
     metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices, "printed": printed,
                 "identity": identity, "per_member": per_member, "added": added}

@@ -36,8 +36,11 @@ class Registry(Generic[T]):
         """
         def registered(cls: type[C]) -> type[C]:
             if self.selector is not None:
-                cls.__annotations__ = {self.selector: str, **inspect.get_annotations(cls)}
-                setattr(cls, self.selector, name)
+                # The selector, and the label of a kind that has one besides: keys whose default is the name.
+                for label in {self.selector, "name"} & self.base.__dataclass_fields__.keys():
+                    if label == self.selector or label not in vars(cls):
+                        cls.__annotations__ = {label: str, **inspect.get_annotations(cls)}
+                        setattr(cls, label, name)
                 cls = dataclass(cls)
                 _inherit_metadata(cls)
             lacking = [fact for fact in facts(self.base) if not _states(cls, fact)]

@@ -57,7 +57,7 @@ def _check_entries(name: str, entries: list[Any], metadata: Mapping[str, Any]) -
 
 
 def _check_diagnostics(config: Config) -> None:
-    """Refuses only if nothing at all would be measured: a sweep over learners may ask for all of it."""
+    """Raise ConfigError only if nothing at all would be measured: a sweep over learners may ask for all of it."""
     chosen = config.diagnostics.chosen()
     reasons = [reason for each in chosen if (reason := each.lacks(config.learner)) is not None]
     if chosen and len(reasons) == len(chosen):

@@ -1,1 +1,1 @@
-"""What a person at a terminal sees and types: words, commands, choices, progress, errors in one line, closed pipes."""
+"""The terminal: words, commands, choices, progress, errors in one line, closed pipes."""

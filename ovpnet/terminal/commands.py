@@ -1,4 +1,4 @@
-"""How our commands are called, for messages that tell a person what to type next."""
+"""Our commands as a person types them, for messages that tell what to type next."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ def as_typed(words: str) -> str:
 
 @cache
 def _program() -> str:
-    """The console command by its name if the shell finds it, else by its path, else through its interpreter.
+    """Return the console command by its name if the shell finds it, else by its path, else through its interpreter.
 
     (Without an activated environment the shell finds none, or another environment's; a checkout has none.)
     """

@@ -1,4 +1,4 @@
-"""Where Hydra calls our code: an OvpnetError becomes the exception of which Hydra prints the message alone.
+"""Calls of our code by Hydra: an OvpnetError becomes the exception of which Hydra prints the message alone.
 
 The errors themselves know nothing of Hydra: the analysis has no need of it, and importing it takes a quarter of a
 second.
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def compact(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, whose OvpnetErrors Hydra tells without a traceback, exiting with code 1."""
+    """Wrap a function, so that Hydra tells its OvpnetErrors without a traceback and exits with code 1."""
     @wraps(function)
     def told(*arguments: P.args, **named: P.kwargs) -> R:
         try:

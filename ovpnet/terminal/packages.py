@@ -1,6 +1,6 @@
 """Our packages are ours, whatever files are in the folder where a command is given.
 
-`analysis.py` and `launch.py` are common names for a researcher's own files, and `python -m` looks for modules in the
+`analysis.py` and `launch.py` are common names for a researcher's own files. And `python -m` looks for modules in the
 folder where one stands before it looks anywhere else.
 """
 
@@ -16,7 +16,7 @@ ROOT = Path(ovpnet.__file__).resolve().parents[1]
 
 
 def enter() -> None:
-    """Look for no module in the folder where one stands, as the console command does; an entrance calls this first.
+    """Look for no module in the folder where one stands, as the console command does; an entry point calls this first.
 
     A checkout that ovpnet itself is run from stays.
     """

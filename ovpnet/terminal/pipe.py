@@ -11,17 +11,18 @@ from typing import Any
 
 @contextmanager
 def broken_pipe_ends() -> Iterator[None]:
-    """End the command once its output is read by nobody, without a word and with the status that a shell gives to
-    programs that SIGPIPE ends.
+    """End the command once nobody reads its output: without a word, with the status that a shell gives after SIGPIPE.
 
     (To let the signal itself end it would take sockets for pipes, W&B's say.)
     """
     before = sys.stdout
-    if not isinstance(before, io.TextIOWrapper):  # None, where whoever started it has closed it
+    if not isinstance(before, io.TextIOWrapper):  # None if whoever started it has closed it
         yield
         return
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Output(before.fileno(), "wb", closefd=False)), before.encoding,
-                                  before.errors, line_buffering=before.line_buffering,
+    output = _Output(before.fileno(), "wb", closefd=False)
+    # As Python itself does: unbuffered (PYTHONUNBUFFERED) output goes straight to the file.
+    binary: Any = output if before.write_through else io.BufferedWriter(output)
+    sys.stdout = io.TextIOWrapper(binary, before.encoding, before.errors, line_buffering=before.line_buffering,
                                   write_through=before.write_through)
     try:
         yield

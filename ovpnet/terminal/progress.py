@@ -29,12 +29,12 @@ class Progress:
             progress.TextColumn("{task.description},"), progress.TimeElapsedColumn(), progress.TextColumn("elapsed,"),
             progress.TimeRemainingColumn(), progress.TextColumn("left"), console=Console(stderr=True),
             speed_estimate_period=_PAST, disable=self._file is None or not self._file.isatty(),
-            redirect_stdout=False)  # which may be a pipe where stderr is a terminal
+            redirect_stdout=False)  # which may be a pipe although stderr is a terminal
         self._bar.add_task(self._of_runs(), total=max(work, 1e-9), percent=0)
         [self._task] = self._bar.tasks
 
     def advance(self, steps: int) -> None:
-        """Steps have been taken (steps x members), each of them `cost` units of work.
+        """Count steps that have been taken (steps x members), each of them `cost` units of work.
 
         They are negative for a pack that is trained again from its beginning.
         """
@@ -44,12 +44,12 @@ class Progress:
         self._update(f"{self._of_runs()}, {_short(max(0.0, rate))} steps/s")
 
     def finish(self, runs: int) -> None:
-        """Runs are trained and stored."""
+        """Count runs that are trained and stored."""
         self.done += runs
         self.advance(0)
 
     def show(self, runs: int, work: float) -> None:
-        """So many runs and so much work are done, by other processes."""
+        """Show that other processes have done so many runs and so much work."""
         self.done, self.worked = runs, work
         self._update(self._of_runs())
 
@@ -80,12 +80,12 @@ class Progress:
             self._file = None
 
     def start(self) -> "Progress":
-        """Show it from now on."""
+        """Show the progress from now on."""
         self._bar.start()
         return self
 
     def stop(self) -> None:
-        """Show it as it is now for the last time."""
+        """Show the progress as it is now, for the last time."""
         self._bar.stop()
         if self._bar.disable:
             self._tell()
@@ -99,7 +99,7 @@ class Progress:
 
 
 def _short(number: float) -> str:
-    """1234 as 1.23k."""
+    """Return 1234 as 1.23k."""
     for unit in ("", "k", "M"):
         if number < 1000:
             return f"{number:.3g}{unit}"

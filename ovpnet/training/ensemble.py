@@ -24,7 +24,7 @@ from ovpnet.training.schedule import chunks, evaluation_steps
 
 @dataclass
 class Trace:
-    """What was measured in the steps taken so far."""
+    """The measurements in the steps taken so far."""
 
     step: int = 0
     points: list[Point] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Ensemble:
         self.perturbed = (StepDraws(configs, self.state, self.members.put)
                           if shape.shared.algorithm.perturbed else None)
         self.feed = Feed(self.members, self.perturbed)
-        self.evaluator = Evaluator(self.members, self.goals, stepper.measured(self.members.learner),
+        self.evaluator = Evaluator(self.members, self.goals, stepper.measured(self.members.net),
                                    diagnostics(configs, self.rule, self.state, x, y))
 
     def train(self, on_steps: Callable[[int], None] = lambda steps: None,
@@ -79,17 +79,18 @@ class Ensemble:
         return self.evaluator.outcome(trace.points, self.state.weights, iterates, extras)
 
     def checkpoint(self) -> Arrays:
-        """Return all that training has changed: with `restore`, training goes on as if it had not stopped, bit for bit
-        on the same device and engine.
+        """Return all that training has changed, for `restore`.
 
-        Everything but the steps is [E, ...] (`ovpnet.record.checkpoint`). On a CPU the arrays are the live ones: save
-        them before training goes on. What comes from the configs and the streams (data, frozen weights, initialization)
-        is not among them. Raises ValueError while an engine is taking steps.
+        Training then goes on as if it had not stopped, bit for bit on the same device and engine. Everything but the
+        steps is [E, ...] (`ovpnet.record.checkpoint`). On a CPU the arrays are the live ones: save them before training
+        goes on. What comes from the configs and the streams (data, frozen weights, initialization) is not among them.
+
+        Raises ValueError while an engine is taking steps.
         """
         if self.whole is None:
             raise ValueError("a chunk of steps is not finished")
         state, trace = self.whole, self.trace
-        tensors = {f"weights.{name}": state.weights[name] for name in self.members.learner.trained}
+        tensors = {f"weights.{name}": state.weights[name] for name in self.members.net.trained}
         tensors |= {f"velocity.{name}": value for name, value in state.velocity.items()}
         tensors |= {f"kept.{name}": value for name, value in state.kept.items()}
         since = {"train": trace.train, "iterates": trace.iterates}
@@ -140,7 +141,7 @@ class Ensemble:
     def _solve(self, on_steps: Callable[[int], None]) -> Outcome:
         """Put the exact optimum in place of steps; the learning curve is one point."""
         members = self.members
-        kernel_ridge.fit(members.learner, self.state, members.x, members.y, members.configs)
+        kernel_ridge.fit(members.net, self.state, members.x, members.y, members.configs)
         outcome = self.evaluator.outcome([], self.state.weights)
         point = self.evaluator.point(1, outcome.train, self.state.weights, self.state)
         on_steps(len(members.configs))

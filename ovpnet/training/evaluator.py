@@ -1,4 +1,4 @@
-"""What is measured of an ensemble: points of the learning curves, and risks to a stated precision in the end."""
+"""The measurements of an ensemble: points of the learning curves, and risks to a stated precision in the end."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,7 +18,7 @@ from ovpnet.training.risk import losses
 
 
 class Evaluator:
-    """Measures the members through `net`, the learner or an engine's form of it."""
+    """Measures the members through `net`, their own or an engine's form of it."""
 
     def __init__(self, members: Members, goals: Sequence[Goal], net: Network, diagnostics: Diagnostics | None):
         self.members, self.goals, self.net, self.diagnostics = members, goals, net, diagnostics
@@ -73,5 +73,5 @@ class Evaluator:
         return enough or not np.isfinite(risk.mean) or risk.n + test.samples > test.max_samples
 
     def _diverged(self, weights: Weights) -> Tensor:
-        finite = [weights[name].isfinite().flatten(1).all(1) for name in self.members.learner.trained]
+        finite = [weights[name].isfinite().flatten(1).all(1) for name in self.members.net.trained]
         return ~torch.stack(finite).all(0).cpu()

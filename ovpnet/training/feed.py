@@ -17,7 +17,7 @@ from ovpnet.training.schedule import learning_rates, minibatches
 class Feed:
     """Makes chunks of minibatches and learning rates; with `perturbed`, of what Algorithms 2 and 3 draw besides.
 
-    If the average over iterates is judged, each step has fresh samples on which its iterate is tested; in one pass
+    If the average over iterates is judged, each step has fresh samples on which its iterate is tested. In one pass
     every minibatch is fresh when it comes, and measures the population risk itself.
     """
 
@@ -42,8 +42,10 @@ class Feed:
         return chunk
 
     def _minibatches(self, start: int, stop: int) -> Tensor:
-        """Indices [E, S, B] of the steps of a chunk: a part of the table of CHUNK_STEPS steps that it lies in. If
-        evaluations are many and chunks short, a GPU would wait for the many small launches that make a table."""
+        """Return indices [E, S, B] of the steps of a chunk: a part of the table of CHUNK_STEPS steps that it lies in.
+
+        If evaluations are many and chunks short, a GPU would wait for the many small launches that make a table.
+        """
         first = start // CHUNK_STEPS * CHUNK_STEPS
         if self._table is None or self._table[0] != first:
             self._table = None  # two of them would take twice the memory

@@ -22,7 +22,7 @@ class Members:
             raise ValueError("the members of an ensemble must share one static signature")
         self.shape, self.configs, self.shared, self.device = shape, shape.configs, shape.shared, device
         self.dtype: torch.dtype = getattr(torch, self.shared.dtype)
-        self.learner, self.loss = self.shared.learner.net(), self.shared.loss
+        self.net, self.loss = self.shared.learner.net(), self.shared.loss
         problems: dict[str, Problem] = {}
         self.problems = [problems.setdefault(Problem.key(config), Problem(config)) for config in self.configs]
         # The training sets, x [E, N, d] and y [E, N, k].
@@ -31,7 +31,7 @@ class Members:
     def samples(self, members: Sequence[int], stream: Stream, sizes: Sequence[int],
                 block: int = 0) -> tuple[Tensor, Tensor]:
         """Return samples of some members, x [E, N, d] and y [E, N, k], padded with zeros to the largest N."""
-        # Put together on the host: to a GPU one large copy takes less than one a member.
+        # Put together on the host: to a GPU one large copy takes less than one per member.
         x, y = (torch.zeros(len(members), max(sizes), width, dtype=self.dtype)
                 for width in (self.shared.inputs.d, self.shared.concept.k))
         for place, (e, size) in enumerate(zip(members, sizes, strict=True)):
@@ -45,23 +45,23 @@ class Members:
     def rule(self) -> Rule:
         """Return what a step does."""
         momentum = self._numbers([config.algorithm.momentum for config in self.configs])
-        return Rule(self.learner, self.loss, self._penalties(), momentum)
+        return Rule(self.net, self.loss, self._penalties(), momentum)
 
     def initial_state(self) -> State:
         """Return the members at initialization."""
         k, d = self.shared.concept.k, self.shared.inputs.d
         weights: Weights = {}
         for e, config in enumerate(self.configs):
-            member = self.learner.init(generator(config.seed, Stream.INIT), config.width, d, k,
-                                       config.learner.output_std(config), config.second_width)
+            member = self.net.init(generator(config.seed, Stream.INIT), config.width, d, k,
+                                   config.learner.output_std(config), config.second_width)
             if not weights:
                 weights = {name: self._empty(*value.shape) for name, value in member.items()}
             for name, value in member.items():
                 weights[name][e] = value
-        velocity = {name: torch.zeros_like(weights[name]) for name in self.learner.trained}
+        velocity = {name: torch.zeros_like(weights[name]) for name in self.net.trained}
         # Learners whose signs are frozen keep W and V at initialization among their weights.
         start = {name: weights[initial(name)] if initial(name) in weights else weights[name].clone()
-                 for name in self.learner.trained}
+                 for name in self.net.trained}
         return State(weights, velocity, start)
 
     def put(self, value: Tensor) -> Tensor:
@@ -70,13 +70,13 @@ class Members:
 
     def _penalties(self) -> Penalties:
         each = [coefficients(config) for config in self.configs]
-        return penalties(self.shared.regularizer, self.learner.trained,
+        return penalties(self.shared.regularizer, self.net.trained,
                          {layer: self._numbers([member[layer] for member in each]) for layer in each[0]})
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
-        """A number per member, [E]."""
+        """Return a number per member, [E]."""
         return self.put(torch.tensor(values, dtype=torch.float64))
 
     def _empty(self, *shape: int) -> Tensor:
-        """[E, *shape], not set."""
+        """Return a tensor [E, *shape], not set."""
         return torch.empty(len(self.configs), *shape, dtype=self.dtype, device=self.device)

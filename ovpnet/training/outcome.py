@@ -1,4 +1,4 @@
-"""What a run is judged against, and what is measured of an ensemble."""
+"""The goal of a run, and what is measured of an ensemble."""
 
 from dataclasses import dataclass, field
 
@@ -11,19 +11,19 @@ from ovpnet.spec.config import Config
 
 @dataclass(frozen=True)
 class Goal:
-    """What a run is judged against."""
+    """The goal that a run is judged against."""
 
     opt: Opt
     epsilon: float  # in units of the loss
 
     @property
     def threshold(self) -> float:
-        """OPT + epsilon."""
+        """The goal OPT + epsilon, in units of the loss."""
         return self.opt.opt + self.epsilon
 
 
 def goal(config: Config, opt: Opt) -> Goal:
-    """Return OPT + epsilon of a run; a relative epsilon is in units of E ||y||^2."""
+    """Return the goal OPT + epsilon of a run; a relative epsilon is in units of E ||y||^2."""
     unit = opt.second_moment if config.epsilon_unit == "relative" else 1.0
     return Goal(opt, config.epsilon * unit)
 

@@ -1,4 +1,4 @@
-"""Algorithms 2 and 3 (Section 4.2, 6.1): SGD on a smoothed objective whose net is lambda f, with lambda decaying.
+"""Algorithms 2 and 3 (Sections 4.2, 6.1): SGD on a smoothed objective whose net is lambda f, with lambda decaying.
 
 The objective of a step, in the increments W' = W - W0 and V' = V - V0,
 
@@ -28,7 +28,7 @@ class StepDraws:
     """The random part of Algorithms 2 and 3 for the members of an ensemble, who all have signs or all have none."""
 
     def __init__(self, configs: Sequence[Config], state: State, put: Callable[[Tensor], Tensor]):
-        """`put` moves a tensor to the ensemble's device and, if it has a fraction, dtype."""
+        """Prepare to draw; `put` moves a tensor to the ensemble's device and, if it has a fraction, dtype."""
         self.configs, self.put, self.steps = list(configs), put, configs[0].algorithm.total_steps(configs[0])
         self.shapes = {name: value.shape[1:] for name, value in state.initial.items()}
         algorithms = [_perturbed(config) for config in configs]
@@ -43,21 +43,22 @@ class StepDraws:
         self.place = put(torch.tensor([places[config.seed] for config in configs]))
 
     def scale(self, start: int, stop: int) -> Tensor:
-        """lambda [E, S] of the steps [start, stop)."""
+        """Return lambda [E, S] of the steps [start, stop)."""
         return self.put(torch.from_numpy(np.stack(
             [_perturbed(config).lambdas(config, start, stop) for config in self.configs])))
 
     def draw(self, step: int) -> Perturbation:
-        """What the step draws."""
+        """Draw what is random in a step."""
         return Perturbation(self._gaussian(Stream.SMOOTHING, self.smoothing, step), self._signs(step),
                             self._gaussian(Stream.ITERATE_NOISE, self.iterate_noise, step))
 
     def finish(self, state: State, train_risk: Callable[[Weights], Tensor]) -> dict[str, Tensor]:
-        """The end of the algorithms: of some noise draws, with one Sigma^, take the one with the least training loss
-        of lambda_T F, and make its weights the state's (lambda_T as a factor of the output weights a).
+        """Put the best of some noise draws into the state, as the algorithms end.
 
-        `train_risk` is the training loss [E] of weights. Returns lambda_T, the number `draw` of the chosen one
-        (j*, from 0), its training loss and the median over the draws, [E] each.
+        The draws share one Sigma^, and the best has the least training loss of lambda_T F. Its weights become the
+        state's, with lambda_T as a factor of the output weights a. `train_risk` is the training loss [E] of weights.
+        Returns lambda_T, the number `draw` of the chosen one (j*, from 0), its training loss and the median over the
+        draws, [E] each.
         """
         lambda_T, signs = self.scale(self.steps - 1, self.steps)[:, 0], self._signs(self.steps)
         counts = torch.tensor([_perturbed(config).final_draws(config) for config in self.configs])
@@ -76,8 +77,10 @@ class StepDraws:
                 "draw_train_risk_median": torch.stack([row.median() for row in own])}
 
     def _gaussian(self, stream: Stream, levels: Weights, block: int) -> Weights:
-        """Gaussian W [E, m1, d] and V [E, m2, m1], of what has a level, from a block of the members' streams and with
-        every member's own standard deviations."""
+        """Draw Gaussian W [E, m1, d] and V [E, m2, m1], of what has a level, from a block of the members' streams.
+
+        Every member has its own standard deviations.
+        """
         noise = {}
         for part, (name, shape) in enumerate(self.shapes.items()):
             if name in levels:
@@ -87,14 +90,14 @@ class StepDraws:
         return noise
 
     def _signs(self, step: int) -> Tensor | None:
-        """Independent fair signs [E, m1], where there are any."""
+        """Draw independent fair signs [E, m1], if there are any."""
         if not self.signs:
             return None
         drawn = words(self.seeds, Stream.SIGNS, torch.full_like(self.seeds, step), 0, self.configs[0].width)
         return self.put(1.0 - 2 * (drawn & 1))[self.place]
 
     def _levels(self, each: Sequence[Mapping[str, float]]) -> Weights:
-        """Standard deviations [E] of the matrices' noise; without a matrix for which all of them are 0."""
+        """Return standard deviations [E] of the matrices' noise; without a matrix for which all of them are 0."""
         return {name: self.put(torch.tensor([level[name] for level in each], dtype=torch.float64))
                 for name in self.shapes if any(level[name] for level in each)}
 

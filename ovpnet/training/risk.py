@@ -15,7 +15,7 @@ _SIDE_BY_SIDE = 128
 
 @torch.no_grad()
 def losses(net: Network, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """L(f(x), y) [E, n] of every member on its own samples x [E, n, d], y [E, n, k]."""
+    """Return L(f(x), y) [E, n] of every member on its own samples x [E, n, d], y [E, n, k]."""
     members, n = x.shape[:2]
     room = EVALUATED_ACTIVATIONS // (members * net.activations(weights))
     block = max(FEWEST_EVALUATED, room // _SIDE_BY_SIDE * _SIDE_BY_SIDE)
@@ -28,11 +28,11 @@ def losses(net: Network, loss: Loss, weights: Weights, x: Tensor, y: Tensor) -> 
 
 
 def average_over_iterates(risks: Tensor) -> tuple[Mean, Mean]:
-    """Population risk averaged over the iterates W_0 ... W_{T-1} (Theorem 1's statistic), estimated twice.
+    """Return the population risk averaged over the iterates W_0 ... W_{T-1} (Theorem 1), estimated twice.
 
-    risks [T] are unbiased single estimates, one an iterate. Iterates with even t measure the test risk and
-    those with odd t the validation risk, so that the two are independent. The variance is that of successive
-    differences (von Neumann), which leaves out the decrease of the risk itself.
+    risks [T] are unbiased single estimates, one per iterate. Iterates with even t measure the test risk and those with
+    odd t the validation risk, so that the two are independent. The variance is that of successive differences (von
+    Neumann), which leaves out the decrease of the risk itself.
     """
     return _drifting_mean(risks[0::2]), _drifting_mean(risks[1::2])
 

@@ -1,4 +1,4 @@
-"""Which samples and which learning rate each SGD step of a run takes."""
+"""The samples and the learning rate that each SGD step of a run takes."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,20 +15,21 @@ from ovpnet.spec.config import Config
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
-    """Steps after which the learning curve has a point: evenly spread, the last one at the end."""
+    """Return the steps after which the learning curve has a point: evenly spread, the last one at the end."""
     return sorted({max(1, round(steps * point / evaluations)) for point in range(1, evaluations + 1)})
 
 
 def chunks(steps: int, evaluations: int) -> list[tuple[int, int]]:
-    """[start, stop) of the chunks of a run: they end at every evaluation and are at most CHUNK_STEPS long."""
+    """Return the chunks [start, stop) of a run: they end at every evaluation and are at most CHUNK_STEPS long."""
     ends = sorted({*evaluation_steps(steps, evaluations), *range(CHUNK_STEPS, steps, CHUNK_STEPS)})
     return list(itertools.pairwise([0, *ends]))
 
 
 def minibatches(configs: Sequence[Config], start: int, stop: int, device: torch.device) -> Tensor:
-    """Indices [E, stop - start, B] into the members' training sets for the steps [start, stop), however these are cut.
+    """Return indices [E, stop - start, B] into the members' training sets for the steps [start, stop).
 
-    They are made on the device, from random words at counted positions. The members share their signature.
+    They do not depend on how the steps are cut. They are made on the device, from random words at counted positions.
+    The members share their signature.
     """
     size = configs[0].batch_size
     first, last = start * size, stop * size
@@ -52,15 +53,20 @@ def minibatches(configs: Sequence[Config], start: int, stop: int, device: torch.
 
 
 def _shuffled(seeds: Tensor, n: int, first: int, last: int) -> Tensor:
-    """Samples `first` to `last` [E, last - first] of epochs that follow each other without a gap, so that a minibatch
-    may end one and begin the next. The order of an epoch sorts random words, a block an epoch."""
+    """Return the samples `first` to `last` [E, last - first] of epochs that follow each other without a gap.
+
+    So a minibatch may end one and begin the next. The order of an epoch sorts random words, a block per epoch.
+    """
     epochs = torch.arange(first // n, (last - 1) // n + 1, device=seeds.device)
     order = words(seeds[:, None], Stream.MINIBATCH, epochs, 0, n).argsort(dim=-1, stable=True).flatten(1)
     return order[:, first - first // n * n:][:, :last - first]
 
 
 def learning_rates(config: Config, start: int, stop: int) -> np.ndarray:
-    """eta [stop - start] of the steps [start, stop): lr, or lr / m, times decay_factor after decay_at of the steps."""
+    """Return eta [stop - start] of the steps [start, stop): lr, or lr / m.
+
+    It is multiplied by decay_factor after the part decay_at of the steps.
+    """
     base = config.step_size
     decayed = np.arange(start, stop) >= config.algorithm.decay_at * config.total_steps
     return np.where(decayed, base * config.algorithm.decay_factor, base)

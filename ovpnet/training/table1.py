@@ -46,7 +46,7 @@ class Table1:
 
     @property
     def lambda_w(self) -> float:
-        """lambda_w = 2 / (tau_w')^4, the coefficient of ||W'||_{2,4}^4; 0 where C0 is beyond float64."""
+        """lambda_w = 2 / (tau_w')^4, the coefficient of ||W'||_{2,4}^4; 0 if C0 is beyond float64."""
         return 2 * self.reached_tau_w**-4
 
     @property

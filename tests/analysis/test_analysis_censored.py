@@ -7,27 +7,27 @@ from statsmodels.base.model import GenericLikelihoodModel
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from analysis import censored
-from analysis.censored import Panel, log_likelihoods, maximize
+from analysis.censored import Observations, log_likelihoods, maximize
 from analysis.scaling import Inference
 
 X = np.log(4.0) * (np.arange(4) - 1.5)
 
 
-def panel(rng, *, seeds=5, sigma=0.1, tau=0.2, step=0.3, alpha=0.4, top=np.inf):
+def observations(rng, *, seeds=5, sigma=0.1, tau=0.2, step=0.3, alpha=0.4, top=np.inf):
     """Intervals of a grid of log N with neighbours `step` apart; above `top` none passes."""
     y = alpha * X + tau * rng.normal(size=(seeds, 1)) + sigma * rng.normal(size=(seeds, 4)) + rng.uniform(0, step)
     low, high = (np.ceil(y / step) - 1) * step, np.ceil(y / step) * step
     beyond = high > top
     last = np.floor(top / step) * step if np.isfinite(top) else 0.0
     design = np.broadcast_to(np.stack([np.ones(4), X], axis=-1), (seeds, 4, 2))
-    return Panel(np.where(beyond, last, low), np.where(beyond, np.inf, high), design)
+    return Observations(np.where(beyond, last, low), np.where(beyond, np.inf, high), design)
 
 
 @pytest.mark.parametrize("data", [{}, {"sigma": 0.4, "tau": 0.02}, {"sigma": 0.02, "tau": 0.5, "step": 0.2},
                                   {"step": 0.7, "sigma": 0.03}, {"top": 0.4}])
 @pytest.mark.parametrize(("sigma", "tau"), [(0.1, 0.2), (0.3, 0.05), (0.05, 0.6)])
 def test_likelihood_is_the_integral(data, sigma, tau):
-    one = panel(np.random.default_rng(1), **data)
+    one = observations(np.random.default_rng(1), **data)
     beta = np.array([0.1, 0.35])
     found = log_likelihoods(one, np.array([[*beta, tau, 1.0]]) / sigma)[0]
     for seed, value in enumerate(found):
@@ -44,7 +44,7 @@ def test_likelihood_is_the_integral(data, sigma, tau):
 def test_seeds_far_apart_are_integrated_where_they_are():
     """A seed's own level may be many sigmas from 0, where an integrand as narrow as a sigma is."""
     sigma, tau = 0.02, 1.0
-    one = panel(np.random.default_rng(1), sigma=sigma, tau=tau, step=0.03)
+    one = observations(np.random.default_rng(1), sigma=sigma, tau=tau, step=0.03)
     found = log_likelihoods(one, np.array([[0.0, 0.4, tau, 1.0]]) / sigma)[0]
     u = np.linspace(-6, 6, 200_001)
     for low, high, likelihood in zip(one.low, one.high, found, strict=True):
@@ -55,8 +55,9 @@ def test_seeds_far_apart_are_integrated_where_they_are():
 
 @pytest.mark.parametrize("top", [np.inf, 0.5])
 def test_derivatives_are_differences(top):
-    one = panel(np.random.default_rng(0), top=top)
-    fit = censored._Fit(Panel(one.low[None], one.high[None], one.design), np.array([[1.0, 2.0, 0.0, 1.0, 1.0]]), 0.01)
+    one = observations(np.random.default_rng(0), top=top)
+    data = Observations(one.low[None], one.high[None], one.design)
+    fit = censored._Fit(data, np.array([[1.0, 2.0, 0.0, 1.0, 1.0]]), 0.01)
     point = np.array([[0.5, 2.0, 1.5, 6.0]])
     _, gradient, hessian = fit.derivatives(point)
     for column, step in enumerate(1e-4 * np.eye(4)):
@@ -66,20 +67,20 @@ def test_derivatives_are_differences(top):
 
 
 def test_a_batch_is_its_elements():
-    panels = [panel(np.random.default_rng(seed), top=0.9) for seed in range(4)]
-    both = maximize(Panel(np.stack([each.low for each in panels]), np.stack([each.high for each in panels]),
-                          panels[0].design), floor=0.02)
-    alone = [maximize(each, floor=0.02) for each in panels]
+    several = [observations(np.random.default_rng(seed), top=0.9) for seed in range(4)]
+    both = maximize(Observations(np.stack([each.low for each in several]), np.stack([each.high for each in several]),
+                                 several[0].design), floor=0.02)
+    alone = [maximize(each, floor=0.02) for each in several]
     np.testing.assert_allclose(both.log_likelihood, [each.log_likelihood[0] for each in alone], atol=1e-4)
     np.testing.assert_allclose(both.beta, [each.beta[0] for each in alone], atol=1e-3)
 
 
 def test_weights_repeat_seeds_and_leave_them_out():
-    one = panel(np.random.default_rng(3))
+    one = observations(np.random.default_rng(3))
     counts = np.array([2, 0, 1, 1, 1])
     rows = np.repeat(np.arange(5), counts)
     weighted = maximize(one, counts[None].astype(float), floor=0.02)
-    repeated = maximize(Panel(one.low[rows], one.high[rows], one.design[rows]), floor=0.02)
+    repeated = maximize(Observations(one.low[rows], one.high[rows], one.design[rows]), floor=0.02)
     np.testing.assert_allclose(weighted.beta, repeated.beta, atol=1e-4)
     assert weighted.log_likelihood == pytest.approx(repeated.log_likelihood, abs=1e-4)
 
@@ -88,7 +89,7 @@ def test_weights_repeat_seeds_and_leave_them_out():
 
 
 def test_fine_grid_gives_the_mixed_model_of_statsmodels():
-    one = panel(np.random.default_rng(5), seeds=12, sigma=0.2, tau=0.3, step=0.01)
+    one = observations(np.random.default_rng(5), seeds=12, sigma=0.2, tau=0.3, step=0.01)
     middle, seed = (one.low + one.high) / 2, np.repeat(np.arange(12), 4)
     peer = MixedLM(middle.ravel(), np.tile(one.design[0], (12, 1)), groups=seed).fit(reml=False)
     found = maximize(one)
@@ -104,7 +105,7 @@ class IntervalRegression(GenericLikelihoodModel):
 
     NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
 
-    def __init__(self, one: Panel):
+    def __init__(self, one: Observations):
         self.one = one
         super().__init__(np.zeros(one.low.size), one.design.reshape(-1, one.design.shape[-1]),
                          extra_params_names=["log_sigma", "log_tau"])
@@ -118,7 +119,7 @@ class IntervalRegression(GenericLikelihoodModel):
 
 @pytest.mark.parametrize("data", [{}, {"top": 0.9, "sigma": 0.2}, {"step": 0.6, "sigma": 0.25, "seeds": 8}])
 def test_the_likelihood_written_for_statsmodels_gives_the_same_alpha(data):
-    one = panel(np.random.default_rng(11), **data)
+    one = observations(np.random.default_rng(11), **data)
     peer = IntervalRegression(one).fit(start_params=[0.2, 0.3, np.log(0.2), np.log(0.2)], method="nm", maxiter=2000,
                                        disp=0, skip_hessian=True)
     found = maximize(one)
@@ -128,8 +129,8 @@ def test_the_likelihood_written_for_statsmodels_gives_the_same_alpha(data):
 
 def test_missing_cells_say_nothing():
     """A seed that lacks a width counts with its others; a seed that lacks all counts for nothing."""
-    one = panel(np.random.default_rng(2))
+    one = observations(np.random.default_rng(2))
     nothing = np.full((1, 4), np.inf)
-    more = Panel(np.vstack([one.low, -nothing]), np.vstack([one.high, nothing]),
-                 np.broadcast_to(one.design[0], (6, 4, 2)))
+    more = Observations(np.vstack([one.low, -nothing]), np.vstack([one.high, nothing]),
+                        np.broadcast_to(one.design[0], (6, 4, 2)))
     np.testing.assert_allclose(maximize(more).beta, maximize(one).beta, atol=1e-4)

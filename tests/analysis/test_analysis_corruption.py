@@ -154,7 +154,7 @@ def test_flipped_bytes_crash_nothing(good, tmp_path_factory, seed, kind):
     try:
         stored = load(directory)
         assert best_tuned(stored.runs)["seed"].nunique() >= 2  # the two files that are whole
-        assert len(stored.curves) >= 0
+        assert len(stored.store.curves()) >= 0
     except OvpnetError as error:
         raise AssertionError("whole files were refused") from error
     finally:
@@ -192,6 +192,7 @@ def test_duplicate_files_and_their_order_change_no_table(make_runs, tmp_path_fac
     directory = tmp_path_factory.mktemp("store")
     write(directory, runs)
     once = load(directory)
+    curves = once.store.curves()
     copies = [(file.name.partition("-")[0], file.read_bytes()) for file in directory.glob("*.parquet")
               for _ in range(draw.randrange(1, 3))]
     for file in directory.glob("*.parquet"):
@@ -203,8 +204,8 @@ def test_duplicate_files_and_their_order_change_no_table(make_runs, tmp_path_fac
     pd.testing.assert_frame_equal(once.runs, again.runs)
     pd.testing.assert_frame_equal(best_tuned(once.runs), best_tuned(again.runs))
     order = ["run_id", "step"]
-    pd.testing.assert_frame_equal(once.curves.sort_values(order, ignore_index=True),
-                                  again.curves.sort_values(order, ignore_index=True))
+    pd.testing.assert_frame_equal(curves.sort_values(order, ignore_index=True),
+                                  again.store.curves().sort_values(order, ignore_index=True))
 
 
 def test_curves_of_some_runs_are_those_of_all(good):
@@ -213,5 +214,6 @@ def test_curves_of_some_runs_are_those_of_all(good):
     wanted = list(runs["run_id"][::5])
     some = stored.curves_of(wanted, ["test_risk", "never_measured"])
     assert list(some.columns) == ["run_id", "step", "test_risk"]
-    whole = stored.curves[stored.curves["run_id"].isin(wanted)]
+    whole = stored.store.curves()
+    whole = whole[whole["run_id"].isin(wanted)]
     pd.testing.assert_frame_equal(some, whole[["run_id", "step", "test_risk"]].reset_index(drop=True))

@@ -39,7 +39,7 @@ def test_infinite_width_is_a_reference_without_a_law(runs):
 def test_figures_and_report_have_it_as_a_line(runs, tmp_path):
     evidence = Evidence(Stored(runs, [], Store("nowhere")))
     paths = save(evidence, tmp_path, FIGURES)
-    assert sorted(len(each) for each in paths.values()) == [1, 1, 2]
+    assert sorted(len(paths[problem]) for problem in evidence.problems) == [1, 1, 2]
     assert "infinity" in page.write(evidence, tmp_path).read_text()
 
 

@@ -126,7 +126,7 @@ def test_the_interval_ends_where_the_p_values_cross():
     """Also where the likelihood decides the end (a coarse grid), and where a width is censored."""
     for ratio, top in ((1.25, np.inf), (2.0, np.inf), (1.5, 3000.0)):
         intervals = simulated(np.random.default_rng(4), 0.4, 4, 0.1, ratio, top)
-        law = scaling.Inference(scaling.panel_of(intervals, lambda cells: [np.log(cells["width"]) - 6.2]))
+        law = scaling.Inference(scaling.observations_of(intervals, lambda cells: [np.log(cells["width"]) - 6.2]))
         low, high = law.interval(1)
         near = 0.03 * (high - low)
         assert law.p_above(1, low - near) < 0.025 < law.p_above(1, low + near)

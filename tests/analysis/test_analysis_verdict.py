@@ -1,8 +1,11 @@
 """From runs to verdicts: known laws get the right verdict, and nothing irrelevant changes it."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +13,7 @@ from analysis import tune
 from analysis.complexity import by_width, sample_complexity
 from analysis.load import judge as judge_runs
 from analysis.load import with_problem
+from analysis.rerun import command
 from analysis.verdict import FLAT, OPEN, SCALES, SHRINKS, analyze, holm
 from ovpnet.spec.errors import ConfigError
 from ovpnet.terminal.commands import as_typed
@@ -273,3 +277,14 @@ def test_steps_do_not_split_a_problem_with_epochs(make_runs):
     assert with_problem(runs.assign(steps=runs["samples"] / 5))["problem"].nunique() == 1
     fixed = make_runs(samples=[100, 200], lrs=[0.5])
     assert with_problem(fixed.assign(steps=fixed["samples"] / 5))["problem"].nunique() == 2
+
+
+@pytest.mark.parametrize(("study", "words"), [
+    ("mine", " study=mine "), ("a, b", """ 'study='"'"'a, b'"'"'' """), ("default", None)])
+def test_a_study_is_part_of_what_to_run_next(make_runs, study, words):
+    runs = make_runs(widths=[16, 32], samples=[100, 200], seeds=range(2), lrs=[0.2]).assign(study=study)
+    line = command(with_problem(runs), width=[64])
+    assert (words in line) if words else "study" not in line
+    asked = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(
+        [word for word in shlex.split(line) if word.startswith("study=")])}
+    assert asked == ({} if study == "default" else {"study": study})

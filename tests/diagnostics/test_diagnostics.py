@@ -155,7 +155,7 @@ def test_the_quadratic_approximation_is_exact_until_a_sign_changes(make):
         now = before | {key: before[key] + size * torch.randn(before[key].shape, generator=draw).double()
                         for key in ("W", "V")}
         changed = sum(sign_changes(before, now, x).values()).item()
-        found = gaps(made.members.learner, now, before, now, x)
+        found = gaps(made.members.net, now, before, now, x)
         if size < 1:
             assert changed == 0
             assert found["gap_quadratic"].item() < 1e-13 < found["gap_linear"].item()

@@ -38,7 +38,7 @@ def objective(name, m, d, n, *, trained="hidden", biases=False, k=1, penalty=0.0
 def gaussian_draws(goal, count, seed=0, signs=False):
     draw = torch.Generator().manual_seed(seed)
     noise = {name: SPREAD[name] * torch.randn(count, *goal.weights[name].shape[1:], generator=draw).double()
-             for name in SPREAD if name in goal.learner.trained}
+             for name in SPREAD if name in goal.net.trained}
     flips = 2.0 * torch.randint(2, (count, goal.weights["W"].shape[1]), generator=draw).double() - 1
     return Perturbation(noise, flips if signs else None, {})
 
@@ -153,7 +153,7 @@ def test_hessian_equals_differences_of_the_mean_gradient(name, loss, k):
 
     def mean_gradient(sign, direction):
         moved = {key: goal.weights[key] + sign * h * direction[key] for key in like}
-        at = Objective(goal.learner, goal.loss, goal.regularizer, goal.weights | moved, goal.initial, goal.scale,
+        at = Objective(goal.net, goal.loss, goal.regularizer, goal.weights | moved, goal.initial, goal.scale,
                        goal.x, goal.y)
         return flat({key: value.mean(0) for key, value in at.gradients(draws).items()})
 
@@ -173,7 +173,7 @@ def test_unsmoothed_value_and_gradient_equal_their_formula(trained, m2):
     goal = objective("three_layer", 4, 3, 5, trained=trained, penalty=0.2, scale=0.6, m2=m2)
 
     def value(parameters):
-        output = goal.learner.output(goal.weights | parameters, goal.x)  # a has lambda in it already
+        output = goal.net.output(goal.weights | parameters, goal.x)  # a has lambda in it already
         W, V = (0.6**0.5 * (parameters[name] - goal.initial[name])[0] for name in ("W", "V"))
         return (output - goal.y).square().mean() + 0.2 * (W.norm(dim=1).pow(4).sum() + V.square().sum() / 2)
 
@@ -184,7 +184,7 @@ def test_unsmoothed_value_and_gradient_equal_their_formula(trained, m2):
 
 def test_decay_scales_output_and_regularizer():
     goal = objective("three_layer", 4, 3, 5, penalty=0.2, scale=0.6)
-    output = 0.9 * goal.learner.output(goal.weights, goal.x)
+    output = 0.9 * goal.net.output(goal.weights, goal.x)
     W, V = ((0.54**0.5 * (goal.weights[name] - goal.initial[name]))[0] for name in ("W", "V"))
     expected = (output - goal.y).square().mean() + 0.2 * (W.norm(dim=1).pow(4).sum() + V.square().sum() / 2)
     assert goal.value(NONE, 0.9) == pytest.approx(expected.item())
@@ -196,7 +196,7 @@ def test_signs_flip_the_increments_and_their_derivatives():
     draws = gaussian_draws(goal, 1, signs=True)
     flips = {"W": draws.signs[:, :, None], "V": draws.signs[:, None, :]}
     moved = {name: goal.initial[name] + flips[name] * (goal.weights[name] - goal.initial[name]) for name in flips}
-    plain = Objective(goal.learner, goal.loss, goal.regularizer, goal.weights | moved, goal.initial, goal.scale,
+    plain = Objective(goal.net, goal.loss, goal.regularizer, goal.weights | moved, goal.initial, goal.scale,
                       goal.x, goal.y)
     noise = Perturbation(draws.smoothing, None, {})
     assert goal.value(draws) == pytest.approx(plain.value(noise))

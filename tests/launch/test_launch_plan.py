@@ -1,6 +1,7 @@
 """The numbers that plans, submissions and jobs go by: each is seen from outside, so none can be changed unseen."""
 
 import os
+import re
 import signal
 import time
 from dataclasses import replace
@@ -28,11 +29,13 @@ from launch.search import Search, cells, search
 from launch.status import status
 from launch.sweep import write_json
 from launch.work import Work, train
-from ovpnet.engine.cost import EXAMPLE, seconds
+from ovpnet.engine.choice import shape_of
+from ovpnet.engine.rates import EXAMPLE
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
 from ovpnet.spec.errors import ConfigError, OvpnetError
 from ovpnet.spec.identity import run_id
+from ovpnet.terminal.commands import as_typed
 from tests.launch.test_launch_status import finished, supervised, training
 
 
@@ -50,7 +53,7 @@ def test_a_pack_takes_half_of_the_time_of_its_job_at_most(configs):
     minutes, launcher = 2, Slurm(timeout_min=2, signal_delay_s=60, job_minutes=0)
     machine = launcher.machine(Path(configs[0].store), "cpu")
     slow = [replace(config, engine="reference", steps=400_000) for config in configs]
-    assert seconds(slow[:1], machine) < 0.2 * 60 * minutes
+    assert shape_of(slow[:1]).seconds(machine) < 0.2 * 60 * minutes
     packs = plan(slow, launcher).packs
     longest = max(pack.seconds for pack in packs)
     assert 0.4 * 60 * minutes < longest <= 0.5 * 60 * minutes
@@ -63,9 +66,9 @@ def test_a_sweep_has_the_jobs_that_its_options_say(configs):
     work = plan(slow, Slurm(runs_per_pack=1)).seconds
     for most, minutes in ((3, 0.0), (100, work / 60 / 5.5), (64, 0.0), (100, 1e6)):
         asked = plan(slow, Slurm(runs_per_pack=1, max_jobs=most, job_minutes=minutes))
-        assert asked.jobs == min(most, 64, max(1, int(work / 60 / minutes)) if minutes else 64)
+        assert asked.job_count == min(most, 64, max(1, int(work / 60 / minutes)) if minutes else 64)
     # By default a job is worth its start: 5 minutes of work.
-    assert plan(slow, Slurm(runs_per_pack=1)).jobs == max(1, min(64, int(work // 300)))
+    assert plan(slow, Slurm(runs_per_pack=1)).job_count == max(1, min(64, int(work // 300)))
 
 
 @pytest.mark.parametrize(("options", "gigabytes"), [
@@ -187,7 +190,7 @@ def test_a_search_waits_a_minute_for_what_ended_jobs_have_stored(configs, monkey
     monkeypatch.setattr(run, "train", lambda configs, launcher: None)
     what = Search(cells([["seed=0"]], configs[:1], among), spacing(2.0))
     if lost:
-        with pytest.raises(OvpnetError, match="1 run not trained: python -m launch logs"):
+        with pytest.raises(OvpnetError, match=re.escape(f"1 run not trained: {as_typed('launch logs')}")):
             search(what, Slurm())
         assert 60 <= clock[0] <= 70
     else:
@@ -315,7 +318,7 @@ def test_a_sweep_is_looked_at_less_often_if_a_look_takes_long(configs, recorded,
 @pytest.mark.parametrize(("launcher", "given", "mode"), [("slurm", "auto", "offline"), ("slurm", "online", "online"),
                                                          ("subprocess", "auto", "auto"), ("local", "auto", "auto")])
 def test_nodes_of_a_cluster_have_no_network_unless_told_otherwise(configs, recorded, launcher, given, mode):
-    """`python -m launch sync` reports their runs."""
+    """`ovpnet launch sync` reports their runs."""
     config = replace(configs[0], tracker=replace(configs[0].tracker, mode=given))
     record = recorded([config], launcher=launcher)
     [pack] = Work(record, record.group(0), 0, launcher_of(record.group(0))).left()

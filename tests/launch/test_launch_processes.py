@@ -86,7 +86,7 @@ def test_a_worker_that_is_killed_loses_nothing(shell, undisturbed, slow):
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: len(shell.progress(sweep)["training"]) == 1, "half a pack")
     shell.wait()
-    assert "the worker died (signal 9 (SIGKILL), as by the kernel where memory runs out)" in said(sweep)
+    assert "the worker died (signal 9 (SIGKILL), as by the kernel if memory runs out)" in said(sweep)
     assert "go on from step" in said(sweep)
     assert Store(shell.store).runs()["pack_members"].eq(1).all()
     assert_stored_as(undisturbed, shell.store)

@@ -16,7 +16,7 @@ from launch.launchers.slurm import Slurm
 from launch.launchers.subprocess import Subprocess
 from launch.plan import plan
 from launch.sweep import sweeps, write_json
-from ovpnet.engine.cost import memory
+from ovpnet.engine.choice import shape_of
 from ovpnet.record.checkpoint import Checkpoints
 from ovpnet.record.store import Store
 from ovpnet.run.results import config_row
@@ -78,7 +78,7 @@ def test_a_number_of_lines_is_positive(recorded, configs, capsys, lines):
 def test_a_run_goes_to_the_first_tier_that_it_fits(make, tmp_path):
     small, large = (make("learner=three_layer", f"width={width}", f"store={tmp_path}") for width in (16, 8000))
     configs = [replace(config, seed=seed) for seed in range(3) for config in (small, large)]
-    assert memory([small]) < 2**28 < memory([large]) < 2**32
+    assert shape_of([small]).memory < 2**28 < shape_of([large]).memory < 2**32
     tiers = [{"mem_gb": 0.8, "partition": "small"}, {"mem_gb": 64, "partition": "large", "timeout_min": 600}]
     for order in (tiers, [*tiers[:1], {"mem_gb": 0.8, "partition": "last"}]):
         found = plan(configs, Slurm.checked({"tiers": order, "job_minutes": 0})).tiers

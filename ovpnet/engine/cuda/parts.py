@@ -1,23 +1,21 @@
-"""What the Triton kernels share: the losses and penalties on chip, and how a launch is told of them.
+"""Parts that the Triton kernels share: the losses and penalties on chip, and how a launch is told of them.
 
-Every tensor of a kernel keeps its neurons in the last dimension: Triton's default layout then gives a thread whole
-columns (all of a neuron's inputs, all of a tile's samples), so that sums over inputs and samples stay within a thread.
+Every tensor of a kernel keeps its neurons in the last dimension. Triton's default layout then gives a thread whole
+columns (all of a neuron's inputs, all of a tile's samples). So sums over inputs and samples stay within a thread.
 """
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ovpnet.engine.limits import LOSSES
 from ovpnet.engine.steps import Rule
 from ovpnet.nets.regularization import Penalty
-
-# Of `loss_and_slope`, one output each.
-COVERED_LOSSES = ("l2", "huber", "logistic")
 
 
 @triton.jit
 def loss_and_slope(output, y, LOSS: tl.constexpr):
-    """L(F, y) and dL/dF, entry by entry."""
+    """Return L(F, y) and dL/dF, entry by entry."""
     if LOSS == "l2":
         difference = output - y
         value = difference * difference
@@ -37,32 +35,32 @@ def loss_and_slope(output, y, LOSS: tl.constexpr):
 
 @triton.jit
 def relu(z):
-    """NaN stays NaN, so that a diverged member shows."""
+    """Return relu(z), where NaN stays NaN, so that a diverged member shows."""
     return tl.where(z < 0, 0.0, z).to(z.dtype)
 
 
 @triton.jit
 def gather(x_ptr, samples, valid, d, D: tl.constexpr):
-    """x [samples, inputs] of indices into one member's training set; zeros where not valid."""
+    """Return x [samples, inputs] at indices into one member's training set; zeros if not valid."""
     j = tl.arange(0, D)
     return tl.load(x_ptr + samples[:, None] * d + j[None, :], mask=valid[:, None] & (j[None, :] < d), other=0.0)
 
 
 @triton.jit
 def preactivations(x, W, b):
-    """z [samples, neurons] of x [samples, inputs], W [inputs, neurons] and b [neurons]."""
+    """Return z [samples, neurons] of x [samples, inputs], W [inputs, neurons] and b [neurons]."""
     return tl.sum(x[:, :, None] * W[None, :, :], axis=1) + b[None, :]
 
 
 @triton.jit
 def outer(slopes, x):
-    """Gradient [inputs, neurons] of W, from dL/dz [samples, neurons] and x [samples, inputs]."""
+    """Return the gradient [inputs, neurons] of W, from dL/dz [samples, neurons] and x [samples, inputs]."""
     return tl.sum(x[:, :, None] * slopes[:, None, :], axis=0)
 
 
 @triton.jit
 def penalized(velocity, momentum, weights, initial, coefficient, KIND: tl.constexpr, INCREMENTS: tl.constexpr):
-    """momentum velocity + grad R of weights [neurons], or [inputs, neurons] with a row a neuron."""
+    """Return momentum velocity + grad R of weights [neurons], or [inputs, neurons] with each neuron's row a column."""
     velocity = momentum * velocity
     if KIND != "none":
         point = weights
@@ -80,7 +78,7 @@ def penalized(velocity, momentum, weights, initial, coefficient, KIND: tl.conste
 @triton.jit(do_not_specialize=["N", "S", "B", "slices", "step"])
 def residuals(y_ptr, index_ptr, outputs_ptr, slopes_ptr, losses_ptr, N, S, B, slices, step,
               LOSS: tl.constexpr, ROWS: tl.constexpr, BATCH: tl.constexpr):
-    """Of member program_id(0): outputs f [B] of a step from their parts, its loss, and dL/df over B into slopes."""
+    """Sum the outputs f [B] of a step of member program_id(0) from their parts; write its loss and slopes dL/df / B."""
     e = tl.program_id(0).to(tl.int64)
     r, c = tl.arange(0, ROWS), tl.arange(0, BATCH)
     valid = c < B
@@ -96,22 +94,22 @@ def residuals(y_ptr, index_ptr, outputs_ptr, slopes_ptr, losses_ptr, N, S, B, sl
 
 
 def residual_sizes(slices: int, B: int) -> dict[str, int]:
-    """How `residuals` reads the parts of a minibatch of B: rows of them at a time, so that many loads are under way."""
+    """Return how `residuals` reads the parts of a minibatch of B: rows of them at a time, so that loads overlap."""
     batch = power_of_2(B)
     return {"ROWS": min(max(8192 // batch, 1), power_of_2(slices)), "BATCH": batch, "num_warps": 8}
 
 
 def refuse_more_outputs(a: Tensor) -> None:
-    """Raises ValueError if output weights [E, k, m] have k > 1."""
+    """Raise ValueError if output weights [E, k, m] have k > 1."""
     if a.shape[1] != 1:
         raise ValueError(f"the Triton kernels cover nets of one output, not of {a.shape[1]}")
 
 
 def loss_name(rule: Rule) -> str:
-    """The key of the rule's loss. Raises ValueError for a loss without a kernel."""
-    if rule.loss.name in COVERED_LOSSES:
+    """Return the name of the rule's loss. Raises ValueError for a loss without a kernel."""
+    if rule.loss.name in LOSSES:
         return rule.loss.name
-    raise ValueError(f"the Triton kernels cover the losses {', '.join(COVERED_LOSSES)}")
+    raise ValueError(f"the Triton kernels cover the losses {', '.join(LOSSES)}, not {rule.loss.name}")
 
 
 def penalty_kind(penalty: Penalty | None) -> str:
@@ -119,5 +117,5 @@ def penalty_kind(penalty: Penalty | None) -> str:
 
 
 def power_of_2(number: int) -> int:
-    """The least power of 2 that is no smaller: the sizes of Triton's tensors."""
+    """Return the least power of 2 that is no smaller: the sizes of Triton's tensors."""
     return 1 << max(number - 1, 0).bit_length()

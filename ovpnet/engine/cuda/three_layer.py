@@ -1,4 +1,4 @@
-"""Three-layer SGD in Triton: batched GEMMs whose neighbours are fused into them, five launches a step.
+"""Three-layer SGD in Triton: batched GEMMs whose neighbours are fused into them, five launches per step.
 
     first      step t-1's update of W and b1, then h1 = relu(W x + b1) of step t's minibatch
     second     z2 = V h1 + b2, and each block of rows' part of the outputs      reads V
@@ -6,12 +6,13 @@
     backward   dL/dh1 = V^T dL/dz2                                              reads V
     update     of V and b2: gradient, penalty, momentum and step in one pass    reads and writes V and its velocity
 
-dL/dz2 = a dL/df 1[z2 >= 0] is never stored: whoever needs it has z2. A step moves 6 m^2 numbers a member beside the
-activations, where 5 is the least (`backward` and `update` in one pass; in two, each tile of V is a program of its own).
+dL/dz2 = a dL/df 1[z2 >= 0] is never stored: whoever needs it has z2. A step moves 6 m^2 numbers per member beside the
+activations. The least is 5 m^2, with `backward` and `update` in one pass; in two, each tile of V is a program of its
+own.
 
-The GEMMs are not torch's, because those may choose another order of sums for another number of members; here a member's
-numbers are bitwise the same alone or packed. Their precision is what torch.set_float32_matmul_precision says:
-`highest` (torch's default) is float32 throughout, `high` three TF32 products on tensor cores, `medium` one.
+The GEMMs are not torch's, because those may choose another order of sums for another number of members. Here a member's
+numbers are bitwise the same alone or packed. Their precision is what torch.set_float32_matmul_precision says: `highest`
+(torch's default) is float32 throughout, `high` three TF32 products on tensor cores, `medium` one.
 """
 
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def first(W_ptr, b_ptr, W_initial_ptr, b_initial_ptr, W_velocity_ptr, b_velocity
           momentum_ptr, W_decay_ptr, b_decay_ptr, h_ptr, h_slopes_ptr, N, S, B, m, d, step,
           BIASES: tl.constexpr, W_KIND: tl.constexpr, B_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
           SLICE: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
-    """Slice program_id(0) of the first layer: the update of step - 1 (if step > 0), h1 [E, B, m] of step (if < S)."""
+    """Update slice program_id(0) of the first layer by step - 1 (if step > 0); write h1 [E, B, m] of step (if < S)."""
     e = tl.program_id(1).to(tl.int64)
     i, j, c = tl.program_id(0) * SLICE + tl.arange(0, SLICE), tl.arange(0, D), tl.arange(0, TILE)
     neurons, entries = i < m, (j[:, None] < d) & (i[None, :] < m)
@@ -109,7 +110,7 @@ def first(W_ptr, b_ptr, W_initial_ptr, b_initial_ptr, W_velocity_ptr, b_velocity
 def second(V_ptr, b_ptr, a_ptr, V_initial_ptr, h_ptr, z_ptr, outputs_ptr, squares_ptr, B, m,
            KIND: tl.constexpr, INCREMENTS: tl.constexpr, PRECISION: tl.constexpr,
            BLOCK: tl.constexpr, STRIP: tl.constexpr, SAMPLES: tl.constexpr):
-    """z2 [E, B, m] of rows BLOCK of V and a tile of samples; their part of the outputs [E, blocks, B].
+    """Write z2 [E, B, m] of rows BLOCK of V and a tile of samples, and their part of the outputs [E, blocks, B].
 
     A row_24 penalty's squared norms of the rows, squares [E, m], are taken on the way.
     """
@@ -142,7 +143,7 @@ def second(V_ptr, b_ptr, a_ptr, V_initial_ptr, h_ptr, z_ptr, outputs_ptr, square
 
 @triton.jit
 def _z_slopes(z_ptr, a_ptr, slopes_ptr, c, i, B, m):
-    """dL/dz2 [samples, rows] of one member: a dL/df 1[z2 >= 0]."""
+    """Return dL/dz2 [samples, rows] of one member: a dL/df 1[z2 >= 0]."""
     valid, rows = c < B, i < m
     z = tl.load(z_ptr + c[:, None] * m + i[None, :], mask=valid[:, None] & rows[None, :], other=0.0)
     a = tl.load(a_ptr + i, mask=rows, other=0.0)
@@ -153,7 +154,7 @@ def _z_slopes(z_ptr, a_ptr, slopes_ptr, c, i, B, m):
 @triton.jit(do_not_specialize=["B"])
 def backward(V_ptr, a_ptr, z_ptr, slopes_ptr, h_slopes_ptr, B, m, PRECISION: tl.constexpr,
              BLOCK: tl.constexpr, STRIP: tl.constexpr, SAMPLES: tl.constexpr):
-    """dL/dh1 [E, B, m] of columns BLOCK of V and a tile of samples."""
+    """Write dL/dh1 [E, B, m] of columns BLOCK of V and a tile of samples."""
     e = tl.program_id(1).to(tl.int64)
     j, c = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(2) * SAMPLES + tl.arange(0, SAMPLES)
     columns = j < m
@@ -172,7 +173,7 @@ def update(V_ptr, b_ptr, a_ptr, V_initial_ptr, b_initial_ptr, V_velocity_ptr, b_
            V_decay_ptr, b_decay_ptr, h_ptr, z_ptr, slopes_ptr, squares_ptr, S, B, m, step,
            BIASES: tl.constexpr, KIND: tl.constexpr, B_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
            PRECISION: tl.constexpr, BLOCK: tl.constexpr, SAMPLES: tl.constexpr):
-    """The step of one tile of V, rows program_id(0) and columns program_id(1); those of column 0 update b2 too."""
+    """Take the step of one tile of V, rows program_id(0), columns program_id(1); those of column 0 update b2 too."""
     p, q, e = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     i, j = p * BLOCK + tl.arange(0, BLOCK), q * BLOCK + tl.arange(0, BLOCK)
     rows, columns = i < m, j < m
@@ -214,14 +215,14 @@ def update(V_ptr, b_ptr, a_ptr, V_initial_ptr, b_initial_ptr, V_velocity_ptr, b_
 
 
 def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
-    """What takes the chunk's steps when it is called; as `two_layer.steps`, for W and V trained."""
-    if rule.learner.frozen or "V" not in rule.learner.trained or "a" in rule.learner.trained:
+    """Return what takes the chunk's steps when it is called; as `two_layer.steps`, for W and V trained."""
+    if rule.net.frozen or "V" not in rule.net.trained or "a" in rule.net.trained:
         raise ValueError("the Triton kernels cover three-layer nets whose hidden weights alone are trained")
     weights, velocity, start, penalties = state.weights, state.velocity, state.initial, rule.regularizer.penalties
     W, V, a = weights["W"], weights["V"], weights["a"]
     refuse_more_outputs(a)
     (E, m, d), (S, B), N = W.shape, chunk.index.shape[1:], chunk.x.shape[1]
-    biases, increments, loss = "b1" in rule.learner.trained, rule.regularizer.of_increments, loss_name(rule)
+    biases, increments, loss = "b1" in rule.net.trained, rule.regularizer.of_increments, loss_name(rule)
     decay = {name: penalty.coefficient for name, penalty in penalties.items()}
     kind = {name: penalty_kind(penalties.get(name)) for name in weights}
     inputs = power_of_2(d)

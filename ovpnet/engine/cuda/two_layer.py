@@ -1,16 +1,16 @@
-"""Two-layer SGD in Triton: a member on chip for a whole chunk, or in slices of its neurons, a sweep over them a step.
+"""Two-layer SGD in Triton: a member on chip for a whole chunk, or in slices of its neurons, one sweep per step.
 
 `on_chip`: one program holds a member's weights and velocity in registers and takes all steps of a chunk in one launch.
-A step reads a minibatch and writes a loss. Minibatches go by in tiles of a few samples: their pre-activations, the
-output (the only sum across threads), its loss and the gradient are done before the next tile is looked at.
+A step reads a minibatch and writes a loss. Minibatches go by in tiles of a few samples. A tile's pre-activations,
+output (the only sum across threads), loss and gradient are done before the next tile is looked at.
 
-`sweep` and `residuals`, for members that do not fit: a program has one slice of a member's neurons. Step t's update
-and the forward pass of step t+1 are one sweep, so that weights and velocity are read and written once a step; then
-`residuals` adds up the slices' outputs. S steps are S + 1 sweeps with S residuals between them; what passes from one to
-the other lies in global memory between launches, so that programs never wait for each other.
+`sweep` and `residuals`, for members that do not fit: a program has one slice of a member's neurons. Step t's update and
+the forward pass of step t+1 are one sweep, so weights and velocity are read and written once per step. Then `residuals`
+adds up the slices' outputs. S steps are S + 1 sweeps with S residuals between them. What passes from one to the other
+lies in global memory between launches, so that programs never wait for each other.
 
-The decomposition depends on m, d and the dtype alone, and every sum has a fixed order: a member's numbers are bitwise
-the same alone or packed.
+The decomposition depends on m, d and the dtype alone, and every sum has a fixed order. So a member's numbers are
+bitwise the same alone or packed.
 
 `outputs`: f at many samples, for risks; no activation leaves the chip.
 """
@@ -51,7 +51,7 @@ SLICE_ENTRIES = 2048
 
 @triton.jit
 def _forward(x, W, b, W0, b0, FROZEN: tl.constexpr):
-    """Activations and signs [samples, neurons]: D (W x + b), D = 1[z >= 0] at the weights or at initialization."""
+    """Return activations and signs [samples, neurons]: D (W x + b), D = 1[z >= 0] now or at initialization."""
     z = preactivations(x, W, b)
     if FROZEN:
         active = preactivations(x, W0, b0) >= 0
@@ -69,7 +69,7 @@ def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_
             LAST: tl.constexpr, BIASES: tl.constexpr, FROZEN: tl.constexpr, LOSS: tl.constexpr,
             W_KIND: tl.constexpr, B_KIND: tl.constexpr, A_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
             M: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
-    """All S steps of member program_id(0). Pointers of what the run does not have are None."""
+    """Take all S steps of member program_id(0). Pointers of what the run does not have are None."""
     e = tl.program_id(0).to(tl.int64)
     i, j = tl.arange(0, M), tl.arange(0, D)
     neurons, entries = i < m, (j[:, None] < d) & (i[None, :] < m)
@@ -159,7 +159,7 @@ def on_chip(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_
 
 @triton.jit
 def _indices(index_ptr, position, tiles, S, B, TILE: tl.constexpr):
-    """Which samples the tile at a position in the chunk's sequence of tiles has, and where there are any."""
+    """Return the samples of the tile at a position in the chunk's sequence of tiles, and which of them are valid."""
     step, c = position // tiles, (position % tiles) * TILE + tl.arange(0, TILE)
     valid = (c < B) & (step < S)
     return tl.load(index_ptr + step.to(tl.int64) * B + c, mask=valid, other=0), valid
@@ -172,9 +172,9 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
           LAST: tl.constexpr, BIASES: tl.constexpr, FROZEN: tl.constexpr,
           W_KIND: tl.constexpr, B_KIND: tl.constexpr, A_KIND: tl.constexpr, INCREMENTS: tl.constexpr,
           SLICE: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
-    """The update of step - 1 (if step > 0) and the forward pass of `step` (if step < S), of one slice of neurons.
+    """Do the update of step - 1 (if step > 0) and the forward pass of `step` (if step < S), of one slice of neurons.
 
-    Reads dL/df of step - 1 from slopes [E, B] and writes the slice's part of the outputs [E, slices, B].
+    It reads dL/df of step - 1 from slopes [E, B] and writes the slice's part of the outputs [E, slices, B].
     """
     p, e = tl.program_id(0), tl.program_id(1).to(tl.int64)
     i, j, c = p * SLICE + tl.arange(0, SLICE), tl.arange(0, D), tl.arange(0, TILE)
@@ -250,10 +250,10 @@ def sweep(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, a_initial_ptr, W_ve
 @triton.jit(do_not_specialize=["n"])
 def outputs(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, x_ptr, outputs_ptr, n, m, d,
             FROZEN: tl.constexpr, SAMPLES: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
-    """f(x) [E, n] of x [E, n, d], some samples a program, tile after tile of neurons.
+    """Write f(x) [E, n] of x [E, n, d], some samples per program, tile after tile of neurons.
 
-    Samples are in the last dimension here, and neurons where a step's kernels have the samples of a tile: an output is
-    summed by one thread.
+    Samples are in the last dimension here, and neurons where a step's kernels have the samples of a tile. So an output
+    is summed by one thread.
     """
     e, i, j = tl.program_id(1).to(tl.int64), tl.arange(0, TILE), tl.arange(0, D)
     s = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
@@ -276,7 +276,7 @@ def outputs(W_ptr, b_ptr, a_ptr, W_initial_ptr, b_initial_ptr, x_ptr, outputs_pt
 
 @dataclass(frozen=True)
 class Sizes:
-    """How a member's work is cut: by its own shape only."""
+    """The cut of a member's work, by its own shape only."""
 
     on_chip: bool
     neurons: int  # of a program
@@ -289,24 +289,24 @@ class Sizes:
         inputs, whole = power_of_2(d), power_of_2(max(m, 32))
         fits = whole * inputs <= ON_CHIP_ENTRIES[itemsize]
         neurons = whole if fits else min(whole, max(32, SLICE_ENTRIES * 4 // itemsize // inputs))
-        # About 16 entries of W a thread; where a thread has only a part of a neuron 32, or half as many float64.
+        # About 16 entries of W per thread, or 32 if a thread has only a part of a neuron; half as many in float64.
         entries = neurons * inputs
         warps = min(max(1, min(entries // 512, neurons // 32), entries * itemsize // 4096), 16)
         # A tile's inputs lie in every thread (and the next tile's, on their way): at most about 32 registers, or 16
-        # where 16 warps leave a thread 128 registers.
+        # if 16 warps leave a thread 128 registers.
         samples = 128 // itemsize // inputs // (2 if warps == 16 else 1)
         return Sizes(fits, neurons, inputs, max(2, min(8, samples)), warps)
 
 
 def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[], None]:
-    """What takes the chunk's steps when it is called, once or again: launches alone, without a look at any number.
+    """Return what takes the chunk's steps when it is called, once or again: launches that look at no number.
 
     `losses` [E, S] receives the mean losses. Raises ValueError for a loss or outputs that no kernel covers.
     """
     W, a = state.weights["W"], state.weights["a"]
     refuse_more_outputs(a)
     (E, m, d), (S, B), N = W.shape, chunk.index.shape[1:], chunk.x.shape[1]
-    trained, penalties = rule.learner.trained, rule.regularizer.penalties
+    trained, penalties = rule.net.trained, rule.regularizer.penalties
     if {"W", "a"} <= set(trained):
         raise ValueError("the Triton kernels cover learner.trained=hidden, last and ntk, not all")
     if "a" in penalties and penalties["a"].kind == "row_24":  # whose gradient needs the norm of all of a
@@ -317,7 +317,7 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
                *(state.velocity.get(name) for name in initial), chunk.x, chunk.index, chunk.lr, rule.momentum,
                *(penalties[name].coefficient if name in penalties else None for name in initial)]
     options = {
-        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": rule.learner.frozen,
+        "LAST": "a" in trained, "BIASES": "b" in trained, "FROZEN": rule.net.frozen,
         **{f"{name.upper()}_KIND": penalty_kind(penalties.get(name)) for name in initial},
         "INCREMENTS": rule.regularizer.of_increments, "D": sizes.inputs, "TILE": sizes.samples,
         "num_warps": sizes.warps}
@@ -342,7 +342,7 @@ def steps(rule: Rule, state: State, chunk: Chunk, losses: Tensor) -> Callable[[]
 
 
 def output(weights: Weights, x: Tensor) -> Tensor:
-    """f(x) [E, n, 1] of a net of one output at x [E, n, d]; with frozen signs where the weights have those."""
+    """Return f(x) [E, n, 1] of a net of one output at x [E, n, d]; with frozen signs if the weights have those."""
     refuse_more_outputs(weights["a"])
     (E, n, d), m, found = x.shape, weights["W"].shape[1], x.new_empty(*x.shape[:2], 1)
     sizes = output_sizes(d)
@@ -353,6 +353,6 @@ def output(weights: Weights, x: Tensor) -> Tensor:
 
 
 def output_sizes(d: int) -> dict[str, int]:
-    """How `outputs` cuts its work: at most 64 numbers of x a thread of its one warp, and 64 of a tile's W."""
+    """Return how `outputs` cuts its work: at most 64 numbers of x per thread of its one warp, and 64 of a tile's W."""
     inputs = power_of_2(d)
     return {"SAMPLES": min(128, max(32, 2048 // inputs)), "D": inputs, "TILE": max(2, min(8, 32 // inputs))}

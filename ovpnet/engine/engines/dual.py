@@ -24,8 +24,10 @@ _ALIVE = {(1, True): (2, 1), (2, True): (5, 2), (1, False): (1, 1), (2, False): 
 
 @engine("dual")
 class Dual(Engine):
-    """Covers a linear learner (of one output, or its last layer) with one Frobenius penalty or none, judged by its last
-    iterate."""
+    """Covers a linear learner with one Frobenius penalty or none, judged by its last iterate.
+
+    The learner has one output, or trains its last layer.
+    """
 
     def lacks(self, config: Config) -> str | None:
         trained, regularizer = config.learner.trained, config.regularizer
@@ -55,7 +57,7 @@ class Dual(Engine):
         return N**2 * m + (1 + T / CHUNK_STEPS) * N * PASSES * products + T * config.batch_size * N
 
     def step_bytes(self, shape: Shape) -> int:
-        """Count the kernels, put together of a group's each, and all samples' activations."""
+        """Count the kernels, one per group, and all samples' activations."""
         sizes, N, s = shape.sizes, shape.samples, shape.sizes.itemsize
         numbers, signs = _ALIVE[sizes.layers, sizes.frozen]
         activations = shape.members * N * max(sizes.neurons) * (numbers * s + signs)

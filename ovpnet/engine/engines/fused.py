@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ovpnet.engine.base import Engine, Shape
+from ovpnet.engine.limits import LOSSES, MOST_INPUTS, PENALTIES
 from ovpnet.engine.rates import Machine, at
 from ovpnet.engine.registry import engine
 from ovpnet.engine.sizes import hidden_products
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from ovpnet.engine.steps import Stepper
 
-# Inputs of a neuron that the compiled loops of two-layer nets have room for.
-MOST_INPUTS = 256
 # Up to this size V and its velocity are one thread's (ovpnet/native/three_layer.cpp).
 _CORE_CACHE = 1 << 20
 # A step by hidden layers and what is trained, measured in those of the hidden weights (1 if not named).
@@ -39,6 +38,12 @@ class Fused(Engine):
             return "learner.trained=all"
         if config.concept.k > 1:
             return f"concept.k={config.concept.k}"
+        if not config.learner.relu:
+            return f"learner={config.learner.name}"
+        if config.loss.name not in LOSSES:
+            return f"loss={config.loss.name}"
+        if any(getattr(config.regularizer, layer) not in PENALTIES for layer in config.learner.trained_layers):
+            return f"regularizer={config.regularizer.name}"
         if config.learner.hidden_layers == 1 and config.inputs.d > MOST_INPUTS:
             return f"inputs.d={config.inputs.d}"
         if trained == "last" and config.regularizer.rest == "row_24":
@@ -58,7 +63,7 @@ class Fused(Engine):
 
     @staticmethod
     def _lacks_on_cuda(config: Config) -> str | None:
-        """torch's CUDA builds bring Triton along."""
+        """Return as `lacks_on` for CUDA; torch's CUDA builds bring Triton along."""
         trained = config.learner.trained
         if find_spec("triton") is None:
             return "the fused engine needs the package triton on CUDA"

@@ -1,1 +1,1 @@
-"""What takes the steps of each engine, in torch."""
+"""The steppers, which take the steps of the engines, in torch."""

@@ -1,13 +1,14 @@
 """The steps of the dual engine: SGD of a linear learner, at a cost per step that does not grow with m.
 
-An f that is linear in what is trained is affine in its weights, f(x) = f_0(x) + <phi(x), W>, so every iterate of SGD
-with momentum and weight decay is a combination of the weights W and velocity v at the chunk's start, the initial
-weights W0 that increments are counted from, and the training samples' phi(x_i):
+An f that is linear in what is trained is affine in its weights, f(x) = f_0(x) + <phi(x), W>. So every iterate of SGD
+with momentum and weight decay is a combination
 
-    W_t = p_W W + p_v v + p_0 W0 + sum_i alpha_i phi(x_i),     and v_t likewise.
+    W_t = p_W W + p_v v + p_0 W0 + sum_i alpha_i phi(x_i),     and v_t likewise,
 
-A step then needs the B rows of the kernel <phi(x_i), phi(x_j)> of its minibatch (B N numbers, not B m^2), and the
-weights themselves are put together once, at the chunk's end. The iterates are those of the reference engine.
+of the weights W and velocity v at the chunk's start, the initial weights W0 that increments are counted from, and the
+training samples' phi(x_i). A step then needs the B rows of the kernel <phi(x_i), phi(x_j)> of its minibatch (B N
+numbers, not B m^2). The weights themselves are put together once, at the chunk's end. The iterates are those of the
+reference engine.
 """
 
 import torch
@@ -23,9 +24,8 @@ class DualStepper:
 
     One instance follows one ensemble: what it knows of the training samples' outputs goes on from chunk to chunk. What
     follows the weights only up to rounding it keeps in the state, so that another instance goes on bit for bit:
-    `features` [E, N, k, 3].
-    Members that agree in data, features and minibatches (they differ in lr or weight decay, say) form a group: its rows
-    of the kernel are read once a step and multiply all its members' coefficients.
+    `features` [E, N, k, 3]. Members that agree in data, features and minibatches (they differ in lr or weight decay,
+    say) form a group. Its rows of the kernel are read once per step and multiply all its members' coefficients.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class DualStepper:
         self._offset: Tensor  # [G, N, M, k], f_0 at the training samples
         self._features: Tensor  # [G, N, M, k, 3], <phi(x_i), .> of the chunk's three starting points
 
-    def measured(self, learner: Net) -> Network:
-        return learner
+    def measured(self, net: Net) -> Network:
+        return net
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
@@ -69,25 +69,25 @@ class DualStepper:
         return StepLosses(groups.collect(torch.stack(train, -1)), None)
 
     def _prepare(self, rule: Rule, state: State, chunk: Chunk) -> None:
-        """The groups and what is known of their training sets, made in the first chunk."""
-        frozen = [value for name, value in state.weights.items() if name not in rule.learner.trained]
+        """Make the groups, and what is known of their training sets, in the first chunk."""
+        frozen = [value for name, value in state.weights.items() if name not in rule.net.trained]
         self._groups = _Groups(group_numbers([chunk.x, chunk.index, *frozen]), chunk.x.device)
         N = chunk.x.shape[1]
         self._kernels = chunk.x.new_empty(len(self._groups.first), N, N)
-        learner = rule.learner.linear
-        assert learner is not None
+        linear = rule.net.linear
+        assert linear is not None
         for kernel, e in zip(self._kernels, self._groups.first, strict=True):
             x = chunk.x[e:e + 1]
-            kernel[:] = learner.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
-        offset = rule.learner.output(state.weights | _zeros(state.velocity), chunk.x)
+            kernel[:] = linear.kernel({name: value[e:e + 1] for name, value in state.weights.items()}, x, x)[0]
+        offset = rule.net.output(state.weights | _zeros(state.velocity), chunk.x)
         features = state.kept["features"] if state.kept else torch.stack(
-            [rule.learner.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)
+            [rule.net.output(state.weights | each, chunk.x) - offset for each in _starts(rule, state)], -1)
         self._offset, self._features = (self._groups.spread(each).transpose(1, 2).contiguous()
                                         for each in (offset, features))
         self._of = chunk.x, state
 
     def _put_together(self, rule: Rule, state: State, chunk: Chunk, at_end: list[tuple[Tensor, Tensor]]) -> None:
-        """Weights, velocity and their features from the coefficients p [G, 1, M, 3] and alpha [G, N, M, k] of each."""
+        """Make weights, velocity and their features of the coefficients p [G, 1, M, 3], alpha [G, N, M, k] of each."""
         G, N, M, k = self._offset.shape
         self._features[..., :2] = torch.stack(
             [(self._features * p.unsqueeze(-2)).sum(-1) + (self._kernels @ alpha.view(G, N, M * k)).view(G, N, M, k)
@@ -95,9 +95,9 @@ class DualStepper:
         state.kept["features"] = self._groups.collect(self._features.transpose(1, 2))
         at_end = [(self._groups.collect(p[:, 0]), self._groups.collect(alpha.transpose(1, 2))) for p, alpha in at_end]
         starts = _starts(rule, state)
-        _, pullback = rule.learner.output_and_gradient(state.weights, chunk.x)
+        _, pullback = rule.net.output_and_gradient(state.weights, chunk.x)
         of_features = [pullback(alpha) for _, alpha in at_end]
-        for name in rule.learner.trained:
+        for name in rule.net.trained:
             new = []
             for (p, _), features in zip(at_end, of_features, strict=True):
                 total = features[name]
@@ -120,23 +120,23 @@ class _Groups:
         self._slot = torch.tensor([members[number].index(e) for e, number in enumerate(numbers)], device=device)
 
     def spread(self, value: Tensor) -> Tensor:
-        """[E, ...] -> [G, M, ...]."""
+        """Return a value [E, ...] as [G, M, ...]."""
         return value[self._member]
 
     def collect(self, value: Tensor) -> Tensor:
-        """[G, M, ...] -> [E, ...]."""
+        """Return a value [G, M, ...] as [E, ...]."""
         return value[self._group, self._slot]
 
 
 def _decay(rule: Rule) -> Tensor:
-    """Coefficient [E] of the one Frobenius penalty."""
+    """Return the coefficient [E] of the one Frobenius penalty."""
     penalties: list[Penalty] = list(rule.regularizer.penalties.values())
     return penalties[0].coefficient if penalties else torch.zeros_like(rule.momentum)
 
 
 def _starts(rule: Rule, state: State) -> list[Weights]:
-    """What iterates are combinations of, beside the samples' phi(x_i): W, v and W0."""
-    return [{name: state.weights[name] for name in rule.learner.trained}, state.velocity, state.initial]
+    """Return the weights that iterates are combinations of, beside the samples' phi(x_i): W, v and W0."""
+    return [{name: state.weights[name] for name in rule.net.trained}, state.velocity, state.initial]
 
 
 def _zeros(weights: Weights) -> Weights:
@@ -144,7 +144,7 @@ def _zeros(weights: Weights) -> Weights:
 
 
 def group_numbers(tensors: list[Tensor]) -> list[int]:
-    """Number of each member's group [E]: members are in one group if they agree in all of the tensors [E, ...]."""
+    """Return the number of each member's group [E]: those of one group agree in all of the tensors [E, ...]."""
     numbers: list[int] = []
     firsts: list[int] = []
     for e in range(len(tensors[0])):

@@ -7,18 +7,14 @@ import torch
 from torch import Tensor
 
 from ovpnet import native
-from ovpnet.engine.engines.fused import MOST_INPUTS
+from ovpnet.engine.limits import LOSSES, MOST_INPUTS, PENALTIES
 from ovpnet.engine.steps import Chunk, Rule, State, StepLosses
 from ovpnet.nets.base import Net, Network, Weights, initial
 from ovpnet.nets.regularization import Penalty, layer_of
 
-# The numbers that the compiled code knows these by.
-_PENALTIES = ("none", "frobenius", "row_24")
-_LOSSES = ("l2", "huber", "logistic")
 
-
-class _Net(NamedTuple):
-    """What the compiled code of a net takes: its weights, layers with penalties of their own, ways of training."""
+class _Code(NamedTuple):
+    """The compiled code of a net: its weights, layers with penalties of their own, and ways of training."""
 
     function: str
     names: tuple[str, ...]
@@ -26,9 +22,9 @@ class _Net(NamedTuple):
     modes: tuple[str, ...]
 
 
-_TWO_LAYER = _Net("two_layer", ("W", "b", "a"), ("W", "rest"), ("hidden", "frozen", "last"))
-_THREE_LAYER = _Net("three_layer", ("W", "b1", "V", "b2", "a"), ("W", "V", "rest"),
-                    ("hidden", "quadratic", "ntk", "last"))
+_TWO_LAYER = _Code("two_layer", ("W", "b", "a"), ("W", "rest"), ("hidden", "frozen", "last"))
+_THREE_LAYER = _Code("three_layer", ("W", "b1", "V", "b2", "a"), ("W", "V", "rest"),
+                     ("hidden", "quadratic", "ntk", "last"))
 
 
 class FusedCpuStepper:
@@ -37,8 +33,8 @@ class FusedCpuStepper:
     A member's numbers are bit for bit the same in any company and with any number of threads.
     """
 
-    def measured(self, learner: Net) -> Network:
-        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
+    def measured(self, net: Net) -> Network:
+        return _TwoLayerOutput(net) if net.layers == 2 else net
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
@@ -47,23 +43,23 @@ class FusedCpuStepper:
         m, dtype = state.weights["W"].shape[1], chunk.x.dtype
         absent = torch.empty(0, dtype=dtype)
         losses = torch.empty(E, S, dtype=dtype)
-        net = _THREE_LAYER if rule.learner.layers == 3 else _TWO_LAYER
-        names, penalties = net.names, [self._penalty(rule, layer) for layer in net.layers]
+        code = _THREE_LAYER if rule.net.layers == 3 else _TWO_LAYER
+        names, penalties = code.names, [self._penalty(rule, layer) for layer in code.layers]
         # A learner of frozen signs has its initial weights among the others.
         start = [state.weights.get(initial(name), state.initial.get(name, absent)) for name in names]
         native.call(
-            _function(net.function, dtype),
+            _function(code.function, dtype),
             *(each.contiguous() for each in (chunk.x, chunk.y, chunk.index, chunk.lr)),
             *(state.weights[name] for name in names), *(state.velocity.get(name, absent) for name in names), *start,
             rule.momentum, *(each.coefficient for each in penalties), losses,
-            E, N, d, m, S, B, net.modes.index(_mode(rule.learner)), _LOSSES.index(rule.loss.name),
-            *(_PENALTIES.index(each.kind) for each in penalties), rule.regularizer.of_increments,
+            E, N, d, m, S, B, code.modes.index(_mode(rule.net)), LOSSES.index(rule.loss.name),
+            *(PENALTIES.index(each.kind) for each in penalties), rule.regularizer.of_increments,
             torch.get_num_threads())
         return StepLosses(losses, None)
 
     @staticmethod
     def _penalty(rule: Rule, layer: str) -> Penalty:
-        """The penalty of a layer's weights; what is not penalized has one that is 0."""
+        """Return the penalty of a layer's weights; what is not penalized has one that is 0."""
         of_layer = [penalty for name, penalty in rule.regularizer.penalties.items() if layer_of(name) == layer]
         return of_layer[0] if of_layer else Penalty("none", torch.zeros_like(rule.momentum))
 
@@ -72,7 +68,7 @@ class FusedCpuStepper:
 class _TwoLayerOutput:
     """Outputs of two-layer nets without their activations in memory."""
 
-    learner: Net
+    net: Net
 
     def activations(self, weights: Weights) -> int:
         return 1
@@ -80,7 +76,7 @@ class _TwoLayerOutput:
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         (E, n, d), (_, k, m) = x.shape, weights["a"].shape
         if d > MOST_INPUTS:
-            return self.learner.output(weights, x)
+            return self.net.output(weights, x)
         outputs = x.new_empty(E, n, k)
         absent = x.new_empty(0)
         native.call(_function("two_layer_output", x.dtype), *(weights[name].contiguous() for name in ("W", "b", "a")),
@@ -93,8 +89,8 @@ def _function(name: str, dtype: torch.dtype) -> str:
     return f"{name}_{str(dtype).removeprefix('torch.')}"
 
 
-def _mode(learner: Net) -> str:
-    if learner.frozen:
-        return "frozen" if learner.layers == 2 else "ntk" if learner.linear else "quadratic"
-    return "last" if "a" in learner.trained else "hidden"
+def _mode(net: Net) -> str:
+    if net.frozen:
+        return "frozen" if net.layers == 2 else "ntk" if net.linear else "quadratic"
+    return "last" if "a" in net.trained else "hidden"
 

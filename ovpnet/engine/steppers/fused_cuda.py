@@ -1,6 +1,6 @@
 """The steps of the fused engine on CUDA: Triton kernels that take a chunk's steps without the host in between.
 
-Small two-layer nets take a chunk in one launch; for the rest, the launches of a chunk are recorded as a CUDA graph and
+Small two-layer nets take a chunk in one launch. For the rest, the launches of a chunk are recorded as a CUDA graph and
 replayed for every further chunk of that length. The kernels are in `ovpnet/engine/cuda/`.
 """
 
@@ -15,10 +15,10 @@ from ovpnet.nets.base import Net, Network, Weights
 
 
 class FusedCudaStepper:
-    """Covers SGD, with momentum and penalties, of two-layer nets (hidden weights, last layer or frozen signs) and of
-    three-layer nets' hidden weights, of one output, under the losses l2, huber and logistic.
+    """Covers SGD, with momentum and penalties, of nets of one output under the losses l2, huber and logistic.
 
-    One instance follows one ensemble: its buffers and recorded launches go on from chunk to chunk.
+    Of two-layer nets it trains the hidden weights (with frozen signs or not) or the last layer, of three-layer nets the
+    hidden weights. One instance follows one ensemble: its buffers and recorded launches go on from chunk to chunk.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class FusedCudaStepper:
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
-        """As `Stepper.advance`. Raises ValueError for what the kernels do not cover."""
+        """Take the steps as `Stepper.advance` does. Raises ValueError for what the kernels do not cover."""
         if chunk.monitor_x is not None or chunk.scale is not None or chunk.perturbation is not None:
             raise ValueError("the fused engine covers neither fresh samples nor perturbations nor a scale")
         tensors = [chunk.x, chunk.y, rule.momentum, *state.weights.values(), *state.velocity.values(),
@@ -39,26 +39,26 @@ class FusedCudaStepper:
             self._launches[steps] = _Launches.of(rule, state, chunk)
         return StepLosses(self._launches[steps].take(chunk), None)
 
-    def measured(self, learner: Net) -> Network:
-        return _TwoLayerOutput(learner) if learner.layers == 2 else learner
+    def measured(self, net: Net) -> Network:
+        return _TwoLayerOutput(net) if net.layers == 2 else net
 
 
 @dataclass(frozen=True)
 class _TwoLayerOutput:
-    """Outputs of two-layer nets without their activations in memory, where the inputs are few."""
+    """Outputs of two-layer nets without their activations in memory, if the inputs are few."""
 
-    learner: Net
+    net: Net
 
     def activations(self, weights: Weights) -> int:
         from ovpnet.engine.cuda import two_layer  # which needs triton
 
-        return self.learner.activations(weights) if weights["W"].shape[-1] > two_layer.MOST_OUTPUT_INPUTS else 1
+        return self.net.activations(weights) if weights["W"].shape[-1] > two_layer.MOST_OUTPUT_INPUTS else 1
 
     def output(self, weights: Weights, x: Tensor) -> Tensor:
         from ovpnet.engine.cuda import two_layer  # which needs triton
 
         if x.shape[-1] > two_layer.MOST_OUTPUT_INPUTS:
-            return self.learner.output(weights, x)
+            return self.net.output(weights, x)
         with torch.cuda.device_of(x):
             return two_layer.output(weights, x)
 
@@ -85,7 +85,10 @@ class _Launches:
         return _Launches(fixed.index, fixed.lr, losses, kernels.steps(rule, state, fixed, losses))
 
     def take(self, chunk: Chunk) -> Tensor:
-        """Take the steps; their losses [E, S]. The first time launches compile the kernels, the second are recorded."""
+        """Take the steps and return their losses [E, S].
+
+        The first time launches compile the kernels, the second time they are recorded.
+        """
         self.index.copy_(chunk.index)
         self.lr.copy_(chunk.lr)
         if self.graph is not None:

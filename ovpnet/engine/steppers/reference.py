@@ -1,4 +1,4 @@
-"""The steps of the reference engine: batched PyTorch, one line of mathematics a line of code."""
+"""The steps of the reference engine: batched PyTorch, one line of mathematics per line of code."""
 
 import torch
 
@@ -8,10 +8,10 @@ from ovpnet.nets.regularization import per_member
 
 
 class ReferenceStepper:
-    """Every other engine's steps are tested against these."""
+    """Takes the steps that every other engine's are tested against."""
 
-    def measured(self, learner: Net) -> Network:
-        return learner
+    def measured(self, net: Net) -> Network:
+        return net
 
     @torch.no_grad()
     def advance(self, rule: Rule, state: State, chunk: Chunk) -> StepLosses:
@@ -23,12 +23,12 @@ class ReferenceStepper:
             index = chunk.index[:, step]
             x, y = chunk.x[members, index], chunk.y[members, index]
             if chunk.monitor_x is not None and chunk.monitor_y is not None:
-                fresh = rule.learner.output(state.weights, chunk.monitor_x[:, step])
+                fresh = rule.net.output(state.weights, chunk.monitor_x[:, step])
                 monitor[:, step] = rule.loss.value(fresh, chunk.monitor_y[:, step]).mean(-1)
             perturbation = None if chunk.perturbation is None else chunk.perturbation(step)
             scale = None if chunk.scale is None else chunk.scale[:, step]
             used = state.weights if perturbation is None else perturbation.apply(state.weights, state.initial)
-            output, pullback = rule.learner.output_and_gradient(used if scale is None else scaled(used, scale), x)
+            output, pullback = rule.net.output_and_gradient(used if scale is None else scaled(used, scale), x)
             train[:, step] = rule.loss.value(output, y).mean(-1)
             gradients = pullback(rule.loss.gradient(output, y) / y.shape[1])
             if perturbation is not None:

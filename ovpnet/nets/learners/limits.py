@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 class _Limit(Learner):
     """The limit m = infinity of a net, for algorithm=kernel_ridge with trained=last or ntk.
 
-    Its width is 0, whatever is given. The NTK of a net of width m is m times the limit's, so the net's weight_decay
-    must be m times the limit's for both to find the same function.
+    Its width is 0, whatever is given. The NTK of a net of width m is m times the limit's. So both find the same
+    function if the net's weight_decay is m times the limit's.
     """
 
     infinite = True
+    relu = True
 
     def net(self) -> "Net":
         from ovpnet.nets.infinite import InfiniteNet

@@ -14,6 +14,7 @@ class ThreeLayer(Learner):
 
     matrices = ("W", "V")
     infinite = False
+    relu = True
 
     def net(self) -> "Net":
         from ovpnet.nets.three_layer import (

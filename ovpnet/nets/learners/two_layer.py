@@ -15,6 +15,7 @@ class TwoLayer(Learner):
 
     matrices = ("W",)
     infinite = False
+    relu = True
 
     def net(self) -> "Net":
         from ovpnet.nets.two_layer import FrozenTwoLayerNet, LastLayerTwoLayerNet, TwoLayerNet

@@ -39,7 +39,7 @@ class _Classification(Loss):
 
     def label(self, target: "Tensor", noise: Noise, rng: "np.random.Generator") -> "Tensor":
         scores = self.scores(target)
-        # Three numbers a sample, in one block: the labels of the first samples do not depend on how many follow.
+        # Three numbers per sample, in one block: the labels of the first samples do not depend on how many follow.
         draws = target.new_tensor(rng.random((len(scores), 3)))
         if self.labels == "hard":
             classes = scores.argmax(-1)
@@ -77,7 +77,7 @@ class Logistic(_Classification):
 
 @loss("cross_entropy")
 class CrossEntropy(_Classification):
-    """Of the softmax of F: sqrt(2)-Lipschitz in the Euclidean norm, 1-smooth, L(0, y) = log k. Labels are one-hot."""
+    """Cross-entropy of softmax F: sqrt(2)-Lipschitz (Euclidean norm), 1-smooth, L(0, y) = log k. Labels are one-hot."""
 
     def value(self, output: "Tensor", y: "Tensor") -> "Tensor":
         return output.logsumexp(-1) - (output * y).sum(-1)

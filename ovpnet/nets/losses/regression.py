@@ -33,7 +33,7 @@ class L2(Regression):
 
 @loss("huber")
 class Huber(Regression):
-    """Of ||F - y||, with threshold 1: 1-Lipschitz and 1-smooth for every k; L(0, y) <= 1 for ||y|| <= 3/2."""
+    """Huber loss of ||F - y||, threshold 1: 1-Lipschitz and 1-smooth for every k; L(0, y) <= 1 for ||y|| <= 3/2."""
 
     square = False
 

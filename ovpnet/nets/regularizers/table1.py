@@ -21,7 +21,7 @@ class Table1Regularizer(Regularizer):
 
     def check(self, config: "Config") -> None:
         if not config.algorithm.perturbed:
-            config.algorithm.penalty_units(config)  # which says what is allowed
+            config.algorithm.penalty_units(config)  # which raises the error that says what is allowed
         for name, value in (("of", "increments"), ("W", "row_24"), ("V", "frobenius")):
             if getattr(self, name) != value:
                 raise ConfigError(f"regularizer.{name}", getattr(self, name), f"must be {value} with "

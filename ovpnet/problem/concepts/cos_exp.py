@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 class CosExp(Concept):
     """Section 4.3's example: cos(c <w1, x>) exp(c <w2, x>). Weights: w1, w2 [d], unit vectors."""
 
-    name: str = "cos_exp"
     c: float = key(3.0, "the constant in front of both inner products (100 in the paper)", above=0)
 
     outputs = 1

@@ -33,8 +33,6 @@ class _Figure(Concept):
 class Figure1(_Figure):
     """Section 7, Figure 1: (sin 3x1 + sin 3x2 + sin 3x3 - 2)^2 cos 7x4."""
 
-    name: str = "figure1"
-
     def series(self, d: int) -> Series:
         return _series(activation_of("sin", 3), activation_of("cos", 7))
 
@@ -45,8 +43,6 @@ class Figure1(_Figure):
 @concept("figure2")
 class Figure2(_Figure):
     """Section 7, Figure 2: (tanh 8x1 + tanh 8x2 + tanh 8x3 - 2)^2 tanh 8x4."""
-
-    name: str = "figure2"
 
     def series(self, d: int) -> Series:
         return _series(activation_of("tanh", 8), activation_of("tanh", 8))

@@ -31,8 +31,8 @@ class Hermite(Concept):
     """Single-index (r = 1) and multi-index targets: polynomials of r orthonormal directions u_i.
 
     F*(x) = sum_t c_t prod_i h_{q_ti}(z_i), z_i = scale <u_i, x>, with h_j the normalized probabilists' Hermite
-    polynomials (E h_i(z) h_j(z) = 1[i = j] for z ~ N(0, 1)). Each term t has one entry of `degrees`, its degrees
-    q_t1, q_t2, ... in the directions; r is the length of the longest entry, and each output has directions of its own.
+    polynomials (E h_i(z) h_j(z) = 1[i = j] for z ~ N(0, 1)). Each term t has one entry of `degrees`, its degrees q_t1,
+    q_t2, ... in the directions. r is the length of the longest entry, and each output has directions of its own.
     `degrees=[[3]]` is h_3(z_1), `degrees=[[1],[1,1],[1,1,1]]` the staircase z_1 + z_1 z_2 + z_1 z_2 z_3.
     Weights: u [k, r, d], the rows of each output orthonormal.
 
@@ -40,11 +40,13 @@ class Hermite(Concept):
     a <w, x>^m of linear forms, w a unit vector. One with m >= 1 is the neuron phi(<w, x>) <w, x>, phi(t) = a t^(m-1). A
     constant a is a ||x||^2, the d neurons phi(<e_j, x>) <e_j, x> with phi(t) = a t. Output weights are 1, since phi
     holds the factors. Powers with the same w share a neuron. A product of several directions becomes powers by
-    polarization, prod_i z_i^(q_i) = sum_e prod_i (-1)^(e_i) C(q_i, e_i) (sum_i (q_i - 2 e_i) z_i)^m / (2^m m!), m the
-    sum of the q_i and 0 <= e_i <= q_i. The complexities are those of this sum, and no minimum over all sums.
+    polarization,
+
+        prod_i z_i^(q_i) = sum_e prod_i (-1)^(e_i) C(q_i, e_i) (sum_i (q_i - 2 e_i) z_i)^m / (2^m m!),
+
+    m the sum of the q_i and 0 <= e_i <= q_i. The complexities are those of this sum, and no minimum over all sums.
     """
 
-    name: str = "hermite"
     degrees: list[list[int]] = key([[2]], "degrees of each term in the directions u_1, u_2, ...; they add up to at "
                                    f"most {MAX_DEGREE}", low=0, high=MAX_DEGREE)
     coefficients: list[float] = key([1.0], "coefficient of each term, cycled")
@@ -101,12 +103,12 @@ class Hermite(Concept):
 
     @property
     def directions(self) -> int:
-        """The number r of directions of an output."""
+        """Return the number r of directions of an output."""
         return max(map(len, self.degrees))
 
     @property
     def terms(self) -> dict[Degrees, float]:
-        """The coefficient of each product of Hermite polynomials, by its degrees in all r directions."""
+        """Return the coefficient of each product of Hermite polynomials, by its degrees in all r directions."""
         terms: dict[Degrees, float] = {}
         for t, degrees in enumerate(self.degrees):
             padded = (*degrees, *[0] * (self.directions - len(degrees)))
@@ -115,18 +117,18 @@ class Hermite(Concept):
 
     @property
     def information_exponent(self) -> int | None:
-        """k* of a single-index target: the least j >= 1 with E g(z) h_j(z) != 0 (Ben Arous et al., JMLR 2021).
+        """Return k* of a single-index target: the least j >= 1 with E g(z) h_j(z) != 0 (Ben Arous et al., JMLR 2021).
 
-        None for a constant, and for several directions (see `leap`).
+        It is None for a constant, and for several directions (see `leap`).
         """
         found = [degrees[0] for degrees, c in self.terms.items() if c != 0 and degrees[0] > 0]
         return min(found, default=None) if self.directions == 1 else None
 
     @property
     def generative_exponent(self) -> int | None:
-        """p* of a single-index target: the least k* of T(y) over all T (Damian et al., COLT 2024), without noise.
+        """Return p* of a single-index target: the least k* over all T(y), without noise (Damian et al., COLT 2024).
 
-        It is 2 for an even polynomial g, else 1. None for a constant, and for several directions.
+        It is 2 for an even polynomial g, else 1; None for a constant, and for several directions.
 
         p* = 1 unless E[z | y] = 0 for almost all y. For large |y|, g(z) = y has one real root if the degree of g is
         odd, and E[z | y] is that root. If it is even there are two, z1 < 0 < z2. Then E[z | y] = 0 says that the
@@ -140,11 +142,11 @@ class Hermite(Concept):
 
     @property
     def leap(self) -> int | None:
-        """The least L with which all directions are found in turn, by components of degree at most L in new ones.
+        """Return the least L with which components of degree at most L in new directions find all, one by one.
 
-        It is k* if r = 1. None for a constant. It does not depend on the basis of the directions (the isotropic leap of
-        Abbe, Boix-Adsera, Misiakiewicz, COLT 2023): z_1 + z_2 + z_1 z_2 has leap 2, since z_1 + z_2 is found first, and
-        the rest is quadratic in z_1 - z_2. Exact up to rounding.
+        It is k* if r = 1, and None for a constant. It does not depend on the basis of the directions (the isotropic
+        leap of Abbe, Boix-Adsera, Misiakiewicz, COLT 2023). For example, z_1 + z_2 + z_1 z_2 has leap 2: z_1 + z_2 is
+        found first, and the rest is quadratic in z_1 - z_2. The result is exact up to rounding.
         """
         return _leap({degrees: c for degrees, c in self.terms.items() if c != 0 and any(degrees)})
 
@@ -152,7 +154,7 @@ class Hermite(Concept):
         return math.sqrt(d) if self.scale is None else self.scale
 
 
-@lru_cache(maxsize=64)  # a sweep asks once a run
+@lru_cache(maxsize=64)  # a sweep asks once per run
 def _series(terms: tuple[tuple[Degrees, float], ...], scale: float, d: int, coefficients: tuple[float, ...]) -> Series:
     """Return the neurons of (3.1) that add up to F*, as the docstring of `Hermite` says."""
     monomials = _monomials(dict(terms))
@@ -178,7 +180,7 @@ def _monomials(terms: Mapping[Degrees, float]) -> dict[Degrees, float]:
 def _powers(monomials: Mapping[Degrees, float]) -> dict[Degrees, list[float]]:
     """Return factors a_0, a_1, ... of the powers of <w, z>, by the directions w as shortest vectors of whole numbers.
 
-    <w, z> there is of the unit vector in the direction.
+    In <w, z>, w is the unit vector of its direction.
     """
     found: dict[Degrees, list[float]] = {}
     for monomial, coefficient in monomials.items():
@@ -221,7 +223,7 @@ def _leap(terms: Mapping[Degrees, float]) -> int | None:
     rng = np.random.default_rng(0)
 
     def components(found: "np.ndarray", degree: int) -> "np.ndarray":
-        """Vectors in W [.., r] that components of this degree in W show; `found` is the projection on V."""
+        """Return vectors in W [.., r] that components of this degree in W show; `found` is the projection on V."""
         rest = np.eye(r) - found
         vectors = []
         for _ in range(r):

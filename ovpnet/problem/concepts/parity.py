@@ -22,7 +22,6 @@ class Parity(Concept):
     is not differentiable in it.
     """
 
-    name: str = "parity"
     sparsity: int = key(2, "number of coordinates in the product", low=1)
 
     outputs = 1

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 class RandomLabels(Concept):
     """Control: F* = 0, without weights; every label is pure noise, a fair sign independent of x."""
 
-    name: str = "random_labels"
-
     outputs = None
     dimension = None
     in_class = True  # every class contains F* = 0 (a* = 0)

@@ -19,7 +19,6 @@ class ReluTeacher(Concept):
     Weights: a [k, p] in [-1, 1]; w [p, d] with unit rows.
     """
 
-    name: str = "relu_teacher"
     p: int = key(4, "number of neurons of the target", low=1)
 
     outputs = None

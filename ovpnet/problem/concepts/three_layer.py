@@ -25,7 +25,6 @@ class ThreeLayer(Concept):
     w3, w4 [p2, d] with unit rows and <w1_j, w3_j> = 0.
     """
 
-    name: str = "three_layer"
     p1: int = key(2, "number of outer neurons", low=1)
     p2: int = key(2, "number of inner neurons", low=1)
     outer: list[str] = key(["sin"], "Phi_i, cycled", choices=ACTIVATIONS.names)

@@ -22,12 +22,11 @@ class TwoLayer(Concept):
     Weights: a [k, p] in [-1, 1]; w1, w2 [p, d] with unit rows, w2_i = (0, ..., 0, 1) if `plain`.
     """
 
-    name: str = "two_layer"
     p: int = key(4, "number of neurons of the target", low=1)
     activations: list[str] = key(["sin"], "phi_i, cycled over the neurons", choices=ACTIVATIONS.names)
     scales: list[float] = key([1.0], "inner scale c of phi_i(z) = phi(c z), cycled", above=0)
     poly: list[float] = key([0.0, 1.0], "coefficients c_0, c_1, ... of the activation `poly`")
-    plain: bool = key(False, "w2_i = (0, ..., 0, 1): a plain two-layer teacher where x_d = 1/2")
+    plain: bool = key(False, "w2_i = (0, ..., 0, 1): a plain two-layer teacher if x_d = 1/2")
 
     outputs = None
     dimension = None

@@ -33,4 +33,4 @@ class Flip(Noise):
     def check(self, config: "Config") -> None:
         super().check(config)
         if self.level > 1:
-            raise ConfigError("noise.level", self.level, "a probability: at most 1")
+            raise ConfigError("noise.level", self.level, "must be at most 1, as it is a probability")

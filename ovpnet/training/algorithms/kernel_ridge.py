@@ -14,8 +14,8 @@ class KernelRidge(Algorithm):
     """The exact minimum of what SGD minimizes: loss=l2 with learner.trained=last or ntk in closed form.
 
     At weight_decay=0 it takes the minimum of least norm, of what regularizer.of says (with regularizer=none of the
-    increments, as SGD finds it). It takes no steps: steps, epochs, evaluations, batch_size, lr, lr_scaling, dtype and
-    the keys below are set to one value each, so that a sweep over them asks for one run.
+    increments, as SGD finds it). It takes no steps. So steps, epochs, evaluations, batch_size, lr, lr_scaling, dtype
+    and the keys below have one value each: a sweep over them asks for one run.
     """
 
     iterative = False

@@ -36,7 +36,7 @@ class Perturbed(Algorithm):
     C0: float | None = key(1.0, "Table 1's C0. The theorems' own value is astronomically large, which switches the "
                            "penalty of W off; null = that value, of the concept's complexities at C_star", low=1e-12,
                            per_member=True)
-    inner_steps: int = key(20, "T_w, SGD steps a round; the run takes rounds x inner_steps", low=1, per_member=True)
+    inner_steps: int = key(20, "T_w, SGD steps per round; the run takes rounds x inner_steps", low=1, per_member=True)
     rounds: int | None = key(None, "T; null = rounds_multiplier x log(log(m1 m2) / eps0) / lambda_rate", low=1,
                              per_member=True)
     rounds_multiplier: float = key(1.0, "constant in T; 1 takes lambda down to eps0 / log(m1 m2)", above=0,

@@ -39,7 +39,7 @@ class _Sgd(Algorithm):
 
 @algorithm("sgd")
 class Sgd(_Sgd):
-    """Algorithm 1: one random training sample a step, no momentum, judged by the risk averaged over the iterates."""
+    """Algorithm 1: one random training sample per step, no momentum, judged by the risk averaged over the iterates."""
 
 
 @algorithm("momentum_sgd")

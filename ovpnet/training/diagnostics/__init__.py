@@ -1,1 +1,4 @@
-"""What is measured along training besides risks. `choices` says what there is, and the other modules compute it."""
+"""The diagnostics: what is measured along training besides risks.
+
+`choices` says what there is, and the other modules compute it.
+"""

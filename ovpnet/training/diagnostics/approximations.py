@@ -1,7 +1,7 @@
-"""How far the net is from its approximations at initialization (Sections 6.2, 6.3) along training.
+"""The distance of the net from its approximations at initialization (Sections 6.2, 6.3) along training.
 
-With D_w, D_v the signs at initialization, the increments W' = W - W0 and V' = V - V0 and (where they are trained) the
-current a, b1 and b2:
+D_w and D_v are the signs at initialization, and W' = W - W0 and V' = V - V0 the increments. a, b1 and b2 are the
+current ones (if they are trained). The approximations are
 
     quadratic:  a D_v (V D_w (W x + b1) + b2)
     linear:     a D_v (V0 D_w (W x + b1) + V' D_w (W0 x + b1_0) + b2)
@@ -30,7 +30,7 @@ class OnHeldOut:
     """Measures the members of an ensemble on held-out x of their own."""
 
     def __init__(self, ensemble: Measured):
-        self.net, self.wanted = ensemble.rule.learner, ensemble.configs[0].diagnostics
+        self.net, self.wanted = ensemble.rule.net, ensemble.configs[0].diagnostics
         self.x = held_out(ensemble.configs).to(ensemble.x)
 
     def __call__(self, step: int, state: State, scale: Tensor) -> dict[str, Tensor]:
@@ -55,26 +55,26 @@ def held_out(configs: Sequence[Config]) -> Tensor:
     return torch.stack([config.inputs.sample(generator(config.seed, Stream.DIAGNOSTICS), n) for config in configs])
 
 
-def gaps(learner: Net, weights: Weights, start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
-    """[E] each: `gap_quadratic`, `gap_linear`, the root mean square over x [E, n, d] and outputs of f - quadratic and
-    f - linear, and both `_relative` to that of f - f_0, the change since initialization.
+def gaps(trained: Net, weights: Weights, start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
+    """Return `gap_quadratic` and `gap_linear` [E], and both `_relative` to the change f - f_0 since initialization.
 
-    f is the learner's own function of `weights`; `start` and `now` are the plain net then and now.
+    A gap is the root mean square of f - quadratic or f - linear over x [E, n, d] and outputs; the change is measured
+    likewise. f is the trained net's function of `weights`; `start` and `now` are the plain net then and now.
     """
-    f = learner.output(weights, x)
+    f = trained.output(weights, x)
     frozen = now | {initial(name): value for name, value in start.items()}
     models = {name: model.output(frozen, x)
-              for name, model in zip(("gap_linear", "gap_quadratic"), learner.approximations(), strict=True)}
+              for name, model in zip(("gap_linear", "gap_quadratic"), trained.approximations(), strict=True)}
     change = _root_mean_square(f - pre_activations(start, x)[-1].relu() @ start["a"].mT)
     measured = {name: _root_mean_square(f - model) for name, model in models.items()}
     return measured | {f"{name}_relative": value / change for name, value in measured.items()}
 
 
 def ntk_drift(start: Weights, now: Weights, x: Tensor, frozen_signs: bool) -> dict[str, Tensor]:
-    """`ntk_drift` [E]: ||K - K0||_F / ||K0||_F of the Gram matrices K of f's gradients in W and V at x [E, n, d], now
-    and at initialization; of several outputs, of each one's own gradients together.
+    """Return `ntk_drift` [E]: ||K - K0||_F / ||K0||_F of the Gram matrices now and at initialization.
 
-    f is the plain net, or with `frozen_signs` (at initialization) its quadratic approximation.
+    They are those of f's gradients in W and V at x [E, n, d]; of several outputs, each one's own gradients count
+    together. f is the plain net, or with `frozen_signs` (at initialization) its quadratic approximation.
     """
     change = size = torch.zeros((), dtype=x.dtype, device=x.device)
     signs = _signs(start, x)
@@ -91,7 +91,7 @@ def _signs(net: Weights, x: Tensor) -> list[Tensor]:
 
 
 def _kernel(net: Weights, signs: list[Tensor], r: int, x: Tensor) -> Tensor:
-    """Gram matrix [E, n, n] of the gradients of f_r = a_r D_v (V D_w (W x + b1) + b2), or a_r D_w (W x + b)."""
+    """Return the Gram matrix [E, n, n] of f_r's gradients: a_r D_v (V D_w (W x + b1) + b2), or a_r D_w (W x + b)."""
     a = net["a"][:, r:r + 1]
     if "V" not in net:
         factors: Factors = [(signs[0] * a, {"W": x})]

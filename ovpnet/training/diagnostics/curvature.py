@@ -1,7 +1,7 @@
 """Extreme eigenvalues of a Hessian that is known by its products with vectors, by Lanczos iteration.
 
 SciPy's `eigsh` (ARPACK) fits: it restarts, keeps few vectors and is a dependency already. curvlinops does not: its
-Hessians are autograd's, and autograd's Hessian of a ReLU net leaves out the kinks; given products of our own, it would
+Hessians are autograd's, and autograd's Hessian of a ReLU net leaves out the kinks. Given products of our own, it would
 only wrap them for the same `eigsh`.
 """
 
@@ -20,10 +20,10 @@ _RESTARTS = 20
 
 
 def extremes(product: Product, like: Weights, first: np.ndarray, vectors: int) -> tuple[float, float, Weights]:
-    """Smallest and largest eigenvalue, and the smallest one's eigenvector of norm 1.
+    """Return the smallest and largest eigenvalue, and the smallest one's eigenvector of norm 1.
 
-    `like` has the tensors' shapes, dtype and device; `first` is the starting vector; `vectors` are kept at most. Where
-    Lanczos does not converge, nan.
+    `like` has the tensors' shapes, dtype and device; `first` is the starting vector; `vectors` are kept at most. All
+    are nan if Lanczos does not converge.
     """
     size = sum(value.numel() for value in like.values())
 
@@ -47,7 +47,7 @@ def extremes(product: Product, like: Weights, first: np.ndarray, vectors: int) -
 
 
 def along(product: Product, direction: Weights) -> float:
-    """The curvature v^T H v of a direction of norm 1."""
+    """Return the curvature v^T H v of a direction of norm 1."""
     moved = product(direction)
     return sum((direction[name].double() * moved[name].double()).sum().item() for name in direction)
 

@@ -1,12 +1,12 @@
 """The part of the smoothed objective's Hessian that lies in the kinks of ReLU.
 
-At a neuron's kink z = 0 the gradient of the loss jumps by (dL/dh) grad z, h = relu(z), so the Hessian of the loss has
+At a neuron's kink z = 0 the gradient of the loss jumps by (dL/dh) grad z, h = relu(z). So the Hessian of the loss has
 the term delta(z) (dL/dh) grad z grad z^T there, which almost no draw of the noise meets. The neuron's own noise is
 Gaussian, so its expectation is taken exactly: of z = z0 + N(0, s^2), with s = sigma_w ||x|| or sigma_v ||h||,
 
     E[delta(z) G] = density of z at 0  x  E[G | z = 0],
 
-and G = (dL/dh) grad z grad z^T, at the net whose neuron sits at its kink (with h = 0), is averaged over the draws of
+with G = (dL/dh) grad z grad z^T at the net whose neuron sits at its kink (with h = 0). G is averaged over the draws of
 all other noise: of the neuron's own row only the part along its input is fixed by z = 0.
 """
 
@@ -27,11 +27,10 @@ _REACH = 6.0
 
 def kinks(loss: Loss, mean: Weights, drawn: Weights, deviations: dict[str, float], x: Tensor,
           y: Tensor) -> Callable[[Weights], Weights]:
-    """The map from directions of the drawn weights to this part's products, [S, ...] each, whose sum over the draws is
-    the expectation.
+    """Return the map from directions of the drawn weights to this part's products, [S, ...] each.
 
-    `mean` [1 or S, ...] are the weights without, `drawn` [S, ...] with the noise of standard `deviations` in W and V;
-    x [1, N, d] and y [1, N, k] the training set.
+    Their sum over the draws is the expectation. `mean` [1 or S, ...] are the weights without the noise, `drawn` [S,
+    ...] with that of standard `deviations` in W and V. x [1, N, d] and y [1, N, k] are the training set.
     """
     bias = "b1" if "V" in drawn else "b"
     z = _affine(drawn["W"], drawn[bias], x)
@@ -70,14 +69,14 @@ def _affine(weights: Tensor, bias: Tensor, x: Tensor) -> Tensor:
 
 
 def _density(center: Tensor, deviation: Tensor) -> Tensor:
-    """Of N(center, deviation^2) at 0; 0 where nothing is random."""
+    """Return the density of N(center, deviation^2) at 0; 0 if nothing is random."""
     ratio = center / deviation
     density = (-ratio.square() / 2).exp() / (math.sqrt(2 * math.pi) * deviation)
     return torch.where((deviation > 0) & (ratio.abs() < _REACH), density, 0.0)
 
 
 def _slopes(loss: Loss, z: Tensor, a: Tensor, y: Tensor) -> Tensor:
-    """dL/dh_i [S, N, m] of the last hidden layer with neuron i at its kink, for pre-activations z [S, N, m]."""
+    """Return dL/dh_i [S, N, m] of the last hidden layer with neuron i at its kink, for pre-activations z [S, N, m]."""
     h = z.relu()
     output = h @ a.mT
     total = torch.zeros_like(z)
@@ -90,7 +89,7 @@ def _slopes(loss: Loss, z: Tensor, a: Tensor, y: Tensor) -> Tensor:
 
 
 def _first_layer(loss: Loss, density: Tensor, z2: Tensor, h: Tensor, drawn: Weights, y: Tensor) -> Tensor:
-    """density [S, N, m] of the first layer times dL/dh_j with neuron j at its kink."""
+    """Return the density [S, N, m] of the first layer times dL/dh_j with neuron j at its kink."""
     total, V, a = torch.zeros_like(density), drawn["V"].mT, drawn["a"][0]  # which has no noise
     near = density.nonzero()
     for block in near.split(max(1, _ENTRIES // V.shape[-1])):
@@ -103,11 +102,11 @@ def _first_layer(loss: Loss, density: Tensor, z2: Tensor, h: Tensor, drawn: Weig
 
 
 def _move(direction: Weights, matrix: str, bias: str, inputs: Tensor) -> Tensor:
-    """How pre-activations move with a direction in which the bias may be missing, [S, N, m]."""
+    """Return the movement [S, N, m] of pre-activations with a direction, in which the bias may be missing."""
     moved = inputs @ direction[matrix].mT
     return moved + direction[bias].unsqueeze(1) if bias in direction else moved
 
 
 def _rows(gradient: Tensor, inputs: Tensor, matrix: str, bias: str) -> Weights:
-    """Gradients in a matrix and its bias from those in its pre-activations."""
+    """Return the gradients in a matrix and its bias from those in its pre-activations."""
     return {matrix: gradient.mT @ inputs, bias: gradient.sum(1)}

@@ -10,17 +10,17 @@ _NAMES = ("W", "b", "b1", "V", "b2", "a")
 
 
 def net(weights: Weights) -> Weights:
-    """The weights of the plain net: without the frozen copies of learners whose signs are frozen."""
+    """Return the weights of the plain net: without the frozen copies of learners whose signs are frozen."""
     return {name: weights[name] for name in _NAMES if name in weights}
 
 
 def start(state: State) -> Weights:
-    """The plain net at initialization."""
+    """Return the plain net at initialization."""
     return net(state.weights) | state.initial
 
 
 def pre_activations(net: Weights, x: Tensor) -> list[Tensor]:
-    """W x + b [E, n, m] and, with three layers, V relu(W x + b1) + b2."""
+    """Return W x + b [E, n, m] and, with three layers, V relu(W x + b1) + b2."""
     if "V" not in net:
         return [_affine(net["W"], net["b"], x)]
     first = _affine(net["W"], net["b1"], x)

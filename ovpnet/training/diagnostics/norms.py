@@ -7,8 +7,11 @@ from ovpnet.nets.base import Weights
 
 
 def norms(start: Weights, now: Weights) -> dict[str, Tensor]:
-    """[E] each: `norm_W`, `norm_V` (Frobenius) and `spectral_W`, `spectral_V` of W' and V'; `norm_W_24`, ||W'||_{2,4};
-    `norm_ratio`, of the whole W. A member with a weight that is no finite number has nan."""
+    """Return the norms [E] of W' and V': `norm_W`, `norm_V` (Frobenius), `spectral_W`, `spectral_V`.
+
+    Further `norm_W_24`, ||W'||_{2,4}, and `norm_ratio`, of the whole W. A member with a weight that is no finite number
+    has nan.
+    """
     measured: dict[str, Tensor] = {}
     for name in ("W", "V"):
         if name in now:
@@ -18,19 +21,21 @@ def norms(start: Weights, now: Weights) -> dict[str, Tensor]:
 
 
 def norm_24(matrix: Tensor) -> Tensor:
-    """||W||_{2,4} = (sum_i ||w_i||_2^4)^(1/4) [E] of [E, m, d], w_i the i-th row (Section 2)."""
+    """Return ||W||_{2,4} = (sum_i ||w_i||_2^4)^(1/4) [E] of [E, m, d], w_i the i-th row (Section 2)."""
     return matrix.square().sum(-1).square().sum(-1) ** 0.25
 
 
 def norm_ratio(matrix: Tensor) -> Tensor:
-    """||W||_{2,4}^4 m / ||W||_F^4 [E] of [E, m, d], in [1, m] (Figure 3): 1 where all rows are of one length, m where
-    one row has it all."""
+    """Return ||W||_{2,4}^4 m / ||W||_F^4 [E] of [E, m, d], in [1, m] (Figure 3).
+
+    It is 1 if all rows are of one length, and m if one row has it all.
+    """
     rows = matrix.square().sum(-1)
     return matrix.shape[1] * rows.square().sum(-1) / rows.sum(-1).square()
 
 
 def spectral(matrix: Tensor) -> Tensor:
-    """The largest singular value [E]."""
+    """Return the largest singular value [E]."""
     # LAPACK refuses a whole batch for one member with an inf or nan.
     finite = matrix.isfinite().flatten(1).all(1)
     values = torch.linalg.matrix_norm(torch.where(finite[:, None, None], matrix, 0.0), ord=2)

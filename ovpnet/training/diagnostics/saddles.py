@@ -30,7 +30,7 @@ class OfMembers:
         self.initial_norms = [gradient_norm(self._objective(e, start, one)) for e in range(len(one))]
 
     def __call__(self, step: int, state: State, scale: Tensor) -> dict[str, Tensor]:
-        """Return the columns of `saddle`, [E] each; nan for what a member has not."""
+        """Return the columns of `saddle`, [E] each; nan for what a member lacks."""
         rows = [self._saddle(e, step, state, scale) for e in range(len(self.initial_norms))]
         names: dict[str, None] = dict.fromkeys(name for row in rows for name in row)
         return {name: torch.tensor([row.get(name, torch.nan) for row in rows], dtype=torch.float64) for name in names}
@@ -48,19 +48,19 @@ class OfMembers:
                      for name, penalty in rule.regularizer.penalties.items()}
         weights, initial = ({name: value[one] for name, value in each.items()}
                             for each in (state.weights, state.initial))
-        return Objective(rule.learner, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
+        return Objective(rule.net, rule.loss, Penalties(penalties, rule.regularizer.of_increments),
                          scaled(weights, scale[one]), initial, scale[one], x[one, :n], y[one, :n])
 
 
 def deviations(config: Config) -> dict[str, float]:
-    """Standard deviations of W^rho and V^rho: given, or the algorithm's own where positive, or Table 1's."""
+    """Return the standard deviations of W^rho and V^rho: given, or the algorithm's own if positive, or Table 1's."""
     own = config.algorithm.smoothing(config)
     given, table1 = config.diagnostics, {"W": config.width**-0.99, "V": config.second_width**-0.51}
     return {name: value or own[name] or table1[name] for name, value in (("W", given.sigma_w), ("V", given.sigma_v))}
 
 
 def saddle(objective: Objective, config: Config, step: int, initial_norm: float) -> dict[str, float]:
-    """What is measured of a member after `step` steps; nan where there is nothing to measure or it was not found.
+    """Return what is measured of a member after `step` steps; nan if there is nothing to measure or it was not found.
 
     - objective, gradient_norm: of the whole training set, with the regularizer, without smoothing.
     - smoothed_gradient_norm: of the smoothed objective's gradient. Its square is estimated without bias, from products
@@ -70,7 +70,7 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
     - curvature: along that direction under other draws; above the smoothed objective's own on average. The two bracket
       it, and only `curvature` may claim that there is a way down.
     - decay_decrease: of the smoothed objective, by lambda <- (1 - rate) lambda, rate the algorithm's or the step size.
-    - saddle: 1 where the smoothed gradient is small and the curvature clearly negative, else 0.
+    - saddle: 1 if the smoothed gradient is small and the curvature clearly negative, else 0.
     """
     size, spread = config.diagnostics, deviations(config)
     none = Perturbation({}, None, {})
@@ -79,7 +79,7 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
                 "smoothed_gradient_norm": smoothed_norm(objective.gradients(draws)),
                 "decay_decrease": math.nan if (rate := _decay(config, step)) is None
                 else objective.value(draws) - objective.value(draws, 1 - rate)}
-    if objective.learner.linear is not None:  # and the loss is convex
+    if objective.net.linear is not None:  # and the loss is convex
         return measured
     like = objective.parameters()
     first = generator(config.seed, Stream.DIAGNOSTICS, _FIRST_VECTOR).standard_normal(_size(like))
@@ -92,12 +92,15 @@ def saddle(objective: Objective, config: Config, step: int, initial_norm: float)
 
 
 def gradient_norm(objective: Objective) -> float:
-    """Of the objective without smoothing."""
+    """Return the gradient's norm of the objective without smoothing."""
     return _norm(objective.gradients(Perturbation({}, None, {})))
 
 
 def smoothed_norm(gradients: Weights) -> float:
-    """Norm of the mean of independent gradients [S, ...], from inner products of different ones (S = 1: its own)."""
+    """Return the norm of the mean of independent gradients [S, ...], from inner products of different ones.
+
+    If S = 1, it is the norm of the one.
+    """
     flat = [value.double() for value in gradients.values()]
     S = len(flat[0])
     if S == 1:
@@ -108,7 +111,7 @@ def smoothed_norm(gradients: Weights) -> float:
 
 
 def is_saddle(measured: Mapping[str, float], size: DiagnosticsConfig, initial_norm: float) -> float:
-    """1, 0, or nan where the curvature is not known."""
+    """Return 1 at a saddle point, else 0; nan if the curvature is not known."""
     if math.isnan(measured["curvature"]):
         return math.nan
     flat = measured["smoothed_gradient_norm"] <= size.saddle_gradient * initial_norm
@@ -124,7 +127,7 @@ def _decay(config: Config, step: int) -> float | None:
 
 
 def _draws(config: Config, parameters: Weights, numbers: range, spread: Mapping[str, float]) -> Perturbation:
-    """Noise [S, ...] of W and V, where they are trained, and signs; the same at every point of a run."""
+    """Draw noise [S, ...] of W and V, if they are trained, and signs; the same at every point of a run."""
     noise: dict[str, list[Tensor]] = {name: [] for name in ("W", "V") if name in parameters}
     signs = []
     for number in numbers if noise else []:

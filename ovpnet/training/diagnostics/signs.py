@@ -8,9 +8,11 @@ from ovpnet.training.diagnostics.net import pre_activations
 
 
 def sign_changes(start: Weights, now: Weights, x: Tensor) -> dict[str, Tensor]:
-    """`sign_changes_1`, `sign_changes_2` [E]: share of a layer's signs 1[z >= 0] at x [E, n, d] that differ between the
-    plain nets `start` and `now`; nan where a net has diverged. Learners with frozen signs are asked about the plain net
-    at their weights."""
+    """Return `sign_changes_1`, `sign_changes_2` [E]: the share of a layer's signs that differ between two plain nets.
+
+    The signs are 1[z >= 0] at x [E, n, d], the nets `start` and `now`; nan if a net has diverged. Learners with frozen
+    signs are asked about the plain net at their weights.
+    """
     pairs = zip(pre_activations(start, x), pre_activations(now, x), strict=True)
     return {f"sign_changes_{layer}": _share_changed(*pair) for layer, pair in enumerate(pairs, start=1)}
 

@@ -3,10 +3,10 @@
     L'(theta) = E mean_n L( lambda f(x_n; theta + rho), y_n ) + R( sqrt(lambda) theta' )
 
 over the training set and over Gaussian rho in W and V; in Algorithm 2 also over Sigma, which multiplies the increments.
-The mean is taken over a few draws. The gradient may be averaged as it is, but the Hessian may not: the piecewise linear
+The mean is taken over a few draws. The gradient may be averaged as it is, but the Hessian may not. The piecewise linear
 net has its curvature in its kinks, which an average of the Hessians between them leaves out (`kinks`). With 40,000
-draws the Hessian's entries agree with closed forms (two layers) and quadrature (three) to 2% of its norm; with the few
-that training can afford, see `saddles.saddle` for what is biased which way.
+draws the Hessian's entries agree with closed forms (two layers) and quadrature (three) to 2% of its norm.
+`saddles.saddle` says what is biased which way with the few draws that training can afford.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Product = Callable[[Weights], Weights]
 class Objective:
     """The objective of one member: tensors have E = 1, the training set x [1, N, d], y [1, N, k] is not padded."""
 
-    learner: Net
+    net: Net
     loss: Loss
     regularizer: Penalties
     weights: Weights  # lambda is a factor of the output weights a
@@ -38,13 +38,13 @@ class Objective:
     y: Tensor
 
     def parameters(self) -> Weights:
-        """What is trained."""
-        return {name: self.weights[name] for name in self.learner.trained}
+        """Return the trained weights."""
+        return {name: self.weights[name] for name in self.net.trained}
 
     def gradients(self, draws: Perturbation) -> Weights:
-        """Gradients [S, ...] of the objective under each of S draws."""
+        """Return the gradients [S, ...] of the objective under each of S draws."""
         weights, x, y = self._drawn(draws, self.parameters())
-        output, pullback = self.learner.output_and_gradient(weights, x)
+        output, pullback = self.net.output_and_gradient(weights, x)
         gradients = pullback(self.loss.gradient(output, y) / x.shape[1])
         draws.pull_back(gradients)
         for name, penalty in self.regularizer.penalties.items():
@@ -53,24 +53,25 @@ class Objective:
         return gradients
 
     def value(self, draws: Perturbation, factor: float = 1.0) -> float:
-        """The objective with `factor` lambda in place of lambda."""
+        """Return the objective with `factor` lambda in place of lambda."""
         weights, x, y = self._drawn(draws, self.parameters())
-        risk = self.loss.value(factor * self.learner.output(weights, x).double(), y.double()).mean()
+        risk = self.loss.value(factor * self.net.output(weights, x).double(), y.double()).mean()
         return (risk + self._penalty(self.parameters(), factor)).item()
 
     def hessian(self, draws: Perturbation, deviations: dict[str, float]) -> Product:
-        """v -> the Hessian of L' times v, both with the shapes of `parameters`.
+        """Return the map from v to the Hessian of L' times v, both with the shapes of `parameters`.
 
-        `deviations` are those of the draws' W^rho and V^rho. Exact in the noise of the neuron that a kink belongs to;
-        the rest of the noise is averaged over the draws, so it is unbiased and its error falls as 1 / sqrt(draws).
+        `deviations` are those of the draws' W^rho and V^rho. The map is exact in the noise of the neuron that a kink
+        belongs to. The rest of the noise is averaged over the draws, so it is unbiased and its error falls as 1 /
+        sqrt(draws).
         """
         leaves = {name: value.clone().requires_grad_() for name, value in self.parameters().items()}
         with torch.enable_grad():
             weights, x, y = self._drawn(draws, leaves)
-            risk = self.loss.value(self.learner.output(weights, x), y).mean() + self._penalty(leaves, 1.0)
+            risk = self.loss.value(self.net.output(weights, x), y).mean() + self._penalty(leaves, 1.0)
             gradient = torch.autograd.grad(risk, list(leaves.values()), create_graph=True)
         of_kinks = None
-        if not self.learner.frozen:
+        if not self.net.frozen:
             with torch.no_grad():
                 mean, _, _ = self._drawn(Perturbation({}, draws.signs, {}), self.parameters())
                 of_kinks = kinks(self.loss, mean, self._drawn(draws, self.parameters())[0], deviations, self.x, self.y)
@@ -93,7 +94,7 @@ class Objective:
         return product
 
     def _drawn(self, draws: Perturbation, parameters: Weights) -> tuple[Weights, Tensor, Tensor]:
-        """Weights [S, ...] under the draws, and the training set for each."""
+        """Return weights [S, ...] under the draws, and the training set for each."""
         S = _count(draws)
         weights = {name: value.expand(S, *value.shape[1:]) for name, value in (self.weights | parameters).items()}
         return draws.apply(weights, self.initial), self.x.expand(S, -1, -1), self.y.expand(S, -1, -1)
