@@ -182,7 +182,7 @@ def test_a_sweep_that_is_finished_asks_for_no_machine(make, tmp_path, monkeypatc
     config = make(f"store={tmp_path}")
     Store(tmp_path).write_pack([config_row(config) | {"status": "done", "finished_at": "2026"}], [])
     monkeypatch.setattr(Slurm, "machine", lambda *_: 1 / 0)
-    assert plan([config], Slurm()).jobs == 0
+    assert plan([config], Slurm()).packs == []
 
 
 def test_runs_for_other_stores_or_trackers_are_not_packed_together(make):
