@@ -41,6 +41,7 @@ def test_newest_row_of_a_run_counts(tmp_path):
 def test_empty_and_missing_stores(tmp_path):
     assert Store(tmp_path / "missing").runs().empty
     assert Store(tmp_path / "missing").curves().empty
+    assert list(Store(tmp_path / "missing").curves().columns) == ["run_id", "step"]
     assert Store(tmp_path / "missing").finished() == set()
 
 
@@ -64,6 +65,16 @@ def test_a_file_of_another_kind_is_skipped_and_named(tmp_path, foreign):
     pq.write_table(pa.Table.from_pylist([foreign]), tmp_path / "runs-Z.parquet")
     assert store.runs()["run_id"].tolist() == ["whole"]
     assert ["runs-Z.parquet" in message for message in store.skipped] == [True]
+
+
+def test_a_column_that_is_missing_is_told_from_one_that_is_there_twice(tmp_path):
+    whole = pa.Table.from_pylist([row("a")])
+    pq.write_table(whole.drop_columns("status"), tmp_path / "runs-1.parquet")
+    pq.write_table(whole.append_column("status", whole["status"]), tmp_path / "runs-2.parquet")
+    store = Store(tmp_path)
+    assert store.runs().empty
+    for message, why in zip(store.skipped, ("no column status", "the column status twice"), strict=True):
+        assert f"it has {why}; its runs count as not trained" in message
 
 
 @pytest.mark.parametrize("names", ["aZZ", "Zaa"])
