@@ -60,7 +60,7 @@ def test_sweep_skips_what_is_finished_and_equals_single_runs(tmp_path):
     (["concept=parabola"], "parabola"),
     (["-m", "width=8,0"], "width=0: must be at least 1"),
     (["-m", "concept=two_layer,parabola"], "parabola"),
-    (["concept.activations=[relu]"], "relu: not known; allowed: sin, cos, exp, tanh, sigmoid, erf, poly"),
+    (["concept.activations=[relu]"], "relu: not known; allowed: sin, cos, exp, tanh, sigmoid, erf, sinh, poly, hermite"),
     (["concept.activations=[exp]", "concept.scales=[1000]"], "concept.scales"),
     (["store=/proc/nowhere"], "store=/proc/nowhere: cannot be written"),
     (["-m", "store=/proc/nowhere", "seed=1,2"], "store=/proc/nowhere: cannot be written"),

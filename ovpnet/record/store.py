@@ -75,7 +75,9 @@ class Store:
         file's schema why the file is to be skipped.
         """
         table = self.newest_runs(columns, refuse)
-        return table.to_pandas() if table.num_columns else pd.DataFrame(columns=list(columns or []))
+        if not table.num_columns:
+            return pd.DataFrame(columns=list(columns or []))
+        return with_later_keys(table, columns).to_pandas()
 
     def curves(self, run_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one row per run and evaluated step, of these runs (or all); of a run stored twice the newest curve.
@@ -98,8 +100,7 @@ class Store:
         # A row that does not say when it was finished is older than any that does.
         rows = rows.sort_values(["status", "finished_at"], kind="stable", na_position="first")
         newest = rows.drop_duplicates("run_id", keep="last").index.to_numpy()
-        table = table if len(newest) == len(table) and (newest[1:] > newest[:-1]).all() else table.take(newest)
-        return with_later_keys(table, columns)
+        return table if len(newest) == len(table) and (newest[1:] > newest[:-1]).all() else table.take(newest)
 
     def newest_curves(self) -> pa.Table:
         """Return all learning curves as they were written; of a run stored twice the newest."""

@@ -10,7 +10,7 @@ from analysis import models, power, settle
 from analysis.complexity import sample_complexity
 from analysis.crosscheck import disagree, logistic
 from analysis.load import with_problem
-from analysis.power import Estimates, Plan
+from analysis.power import Estimates, Grid
 from analysis.scaling import fit
 from analysis.tune import best_tuned
 from analysis.verdict import analyze
@@ -106,14 +106,14 @@ def test_two_widths_have_no_predictive_score_and_few_seeds_no_aicc():
 
 
 def test_power_of_a_scaling_verdict_is_that_of_the_t_test():
-    estimates, plan = Estimates(alpha=0.5, sigma=0.3, tilt=0.1), Plan(5, WIDTHS, 0.05)
+    estimates, plan = Estimates(alpha=0.5, sigma=0.3, tilt=0.1), Grid(5, WIDTHS, 0.05)
     error = np.sqrt(estimates.slope_variance(plan) / 5)
     exact = nct.sf(2.7764451, 4, (0.5 - 0.1) / error)
     assert power.power(estimates, plan, 0.1) == pytest.approx(exact, abs=0.005)
 
 
 def test_power_of_equivalence_is_what_simulation_gives():
-    estimates, plan = Estimates(alpha=0.02, sigma=0.2, tilt=0.0), Plan(6, WIDTHS, 0.01)
+    estimates, plan = Estimates(alpha=0.02, sigma=0.2, tilt=0.0), Grid(6, WIDTHS, 0.01)
     rng = np.random.default_rng(0)
     slopes = 0.02 + np.sqrt(estimates.slope_variance(plan)) * rng.normal(size=(20_000, 6))
     reach = 2.5705818 * slopes.std(axis=1, ddof=1) / np.sqrt(6)
@@ -122,12 +122,12 @@ def test_power_of_equivalence_is_what_simulation_gives():
 
 
 def test_seeds_needed_are_just_enough():
-    estimates, plan = Estimates(alpha=0.0, sigma=0.3, tilt=0.05), Plan(3, WIDTHS, 0.1)
+    estimates, plan = Estimates(alpha=0.0, sigma=0.3, tilt=0.05), Grid(3, WIDTHS, 0.1)
     enough = power.seeds_needed(estimates, plan, 0.1)
-    assert power.power(estimates, Plan(enough, WIDTHS, 0.1), 0.1) >= power.ENOUGH
-    assert power.power(estimates, Plan(enough - 1, WIDTHS, 0.1), 0.1) < power.ENOUGH
+    assert power.power(estimates, Grid(enough, WIDTHS, 0.1), 0.1) >= power.ENOUGH
+    assert power.power(estimates, Grid(enough - 1, WIDTHS, 0.1), 0.1) < power.ENOUGH
     assert power.seeds_needed(Estimates(0.1, 0.3, 0.0), plan, 0.1) is None  # alpha on the border
-    assert power.seeds_needed(Estimates(0.0, 0.01, 0.0), Plan(3, WIDTHS, 1.0), 0.1) is None  # the grid's resolution
+    assert power.seeds_needed(Estimates(0.0, 0.01, 0.0), Grid(3, WIDTHS, 1.0), 0.1) is None  # the grid's resolution
 
 
 def test_plans_say_how_much_and_how_to_get_it(make_runs):
