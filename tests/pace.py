@@ -11,8 +11,8 @@ from ovpnet.record.store import Store
 
 # Two runs, with a checkpoint after every chunk of steps. Their risks are small after so many steps: in float32 a run
 # that is trained alone and one that is packed would differ by rounding in the fourth digit of a risk.
-TWO_RUNS = ["dtype=float64", "width=64", "samples=200", "evaluations=3", "test.samples=512", "opt.samples=4096", "engine=reference",
-            "checkpoint_minutes=0", "seed=1,2"]
+TWO_RUNS = ["dtype=float64", "width=64", "samples=200", "evaluations=3", "test.samples=512", "opt.samples=4096",
+            "engine=reference", "checkpoint_minutes=0", "seed=1,2"]
 
 
 def slow_pack(seconds: float = 12) -> list[str]:

@@ -392,7 +392,9 @@ def test_a_run_that_does_not_fit_alone_is_marked_failed(pack, monkeypatch, tmp_p
 
 LIMITED = """
 import resource, sys
-import ovpnet.run.pack, torch  # before the limit: what it needs is not counted
+# Before the limit: what it needs is not counted.
+import ovpnet.run.pack, torch
+import hydra_plugins.ovpnet.plugins, pyarrow.dataset, rich.progress, scipy.special
 from ovpnet.train import main
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
