@@ -413,7 +413,7 @@ def test_a_command_that_is_killed_and_given_again_ends_as_an_undisturbed_one(she
 def test_rounds_are_trained_by_processes_of_this_machine_and_waited_for(shell):
     few = [*SMALL, "steps=30", "width=8", "hydra.sweeper.resolution=2"]
     told = shell("ovpnet.train", "-m", *few, "hydra/launcher=subprocess")
-    assert "a round waits for what came out of the last one" in told
+    assert "each round waits for the last one" in told
     assert told.count("\nsubmitted") == told.count("\nround ") > 1
     assert f"Next: {as_typed('analysis verdict')}" in told
     shell("ovpnet.train", "-m", *few, "store=here")
