@@ -85,7 +85,7 @@ def test_in_single_precision_they_are_as_near_as_its_rounding(ensemble):
     and one step."""
     rule, state, chunk = ensemble
     expected, found = (advanced(each, rule, state, chunk) for each in (ReferenceStepper(), FusedCpuStepper()))
-    scale = expected["losses"].abs().max()
+    scale = expected["losses"].abs().max().clamp(min=1e-30)  # all of them may be 0
     torch.testing.assert_close(found["losses"] / scale, expected["losses"] / scale, rtol=0, atol=2e-4)
     for name in rule.net.trained:
         moved = (expected[name] - state.weights[name]).flatten(1).norm(dim=1)
