@@ -1,4 +1,4 @@
-"""What engines state of themselves: without torch, completely, and in one place."""
+"""The facts that engines state of themselves: without torch, completely, and in one place."""
 
 import pickle
 import subprocess

@@ -1,4 +1,4 @@
-"""Which run a config is: keys that join later change no id, changed defaults do, and stores of before stay valid."""
+"""The identity of a run: keys that join later change no id, changed defaults do, and stores of before stay valid."""
 
 import json
 from dataclasses import fields, replace

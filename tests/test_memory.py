@@ -1,4 +1,4 @@
-"""How much memory a pack may take, where a container or a job has less than the machine."""
+"""The memory that a pack may take, if a container or a job has less than the machine."""
 
 import subprocess
 from pathlib import Path

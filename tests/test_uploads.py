@@ -1,4 +1,4 @@
-"""What of a store is in W&B already: marks are added, the newest counts, and what cannot be read costs an upload."""
+"""The marks of what is in W&B already: marks are added, the newest counts, and what cannot be read costs an upload."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every launcher states, how one is added, and what becomes of records that name one."""
+"""The facts that every launcher states, how one is added, and what becomes of records that name one."""
 
 import json
 import os
